@@ -1,0 +1,238 @@
+//! The contract of an adaptor: one peer's side of a conversation, without IO.
+
+use crate::effects::Delivery;
+use crate::time::{Deadline, Now};
+use crate::verbs::{Answer, Refusal, Request};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+/// One peer's side of a conversation: protocol state and nothing else.
+///
+/// The driver calls, the adaptor fills `out`; it never blocks and never fails but by [`Close`].
+pub trait Adaptor: Send {
+    /// Bytes of a stream, or one datagram. Takes what it can use from the front of `input` and leaves
+    /// the rest there.
+    fn receive(&mut self, now: Now, input: &mut BytesMut, out: &mut Out<'_>) -> Result<Receive, Close>;
+
+    /// The broker's answer to a request of ours, or its farewell.
+    fn answer(&mut self, now: Now, answer: Answer, out: &mut Out<'_>) -> Result<(), Close>;
+
+    /// Messages for our subscriptions, never more than the window that we stated.
+    fn deliver(&mut self, now: Now, batch: &[Delivery], out: &mut Out<'_>);
+
+    /// The time that [`next_timeout`](Self::next_timeout) named has come (or a little earlier time).
+    fn timeout(&mut self, now: Now, out: &mut Out<'_>) -> Result<(), Close>;
+
+    /// When to call `timeout`, and what for (the reason shows in traces).
+    fn next_timeout(&self) -> Option<Deadline>;
+}
+
+/// What `receive` did, so that the driver knows when to call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receive {
+    /// `input` holds no complete packet any more: read more bytes.
+    NeedMore,
+    /// Progress was made and `input` may hold more: call again after draining `out` (its budget of
+    /// requests is used up).
+    Again,
+    /// Nothing can be taken before the broker has answered (behind CONNECT): call again after the
+    /// next `answer`, without reading meanwhile.
+    Wait,
+}
+
+/// The conversation is over. Bytes already in `out` still leave, then the connection closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Why, for the log.
+    pub refusal: Refusal,
+    /// Whether the peer's will is due; false after a proper goodbye.
+    pub publish_will: bool,
+}
+
+impl Close {
+    /// A close that leaves the will due.
+    pub fn with_will(refusal: Refusal) -> Self {
+        Self { refusal, publish_will: true }
+    }
+}
+
+/// How a peer is linked to us.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The other end; `None` on unix sockets.
+    pub remote: Option<SocketAddr>,
+    /// The listener's name, for logs and metrics.
+    pub listener: &'static str,
+}
+
+/// Where an adaptor puts what it wants done.
+#[derive(Debug)]
+pub struct Out<'a> {
+    /// Bytes for the peer.
+    pub bytes: &'a mut OutBuffer,
+    /// Requests for the broker, drained first in, first out, never recursively.
+    pub requests: &'a mut VecDeque<Request>,
+}
+
+/// Bytes waiting for a peer's socket: small frames are copied together, large payloads shared.
+///
+/// An empty buffer owns no memory, so that an idle connection costs none.
+#[derive(Debug, Default)]
+pub struct OutBuffer {
+    /// What leaves before `tail`, in order.
+    chunks: VecDeque<Bytes>,
+    /// The sum of the lengths in `chunks`.
+    chunks_bytes: usize,
+    tail: Vec<u8>,
+    /// Bytes of `tail` (or of the first chunk, when there is one) that have already left.
+    sent: usize,
+}
+
+/// From this length on a payload is shared instead of copied (measured: sharing 64-byte payloads
+/// costs a third of the throughput, sharing 4 KiB payloads gains a half).
+const SHARE_BYTES_MIN: usize = 2_048;
+
+impl OutBuffer {
+    /// Memory to append small things to.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Appends a payload, shared when large.
+    pub fn put_payload(&mut self, payload: &Bytes) {
+        if payload.len() < SHARE_BYTES_MIN {
+            self.tail.extend_from_slice(payload);
+            return;
+        }
+        if !self.tail.is_empty() {
+            let mut head = Bytes::from(std::mem::take(&mut self.tail));
+            if self.chunks.is_empty() && self.sent > 0 {
+                head = head.slice(self.sent..);
+                self.sent = 0;
+            }
+            self.push_chunk(head);
+        }
+        self.push_chunk(payload.clone());
+    }
+
+    fn push_chunk(&mut self, chunk: Bytes) {
+        self.chunks_bytes += chunk.len();
+        self.chunks.push_back(chunk);
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.chunks_bytes + self.tail.len() - self.sent
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `slices` for one vectored write; returns how many it used.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut used = 0;
+        let mut skip = self.sent;
+        for part in self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]) {
+            if used == slices.len() {
+                break;
+            }
+            if skip < part.len() {
+                slices[used] = IoSlice::new(&part[skip..]);
+                used += 1;
+            }
+            skip = 0;
+        }
+        used
+    }
+
+    /// The first `written` bytes have left.
+    pub fn advance(&mut self, written: usize) {
+        self.sent += written;
+        while let Some(first) = self.chunks.front() {
+            if self.sent < first.len() {
+                return;
+            }
+            self.sent -= first.len();
+            self.chunks_bytes -= first.len();
+            self.chunks.pop_front();
+        }
+        if self.sent == self.tail.len() {
+            self.tail.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Takes the memory of an empty buffer, for reuse by the next one that needs some.
+    pub fn take_spare(&mut self) -> Option<Vec<u8>> {
+        (self.is_empty() && self.tail.capacity() > 0).then(|| {
+            self.chunks = VecDeque::new();
+            std::mem::take(&mut self.tail)
+        })
+    }
+
+    /// Gives an empty buffer memory to write to.
+    pub fn give_spare(&mut self, spare: Vec<u8>) {
+        if self.tail.capacity() == 0 {
+            self.tail = spare;
+        }
+    }
+
+    /// Everything that waits, as one vector, leaving nothing; for tests and datagrams.
+    pub fn take_all(&mut self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len());
+        let mut skip = self.sent;
+        for part in self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]) {
+            all.extend_from_slice(&part[skip.min(part.len())..]);
+            skip = 0;
+        }
+        *self = Self::default();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_whatever_is_copied_or_shared() {
+        let mut buffer = OutBuffer::default();
+        let large = Bytes::from(vec![7; SHARE_BYTES_MIN]);
+        let mut expected = Vec::new();
+        let mut left = Vec::new();
+        for round in 0..50_u8 {
+            buffer.tail().extend_from_slice(&[round; 10]);
+            expected.extend_from_slice(&[round; 10]);
+            buffer.put_payload(&large);
+            expected.extend_from_slice(&large);
+            buffer.put_payload(&Bytes::from_static(b"small"));
+            expected.extend_from_slice(b"small");
+            let mut slices = [IoSlice::new(&[]); 4];
+            let used = buffer.slices(&mut slices);
+            let all: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+            let written = all.len().min(usize::from(round) * 97);
+            left.extend_from_slice(&all[..written]);
+            buffer.advance(written);
+        }
+        left.extend_from_slice(&buffer.take_all());
+        assert_eq!(left, expected);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn an_empty_buffer_gives_its_memory_away() {
+        let mut buffer = OutBuffer::default();
+        buffer.tail().extend_from_slice(b"abc");
+        assert!(buffer.take_spare().is_none());
+        buffer.advance(3);
+        let spare = buffer.take_spare().unwrap();
+        assert!(spare.capacity() >= 3 && spare.is_empty());
+        assert!(buffer.take_spare().is_none());
+        buffer.give_spare(spare);
+        assert!(buffer.tail().capacity() >= 3);
+    }
+}

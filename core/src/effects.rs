@@ -1,0 +1,207 @@
+//! What follows from a request. The broker fills it, the shard that runs the broker empties it.
+
+use crate::message::{Guarantee, Message};
+use crate::verbs::{Answer, Authentication, PeerId};
+use bytestring::ByteString;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// One message on its way to one peer.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Whose it is.
+    pub peer: PeerId,
+    /// The number by which the peer settles it; 0 at `AtMostOnce`, which is not settled.
+    pub number: u32,
+    /// The smaller of the publisher's and the subscriber's guarantee.
+    pub guarantee: Guarantee,
+    /// The retain flag as this subscription should see it.
+    pub retain: bool,
+    /// Whether it may have been delivered before.
+    pub duplicate: bool,
+    /// The tags of all subscriptions that matched.
+    pub tags: SmallVec<[u32; 2]>,
+    /// The message, shared with the other receivers.
+    pub message: Arc<Message>,
+}
+
+/// Everything that one or several calls into the broker ask the shard to do. Within each list the
+/// order holds; `answers` leave before `deliveries`. What must wait until it is durable is not in
+/// here yet: the broker keeps it until [`stored`](crate::broker::Broker::stored).
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For adaptors, in order.
+    pub answers: Vec<(PeerId, Answer)>,
+    /// For adaptors, in order; runs of the same peer make batches.
+    pub deliveries: Vec<Delivery>,
+    /// Records to be made durable under `ticket`, in order.
+    pub store: Vec<Record>,
+    /// The highest ticket among `store`; tickets grow by one a request that stores something.
+    pub ticket: u64,
+    /// Words for other shards.
+    pub forward: Vec<(u16, crate::shard::Word)>,
+    /// Identities to check; answered by `Broker::verified`.
+    pub verify: Vec<Verify>,
+    /// Publishers that should wait for a slow subscriber: `(publisher, subscriber)`.
+    pub pause: Vec<(PeerId, PeerId)>,
+    /// What happened, for logs and `$SYS`.
+    pub events: Vec<Event>,
+}
+
+/// Credentials for somebody outside the core to check.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// Who waits.
+    pub peer: PeerId,
+    /// The client id that it gave.
+    pub client: ByteString,
+    /// The user name and password that it gave.
+    pub username: Option<ByteString>,
+    /// See `username`.
+    pub password: Option<bytes::Bytes>,
+    /// The step of an enhanced authentication.
+    pub authentication: Option<Authentication>,
+    /// Whether this is the first step of an exchange.
+    pub first: bool,
+}
+
+/// What the outside says to a [`Verify`].
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It is who it says: the principal's name, and last data for the peer.
+    Accept {
+        /// The proven name; `None` = anonymous.
+        principal: Option<ByteString>,
+        /// The method's last data.
+        data: Option<bytes::Bytes>,
+    },
+    /// The exchange goes on with this data for the peer.
+    Continue(Option<bytes::Bytes>),
+    /// It is not.
+    Refuse(crate::verbs::Refusal),
+}
+
+/// What happened, in few words; the server logs and counts it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A session opened or was resumed.
+    Connected {
+        /// The connection.
+        peer: PeerId,
+        /// The session's id.
+        client: ByteString,
+        /// Whether it was there before.
+        resumed: bool,
+    },
+    /// A session lost its connection.
+    Disconnected {
+        /// The connection.
+        peer: PeerId,
+        /// The session's id.
+        client: ByteString,
+        /// Why.
+        reason: crate::verbs::Reason,
+    },
+    /// A message was dropped on its way to this session: a counted loss, never a silent one.
+    Dropped {
+        /// The session's id.
+        client: ByteString,
+        /// Why.
+        why: &'static str,
+    },
+    /// Something was refused.
+    Refused {
+        /// The session's id, or empty before there is one.
+        client: ByteString,
+        /// What and why, one sentence.
+        why: String,
+    },
+}
+
+/// One durable fact. Written in order; a session's facts carry its key.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A session that outlives its connection was opened, with its epoch.
+    SessionOpened {
+        /// The session's id.
+        client: ByteString,
+        /// Counts the connections that it has had; a higher one fences the lower.
+        epoch: u64,
+        /// How long it outlives its connection, in seconds.
+        expiry_s: u32,
+    },
+    /// A session ended.
+    SessionClosed {
+        /// The session's id.
+        client: ByteString,
+    },
+    /// A subscription was made or changed.
+    Subscribed {
+        /// The session's id.
+        client: ByteString,
+        /// The filter.
+        filter: crate::topic::Filter,
+        /// How it is wanted.
+        options: crate::verbs::SubscriptionOptions,
+    },
+    /// A subscription ended.
+    Unsubscribed {
+        /// The session's id.
+        client: ByteString,
+        /// The filter.
+        filter: crate::topic::Filter,
+    },
+    /// A message waits for a session or a group; the same `Arc` appears once for each.
+    Queued {
+        /// The session's id or the group's filter.
+        queue: ByteString,
+        /// The entry's place in its queue.
+        sequence: u64,
+        /// What waits.
+        message: Arc<Message>,
+    },
+    /// An entry got a delivery number.
+    Numbered {
+        /// The session's id.
+        queue: ByteString,
+        /// The entry's place in its queue.
+        sequence: u64,
+        /// The number.
+        number: u32,
+    },
+    /// The peer has received the `ExactlyOnce` delivery of this number.
+    Received {
+        /// The session's id.
+        client: ByteString,
+        /// The number.
+        number: u32,
+    },
+    /// An entry is over.
+    Settled {
+        /// The session's id or the group's filter.
+        queue: ByteString,
+        /// The entry's place in its queue.
+        sequence: u64,
+    },
+    /// A de-duplication token is held.
+    TokenHeld {
+        /// The publisher's session id.
+        client: ByteString,
+        /// The token.
+        token: u32,
+    },
+    /// A de-duplication token was let go.
+    TokenReleased {
+        /// The publisher's session id.
+        client: ByteString,
+        /// The token.
+        token: u32,
+    },
+    /// A topic's last value changed; `None` clears it.
+    Retained {
+        /// The topic.
+        topic: crate::topic::Topic,
+        /// Its new value.
+        message: Option<Arc<Message>>,
+    },
+}

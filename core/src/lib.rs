@@ -1,0 +1,31 @@
+//! The assembly in which every protocol meets: topics, matching, sessions, queues, retained messages,
+//! authorisation and limits, once, for all languages.
+//!
+//! Nothing here does IO, reads a clock, spawns a task or draws randomness: time ([`Now`]) and entropy
+//! ([`Entropy`]) are arguments, so the same calls give the same effects on every run.
+//!
+//! The floors, from the ground up:
+//! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
+//! - [`verbs`], [`adaptor`]: the contract between a language and the broker.
+//! - `matcher`, `session`, `retained`, `group`: the parts of the broker.
+//! - `broker`: one shard of the assembly, which turns requests into [`effects`].
+#![forbid(unsafe_code)]
+
+pub mod adaptor;
+pub mod authorisation;
+pub mod broker;
+pub mod effects;
+pub mod limits;
+pub mod message;
+pub mod shard;
+pub mod time;
+pub mod topic;
+pub mod verbs;
+
+pub use adaptor::{Adaptor, Close, Link, Out, OutBuffer, Receive};
+pub use effects::{Delivery, Effects};
+pub use limits::Limits;
+pub use message::{Guarantee, Message, Origin, Properties};
+pub use time::{Deadline, Entropy, Now};
+pub use topic::{Filter, Topic};
+pub use verbs::{Answer, PeerId, Reason, Request};
