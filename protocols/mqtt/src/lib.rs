@@ -1,1 +1,7 @@
-//! To be described.
+//! MQTT 3.1, 3.1.1 and 5.0: the codec, the broker's adaptor and the client half, all without IO.
+//!
+//! Section numbers without a version are those of MQTT 5.0 (OASIS Standard, 7 March 2019).
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod packet;
