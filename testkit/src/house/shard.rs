@@ -1,0 +1,393 @@
+//! One shard of a simulated world: the same driver loop as the server's, without sockets.
+
+use super::promises::Promises;
+use crate::trace::Trace;
+use althing_core::adaptor::{Close, Out, Receive};
+use althing_core::broker::{Broker, Pace};
+use althing_core::effects::{Event, Verdict, Verify};
+use althing_core::shard::Word;
+use althing_core::verbs::{Disconnect, Refusal};
+use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Now, OutBuffer, PeerId, Reason, Request};
+use bytes::BytesMut;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What all shards of a world share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub now: Now,
+    pub limits: Arc<Limits>,
+    pub trace: Trace,
+    pub promises: Promises,
+    /// Words on their way, by sender and receiver, first in, first out.
+    pub channels: BTreeMap<(u16, u16), VecDeque<Word>>,
+    /// Questions that the identity provider has not answered yet.
+    pub questions: Vec<Verify>,
+    /// Who waits for whom: publishers and the slow subscribers that they wait for.
+    pub paused: BTreeMap<PeerId, BTreeSet<PeerId>>,
+    /// Peers that are slow now.
+    pub slow: BTreeSet<PeerId>,
+    /// What the brokers reported, newest last.
+    pub events: Vec<Event>,
+}
+
+impl Common {
+    /// Whether this peer's input waits for a slow subscriber.
+    pub fn is_paused(&self, peer: PeerId) -> bool {
+        self.paused.get(&peer).is_some_and(|waits_for| !waits_for.is_disjoint(&self.slow))
+    }
+}
+
+/// One connection, from the house's end.
+pub(crate) struct Connection {
+    pub peer: PeerId,
+    adaptor: Box<dyn Adaptor>,
+    pub input: BytesMut,
+    pub output: OutBuffer,
+    requests: VecDeque<Request>,
+    last: Receive,
+    pace: Pace,
+    slow_since_ns: u64,
+    /// Over: nothing is read any more, what is in `output` still leaves.
+    pub closing: bool,
+    /// Why the adaptor closed, for tests.
+    pub refusal: Option<Refusal>,
+}
+
+impl Connection {
+    /// Whether a call of `receive` could do something with what is in `input`.
+    pub fn wants_turn(&self) -> bool {
+        !self.closing && self.last == Receive::Again
+    }
+
+    /// Whether bytes may be read from the peer.
+    pub fn wants_bytes(&self) -> bool {
+        !self.closing && self.last == Receive::NeedMore
+    }
+}
+
+/// One shard: its broker and its connections.
+pub(crate) struct Shard {
+    index: u16,
+    pub broker: Broker,
+    effects: Effects,
+    connections: Vec<Option<Connection>>,
+    generations: Vec<u16>,
+    /// Slots with requests to drain.
+    asking: VecDeque<u32>,
+    /// Slots whose output has changed.
+    touched: BTreeSet<u32>,
+    /// Tickets that the store has not confirmed.
+    pub unconfirmed: VecDeque<u64>,
+}
+
+impl Shard {
+    pub fn new(index: u16, broker: Broker) -> Self {
+        Self {
+            index,
+            broker,
+            effects: Effects::default(),
+            connections: Vec::new(),
+            generations: Vec::new(),
+            asking: VecDeque::new(),
+            touched: BTreeSet::new(),
+            unconfirmed: VecDeque::new(),
+        }
+    }
+
+    /// A peer has connected.
+    pub fn open(&mut self, adaptor: Box<dyn Adaptor>) -> PeerId {
+        let free = self.connections.iter().position(Option::is_none);
+        let slot = free.unwrap_or_else(|| {
+            self.connections.push(None);
+            self.generations.push(0);
+            self.connections.len() - 1
+        });
+        self.generations[slot] = self.generations[slot].wrapping_add(1);
+        let peer = PeerId { shard: self.index, generation: self.generations[slot], slot: slot as u32 };
+        self.connections[slot] = Some(Connection {
+            peer,
+            adaptor,
+            input: BytesMut::new(),
+            output: OutBuffer::default(),
+            requests: VecDeque::new(),
+            last: Receive::NeedMore,
+            pace: Pace::Ready,
+            slow_since_ns: 0,
+            closing: false,
+            refusal: None,
+        });
+        peer
+    }
+
+    pub fn connection(&self, peer: PeerId) -> Option<&Connection> {
+        let connection = self.connections.get(peer.slot as usize)?.as_ref()?;
+        (connection.peer == peer).then_some(connection)
+    }
+
+    pub fn connection_mut(&mut self, peer: PeerId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(peer.slot as usize)?.as_mut()?;
+        (connection.peer == peer).then_some(connection)
+    }
+
+    /// One turn of the adaptor with the bytes that are there.
+    pub fn receive(&mut self, peer: PeerId, common: &mut Common) {
+        let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
+        match connection.adaptor.receive(common.now, &mut connection.input, &mut out) {
+            Ok(receive) => connection.last = receive,
+            Err(close) => self.close(peer, close, common),
+        }
+        self.settle(peer.slot, common);
+    }
+
+    /// The peer's bytes have ended.
+    pub fn lost(&mut self, peer: PeerId, common: &mut Common) {
+        if self.connection(peer).is_some_and(|connection| !connection.closing) {
+            let refusal = Refusal::new(Reason::ConnectionLost, "the connection was lost");
+            self.close(peer, Close::with_will(refusal), common);
+            self.settle(peer.slot, common);
+        }
+    }
+
+    /// Frees the slot of a connection that is over.
+    pub fn free(&mut self, peer: PeerId, common: &mut Common) {
+        assert!(self.connection(peer).is_none_or(|connection| connection.closing), "{peer:?} is freed while open");
+        self.connections[peer.slot as usize] = None;
+        common.slow.remove(&peer);
+        common.paused.remove(&peer);
+        common.promises.forget(peer);
+    }
+
+    /// What is written to the peer has changed.
+    pub fn output_changed(&mut self, peer: PeerId, common: &mut Common) {
+        self.settle(peer.slot, common);
+    }
+
+    /// The store confirms everything up to and including the `count`-th waiting ticket.
+    pub fn confirm(&mut self, count: usize, common: &mut Common) {
+        if let Some(ticket) = self.unconfirmed.drain(..count).next_back() {
+            common.promises.confirmed(self.index, ticket);
+            self.broker.stored(common.now, ticket, &mut self.effects);
+            self.run(common);
+        }
+    }
+
+    pub fn word(&mut self, from: u16, word: Word, common: &mut Common) {
+        self.broker.forwarded(common.now, from, word, &mut self.effects);
+        self.run(common);
+    }
+
+    pub fn verdict(&mut self, peer: PeerId, verdict: Verdict, common: &mut Common) {
+        self.broker.verified(common.now, peer, verdict, &mut self.effects);
+        self.run(common);
+    }
+
+    /// Calls the broker directly, as the server does for `$SYS` and at the end.
+    pub fn call(&mut self, common: &mut Common, act: impl FnOnce(&mut Broker, Now, &mut Effects)) {
+        act(&mut self.broker, common.now, &mut self.effects);
+        self.run(common);
+    }
+
+    /// The earliest moment at which this shard wants to be called, who wants it, and why.
+    pub fn deadlines(&self, limits: &Limits) -> Vec<(u64, Timer, &'static str)> {
+        let mut all = Vec::new();
+        if let Some(deadline) = self.broker.next_timeout() {
+            all.push((deadline.mono_ns, Timer::Broker, deadline.reason));
+        }
+        for connection in self.connections.iter().flatten().filter(|connection| !connection.closing) {
+            if let Some(deadline) = connection.adaptor.next_timeout() {
+                all.push((deadline.mono_ns, Timer::Adaptor(connection.peer), deadline.reason));
+            }
+            if connection.pace == Pace::Slow {
+                all.push((stalls_at(connection, limits), Timer::Stall(connection.peer), "a slow peer"));
+            }
+        }
+        all
+    }
+
+    /// A deadline has come.
+    pub fn timeout(&mut self, timer: Timer, common: &mut Common) {
+        match timer {
+            Timer::Broker => {
+                self.broker.timeout(common.now, &mut self.effects);
+                self.run(common);
+            }
+            Timer::Adaptor(peer) => {
+                let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else {
+                    return;
+                };
+                let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
+                if let Err(close) = connection.adaptor.timeout(common.now, &mut out) {
+                    self.close(peer, close, common);
+                }
+                self.settle(peer.slot, common);
+            }
+            Timer::Stall(peer) => self.settle(peer.slot, common),
+        }
+    }
+
+    /// Nothing of this connection may be left in the tables of the driver.
+    pub fn connections_open(&self) -> usize {
+        self.connections.iter().flatten().filter(|connection| !connection.closing).count()
+    }
+
+    fn settle(&mut self, slot: u32, common: &mut Common) {
+        self.asking.push_back(slot);
+        self.touched.insert(slot);
+        self.run(common);
+    }
+
+    /// Empties the effects, the requests and the changes of pace, in turns, until nothing is left.
+    fn run(&mut self, common: &mut Common) {
+        loop {
+            self.absorb(common);
+            if let Some(slot) = self.asking.pop_front() {
+                self.ask(slot, common);
+            } else if let Some(slot) = self.touched.pop_first() {
+                self.observe_pace(slot, common);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Hands one request of this slot to the broker.
+    fn ask(&mut self, slot: u32, common: &mut Common) {
+        let Some(Some(connection)) = self.connections.get_mut(slot as usize) else { return };
+        let Some(request) = connection.requests.pop_front() else { return };
+        if !connection.requests.is_empty() {
+            self.asking.push_back(slot);
+        }
+        let peer = connection.peer;
+        common.trace.note(format_args!("{} asks {request:?}", name(peer)));
+        common.promises.asked(peer, &request);
+        self.broker.request(common.now, peer, request, &mut self.effects);
+    }
+
+    fn absorb(&mut self, common: &mut Common) {
+        let effects = std::mem::take(&mut self.effects);
+        if !effects.store.is_empty() {
+            let ticket = effects.ticket;
+            let last = self.unconfirmed.back().copied().unwrap_or(0);
+            assert!(ticket > last, "ticket {ticket} after {last}: tickets grow");
+            common.trace.note(format_args!("shard {} stores {} records as {ticket}", self.index, effects.store.len()));
+            common.promises.written(self.index, ticket, &effects.store);
+            self.unconfirmed.push_back(ticket);
+        }
+        for (to, word) in effects.forward {
+            assert_ne!(to, self.index, "a word to oneself: {word:?}");
+            common.channels.entry((self.index, to)).or_default().push_back(word);
+        }
+        common.questions.extend(effects.verify);
+        for (publisher, subscriber) in effects.pause {
+            common.trace.note(format_args!("{} waits for {}", name(publisher), name(subscriber)));
+            common.paused.entry(publisher).or_default().insert(subscriber);
+        }
+        for event in effects.events {
+            common.trace.note(format_args!("event {event:?}"));
+            common.events.push(event);
+        }
+        for (peer, answer) in effects.answers {
+            self.answer(peer, answer, common);
+        }
+        for batch in effects.deliveries.chunk_by(|one, next| one.peer == next.peer) {
+            self.deliver(batch, common);
+        }
+    }
+
+    fn answer(&mut self, peer: PeerId, answer: Answer, common: &mut Common) {
+        assert_eq!(peer.shard, self.index, "an answer for another shard's peer: {answer:?}");
+        common.trace.note(format_args!("{} hears {answer:?}", name(peer)));
+        common.promises.answered(peer, &answer);
+        let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
+        let result = connection.adaptor.answer(common.now, answer, &mut out);
+        if connection.last == Receive::Wait {
+            connection.last = Receive::Again;
+        }
+        if let Err(close) = result {
+            self.close(peer, close, common);
+        }
+        self.asking.push_back(peer.slot);
+        self.touched.insert(peer.slot);
+    }
+
+    fn deliver(&mut self, batch: &[Delivery], common: &mut Common) {
+        let peer = batch[0].peer;
+        assert_eq!(peer.shard, self.index, "a delivery for another shard's peer");
+        for delivery in batch {
+            let Delivery { number, guarantee, retain, duplicate, tags, message, .. } = delivery;
+            common.trace.note(format_args!(
+                "{} gets {:?} {:?} number {number} {guarantee:?} retain {retain} duplicate {duplicate} tags {tags:?}",
+                name(peer),
+                message.topic,
+                message.payload,
+            ));
+        }
+        let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
+        connection.adaptor.deliver(common.now, batch, &mut out);
+        self.asking.push_back(peer.slot);
+        self.touched.insert(peer.slot);
+    }
+
+    /// The conversation is over: what was asked before is still asked, then the broker hears the end.
+    fn close(&mut self, peer: PeerId, close: Close, common: &mut Common) {
+        let Some(connection) = self.connection_mut(peer) else { return };
+        common.trace.note(format_args!("{} closes: {close:?}", name(peer)));
+        connection.requests.push_back(Request::Disconnect(Disconnect {
+            publish_will: close.publish_will,
+            session_expiry_s: None,
+            reason: close.refusal.reason,
+        }));
+        connection.closing = true;
+        connection.refusal = Some(close.refusal);
+        connection.input = BytesMut::new();
+        common.slow.remove(&peer);
+    }
+
+    fn observe_pace(&mut self, slot: u32, common: &mut Common) {
+        let Some(Some(connection)) = self.connections.get_mut(slot as usize) else { return };
+        if connection.closing {
+            return;
+        }
+        let waiting_bytes = connection.output.len();
+        let pace = match connection.pace {
+            Pace::Ready if waiting_bytes > common.limits.write_buffer_high_bytes => Pace::Slow,
+            Pace::Slow | Pace::Stalled if waiting_bytes <= common.limits.write_buffer_low_bytes => Pace::Ready,
+            Pace::Slow if common.now.mono_ns >= stalls_at(connection, &common.limits) => Pace::Stalled,
+            same => same,
+        };
+        if pace == connection.pace {
+            return;
+        }
+        if pace == Pace::Slow {
+            connection.slow_since_ns = common.now.mono_ns;
+            common.slow.insert(connection.peer);
+        } else {
+            common.slow.remove(&connection.peer);
+        }
+        connection.pace = pace;
+        let peer = connection.peer;
+        common.trace.note(format_args!("{} is {pace:?}, {waiting_bytes} bytes wait", name(peer)));
+        self.broker.pace(common.now, peer, pace, &mut self.effects);
+    }
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Broker,
+    Adaptor(PeerId),
+    Stall(PeerId),
+}
+
+fn stalls_at(connection: &Connection, limits: &Limits) -> u64 {
+    connection.slow_since_ns + limits.stall_ms * althing_core::time::MILLISECOND_NS
+}
+
+/// A short name for traces.
+pub(crate) fn name(peer: PeerId) -> String {
+    format!("{}:{}.{}", peer.shard, peer.slot, peer.generation)
+}
