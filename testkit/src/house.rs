@@ -9,7 +9,7 @@ mod station;
 mod wire;
 
 pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
-pub use station::{Heard, Life, Received, Station, StationId};
+pub use station::{Heard, Received, Station, StationId, connect_packet, topic};
 pub use wire::Grain;
 
 use crate::trace::Trace;
@@ -71,6 +71,8 @@ enum Act {
     Verdict(usize),
     /// A deadline of the house has come.
     Timeout(u16, Timer, &'static str),
+    /// Bytes of a client half enter its wire.
+    Speak(StationId),
     /// A deadline of a client half has come.
     Wake(StationId),
 }
@@ -224,7 +226,7 @@ impl House {
     pub fn open_wire(&mut self) -> WireId {
         let shard = self.entropy.below(self.shards.len() as u64) as usize;
         let link = Link { remote: None, listener: "mqtt" };
-        let adaptor = station::adaptor(link, &self.common.limits, self.common.now);
+        let adaptor = station::adaptor(link, &self.common.limits);
         let peer = self.shards[shard].open(adaptor);
         let id = WireId(self.wires_opened);
         self.wires_opened += 1;
@@ -321,8 +323,8 @@ impl House {
         true
     }
 
-    fn possible(&self) -> Vec<Act> {
-        let mut acts = Vec::new();
+    fn possible(&mut self) -> Vec<Act> {
+        let mut acts: Vec<Act> = self.speaking_stations().into_iter().map(Act::Speak).collect();
         for (&id, wire) in &self.wires {
             self.possible_on_wire(id, wire, &mut acts);
         }
@@ -423,6 +425,7 @@ impl House {
                 self.shards[question.peer.shard as usize].verdict(question.peer, verdict, &mut self.common);
             }
             Act::Timeout(shard, timer, _) => self.shards[shard as usize].timeout(timer, &mut self.common),
+            Act::Speak(station) => self.let_speak(station),
             Act::Wake(station) => self.wake_station(station),
         }
     }
@@ -477,6 +480,8 @@ impl House {
         transfer(&mut wire.down.bytes, &mut wire.inbox, count);
         if let Some(station) = self.station_on(id) {
             self.feed_station(station, id);
+        } else if self.stations.iter().any(|station| station.has_abandoned(id)) {
+            self.wires.get_mut(&id).into_iter().for_each(|wire| wire.inbox.clear());
         }
         self.forget_wire_when_over(id);
     }

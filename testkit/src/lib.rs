@@ -1,1 +1,13 @@
-//! To be described.
+//! Whole worlds in one thread, seeded, without sleeps: what tests of this repository stand on.
+//!
+//! - [`house`]: brokers in one or three shards with many peers on byte pipes, a virtual clock and a store that
+//!   confirms when it pleases;
+//! - [`worlds`]: runs a test in many such worlds and says how to replay the one that failed;
+//! - [`model`]: what must be true of any history, checked against random ones;
+//! - [`trace`]: what happened, as text and as a hash.
+#![forbid(unsafe_code)]
+
+pub mod house;
+pub mod model;
+pub mod trace;
+pub mod worlds;

@@ -166,7 +166,8 @@ impl Shard {
 
     /// The store confirms everything up to and including the `count`-th waiting ticket.
     pub fn confirm(&mut self, count: usize, common: &mut Common) {
-        if let Some(ticket) = self.unconfirmed.drain(..count).next_back() {
+        let last = self.unconfirmed.drain(..count).next_back();
+        if let Some(ticket) = last {
             common.promises.confirmed(self.index, ticket);
             self.broker.stored(common.now, ticket, &mut self.effects);
             self.run(common);

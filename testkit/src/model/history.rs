@@ -428,8 +428,9 @@ impl<'a> History<'a> {
                 published.span.end.get_or_insert(step);
             }
         }
-        for actor in self.actors.iter_mut().filter(|actor| actor.goodbye.take().is_some()) {
-            if !actor.connected && actor.attempt.is_none() {
+        for actor in &mut self.actors {
+            let said_goodbye = actor.goodbye.take().is_some();
+            if said_goodbye && !actor.connected && actor.attempt.is_none() {
                 actor.will = None;
             }
         }
@@ -545,7 +546,7 @@ impl<'a> History<'a> {
                 let quietly = !actor.connected && actor.attempt.is_none();
                 assert!(quietly, "station {index}: the house closed the connection");
             }
-            Heard::Disconnected(disconnect) => panic!("station {index}: {disconnect:?}"),
+            Heard::Disconnected(_) | Heard::Auth(_) | Heard::Failed(_) => panic!("station {index}: {heard:?}"),
         }
     }
 
