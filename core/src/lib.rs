@@ -20,6 +20,7 @@ pub mod message;
 pub mod shard;
 pub mod time;
 pub mod topic;
+pub mod tree;
 pub mod verbs;
 
 pub use adaptor::{Adaptor, Close, Link, Out, OutBuffer, Receive};
