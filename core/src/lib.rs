@@ -7,7 +7,7 @@
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
 //! - [`verbs`], [`adaptor`]: the contract between a language and the broker.
-//! - `matcher`, `session`, `retained`, `group`: the parts of the broker.
+//! - [`tree`], [`retained`], `session`, `group`: the parts of the broker.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod broker;
 pub mod effects;
 pub mod limits;
 pub mod message;
+pub mod retained;
 pub mod shard;
 pub mod time;
 pub mod topic;
