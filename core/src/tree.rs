@@ -207,7 +207,8 @@ impl<T: Default + Vacant> Tree<T> {
                 if wildcards && node.plus != NONE {
                     stack.push((node.plus, depth));
                 }
-                index = self.ordinary_child(index, level, hash);
+                // A leaf need not be looked for in the table.
+                index = if node.first_child == NONE { NONE } else { self.ordinary_child(index, level, hash) };
             }
         }
         Ok(visits)
