@@ -218,7 +218,7 @@ impl House {
     /// Ends all conversations, as at a stop.
     pub fn close_all(&mut self, reason: Reason) {
         for shard in &mut self.shards {
-            shard.call(&mut self.common, |broker, now, effects| broker.close_all(now, reason, effects));
+            shard.call(&mut self.common, |broker, _, effects| broker.close_all(reason, effects));
         }
     }
 
@@ -419,10 +419,10 @@ impl House {
                 self.shards[shard as usize].confirm(count, &mut self.common);
             }
             Act::Verdict(index) => {
-                let question = self.common.questions.remove(index);
+                let (shard, question) = self.common.questions.remove(index);
                 let verdict = provider::judge(&question);
                 self.common.trace.note(format_args!("{} is judged: {verdict:?}", name(question.peer)));
-                self.shards[question.peer.shard as usize].verdict(question.peer, verdict, &mut self.common);
+                self.shards[shard as usize].verdict(question.peer, verdict, &mut self.common);
             }
             Act::Timeout(shard, timer, _) => self.shards[shard as usize].timeout(timer, &mut self.common),
             Act::Speak(station) => self.let_speak(station),

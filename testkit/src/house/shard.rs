@@ -21,8 +21,8 @@ pub(crate) struct Common {
     pub promises: Promises,
     /// Words on their way, by sender and receiver, first in, first out.
     pub channels: BTreeMap<(u16, u16), VecDeque<Word>>,
-    /// Questions that the identity provider has not answered yet.
-    pub questions: Vec<Verify>,
+    /// Questions that the identity provider has not answered yet, each with the shard that asks.
+    pub questions: Vec<(u16, Verify)>,
     /// Who waits for whom: publishers and the slow subscribers that they wait for.
     pub paused: BTreeMap<PeerId, BTreeSet<PeerId>>,
     /// Peers that are slow now.
@@ -280,7 +280,7 @@ impl Shard {
             assert_ne!(to, self.index, "a word to oneself: {word:?}");
             common.channels.entry((self.index, to)).or_default().push_back(word);
         }
-        common.questions.extend(effects.verify);
+        common.questions.extend(effects.verify.into_iter().map(|question| (self.index, question)));
         for (publisher, subscriber) in effects.pause {
             common.trace.note(format_args!("{} waits for {}", name(publisher), name(subscriber)));
             common.paused.entry(publisher).or_default().insert(subscriber);
