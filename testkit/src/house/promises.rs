@@ -1,120 +1,111 @@
 //! Watches that no positive acknowledgement leaves before what it promises is confirmed by the store
 //! (design: what must be durable before what).
 
-use althing_core::effects::Record;
-use althing_core::{Answer, Filter, PeerId, Request, Topic};
-use bytes::Bytes;
-use bytestring::ByteString;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use althing_core::shard::Word;
+use althing_core::verbs::Outcome;
+use althing_core::{Answer, PeerId, Request};
+use std::collections::{BTreeMap, HashMap};
 
-/// What a record makes true, as far as an acknowledgement may promise it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Fact {
-    Message(Topic, Bytes),
-    Session(ByteString),
-    Subscription(ByteString, Filter),
-    TokenGone(ByteString, u32),
-    Received(ByteString, u32),
+/// What a step of a broker is about: the question of a peer that will be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    Connect(PeerId),
+    Publish(PeerId, u32),
+    Subscribe(PeerId, u32),
+    Unsubscribe(PeerId, u32),
+    Release(PeerId, u32),
+    Received(PeerId, u32),
 }
 
-/// Facts that are written but not confirmed, and what the peers wait for.
+/// Tickets that answers have to wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
-    /// Per shard: tickets in order, each with the facts that it covers.
-    unconfirmed: BTreeMap<u16, VecDeque<(u64, Vec<Fact>)>>,
-    counts: HashMap<Fact, usize>,
-    clients: HashMap<PeerId, ByteString>,
-    publishes: HashMap<(PeerId, u32), Fact>,
-    subscribes: HashMap<(PeerId, u32), Vec<Filter>>,
+    /// The last confirmed ticket of each shard.
+    confirmed: BTreeMap<u16, u64>,
+    /// What was written because of a question: shards and tickets.
+    written: HashMap<Cause, Vec<(u16, u64)>>,
+    /// Questions between shards, by sender and operation, and the peer's question behind them.
+    behind: HashMap<(u16, u64), Cause>,
 }
 
 impl Promises {
-    /// A peer asks; remembers what its acknowledgement would promise.
-    pub fn asked(&mut self, peer: PeerId, request: &Request) {
-        match request {
-            Request::Publish(publish) => {
-                let fact = Fact::Message(publish.message.topic.clone(), publish.message.payload.clone());
-                self.publishes.insert((peer, publish.correlation), fact);
+    /// What a request's step is about; remembers that the question is open.
+    pub fn cause_of_request(&mut self, peer: PeerId, request: &Request) -> Option<Cause> {
+        let cause = match request {
+            Request::Connect(_) | Request::Authenticate(_) => Cause::Connect(peer),
+            Request::Publish(publish) => Cause::Publish(peer, publish.correlation),
+            Request::Subscribe(subscribe) => Cause::Subscribe(peer, subscribe.correlation),
+            Request::Unsubscribe(unsubscribe) => Cause::Unsubscribe(peer, unsubscribe.correlation),
+            Request::Release { token } => Cause::Release(peer, *token),
+            Request::Settle { number, outcome: Outcome::Received } => Cause::Received(peer, *number),
+            Request::Settle { .. } | Request::Disconnect(_) => return None,
+        };
+        self.written.entry(cause).or_default();
+        Some(cause)
+    }
+
+    /// What the step that takes this word is about.
+    pub fn cause_of_word(&mut self, from: u16, word: &Word) -> Option<Cause> {
+        match word {
+            Word::Request(peer, request) => self.cause_of_request(*peer, request),
+            Word::Forward { operation, .. } | Word::Join { operation, .. } | Word::Interest { operation, .. } => {
+                self.behind.get(&(from, *operation)).copied()
             }
-            Request::Subscribe(subscribe) => {
-                let filters = subscribe.filters.iter().filter_map(|wanted| wanted.filter.clone().ok()).collect();
-                self.subscribes.insert((peer, subscribe.correlation), filters);
-            }
-            _ => {}
+            _ => None,
         }
     }
 
-    /// The broker of `shard` writes records under `ticket`.
-    pub fn written(&mut self, shard: u16, ticket: u64, records: &[Record]) {
-        let facts: Vec<Fact> = records.iter().filter_map(fact_of).collect();
-        for fact in &facts {
-            *self.counts.entry(fact.clone()).or_default() += 1;
+    /// A step says a word to another shard.
+    pub fn said(&mut self, from: u16, word: &Word, cause: Option<Cause>) {
+        if let Word::Forward { operation, .. } | Word::Join { operation, .. } | Word::Interest { operation, .. } = word
+            && let Some(cause) = cause.filter(|_| *operation != 0)
+        {
+            self.behind.insert((from, *operation), cause);
         }
-        self.unconfirmed.entry(shard).or_default().push_back((ticket, facts));
+    }
+
+    /// A step writes something under `ticket`.
+    pub fn written(&mut self, shard: u16, ticket: u64, cause: Option<Cause>) {
+        if let Some(tickets) = cause.and_then(|cause| self.written.get_mut(&cause)) {
+            tickets.push((shard, ticket));
+        }
     }
 
     /// Everything up to `ticket` is durable on `shard`.
     pub fn confirmed(&mut self, shard: u16, ticket: u64) {
-        let queue = self.unconfirmed.entry(shard).or_default();
-        while queue.front().is_some_and(|(first, _)| *first <= ticket) {
-            for fact in queue.pop_front().into_iter().flat_map(|(_, facts)| facts) {
-                if let Some(count) = self.counts.get_mut(&fact) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.counts.remove(&fact);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The connection is over.
-    pub fn forget(&mut self, peer: PeerId) {
-        self.clients.remove(&peer);
-        self.publishes.retain(|(owner, _), _| *owner != peer);
-        self.subscribes.retain(|(owner, _), _| *owner != peer);
+        self.confirmed.insert(shard, ticket);
     }
 
     /// An answer leaves: panics when it promises what is not confirmed.
     pub fn answered(&mut self, peer: PeerId, answer: &Answer) {
-        let client = self.clients.get(&peer).cloned().unwrap_or_default();
-        match answer {
-            Answer::Connected(connected) => {
-                self.clients.insert(peer, connected.client.clone());
-                self.check(answer, Fact::Session(connected.client.clone()));
-            }
-            Answer::Published { correlation, outcome, .. } => {
-                if let (Some(fact), Ok(_)) = (self.publishes.remove(&(peer, *correlation)), outcome) {
-                    self.check(answer, fact);
-                }
-            }
-            Answer::Subscribed { correlation, .. } => {
-                for filter in self.subscribes.remove(&(peer, *correlation)).unwrap_or_default() {
-                    self.check(answer, Fact::Subscription(client.clone(), filter));
-                }
-            }
-            Answer::Released { token, .. } => self.check(answer, Fact::TokenGone(client, *token)),
-            Answer::Complete { number, .. } => self.check(answer, Fact::Received(client, *number)),
-            _ => {}
+        let cause = match answer {
+            Answer::Connected(_) => Cause::Connect(peer),
+            Answer::Published { correlation, .. } => Cause::Publish(peer, *correlation),
+            Answer::Subscribed { correlation, .. } => Cause::Subscribe(peer, *correlation),
+            Answer::Unsubscribed { correlation, .. } => Cause::Unsubscribe(peer, *correlation),
+            Answer::Released { token, .. } => Cause::Release(peer, *token),
+            Answer::Complete { number, .. } => Cause::Received(peer, *number),
+            _ => return,
+        };
+        let Some(tickets) = self.written.remove(&cause) else { panic!("{answer:?} answers nothing") };
+        for (shard, ticket) in tickets {
+            let confirmed = self.confirmed.get(&shard).copied().unwrap_or(0);
+            assert!(ticket <= confirmed, "{answer:?} leaves before ticket {ticket} of shard {shard} is durable");
         }
+        self.behind.retain(|_, behind| *behind != cause);
     }
 
-    fn check(&self, answer: &Answer, fact: Fact) {
-        // With the same fact written twice, an answer to the first writing leaves rightly while the second waits.
-        let waits = self.counts.get(&fact) == Some(&1);
-        assert!(!waits, "{answer:?} leaves before {fact:?} is durable");
+    /// The connection is over.
+    pub fn forget(&mut self, peer: PeerId) {
+        let of_peer = |cause: &Cause| match cause {
+            Cause::Connect(owner) => *owner == peer,
+            Cause::Publish(owner, _)
+            | Cause::Subscribe(owner, _)
+            | Cause::Unsubscribe(owner, _)
+            | Cause::Release(owner, _)
+            | Cause::Received(owner, _) => *owner == peer,
+        };
+        self.written.retain(|cause, _| !of_peer(cause));
+        self.behind.retain(|_, cause| !of_peer(cause));
     }
-}
-
-fn fact_of(record: &Record) -> Option<Fact> {
-    Some(match record {
-        Record::SessionOpened { client, .. } => Fact::Session(client.clone()),
-        Record::Subscribed { client, filter, .. } => Fact::Subscription(client.clone(), filter.clone()),
-        Record::Queued { message, .. } | Record::Retained { message: Some(message), .. } => {
-            Fact::Message(message.topic.clone(), message.payload.clone())
-        }
-        Record::TokenReleased { client, token } => Fact::TokenGone(client.clone(), *token),
-        Record::Received { client, number } => Fact::Received(client.clone(), *number),
-        _ => return None,
-    })
 }

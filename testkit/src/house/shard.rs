@@ -1,6 +1,6 @@
 //! One shard of a simulated world: the same driver loop as the server's, without sockets.
 
-use super::promises::Promises;
+use super::promises::{Cause, Promises};
 use crate::trace::Trace;
 use althing_core::adaptor::{Close, Out, Receive};
 use althing_core::broker::{Broker, Pace};
@@ -79,6 +79,8 @@ pub(crate) struct Shard {
     touched: BTreeSet<u32>,
     /// Tickets that the store has not confirmed.
     pub unconfirmed: VecDeque<u64>,
+    /// What the step under way is about.
+    cause: Option<Cause>,
 }
 
 impl Shard {
@@ -92,6 +94,7 @@ impl Shard {
             asking: VecDeque::new(),
             touched: BTreeSet::new(),
             unconfirmed: VecDeque::new(),
+            cause: None,
         }
     }
 
@@ -175,11 +178,13 @@ impl Shard {
     }
 
     pub fn word(&mut self, from: u16, word: Word, common: &mut Common) {
+        self.cause = common.promises.cause_of_word(from, &word);
         self.broker.forwarded(common.now, from, word, &mut self.effects);
         self.run(common);
     }
 
     pub fn verdict(&mut self, peer: PeerId, verdict: Verdict, common: &mut Common) {
+        self.cause = Some(Cause::Connect(peer));
         self.broker.verified(common.now, peer, verdict, &mut self.effects);
         self.run(common);
     }
@@ -262,22 +267,24 @@ impl Shard {
         }
         let peer = connection.peer;
         common.trace.note(format_args!("{} asks {request:?}", name(peer)));
-        common.promises.asked(peer, &request);
+        self.cause = common.promises.cause_of_request(peer, &request);
         self.broker.request(common.now, peer, request, &mut self.effects);
     }
 
     fn absorb(&mut self, common: &mut Common) {
         let effects = std::mem::take(&mut self.effects);
+        let cause = self.cause.take();
         if !effects.store.is_empty() {
             let ticket = effects.ticket;
             let last = self.unconfirmed.back().copied().unwrap_or(0);
             assert!(ticket > last, "ticket {ticket} after {last}: tickets grow");
             common.trace.note(format_args!("shard {} stores {} records as {ticket}", self.index, effects.store.len()));
-            common.promises.written(self.index, ticket, &effects.store);
+            common.promises.written(self.index, ticket, cause);
             self.unconfirmed.push_back(ticket);
         }
         for (to, word) in effects.forward {
             assert_ne!(to, self.index, "a word to oneself: {word:?}");
+            common.promises.said(self.index, &word, cause);
             common.channels.entry((self.index, to)).or_default().push_back(word);
         }
         common.questions.extend(effects.verify.into_iter().map(|question| (self.index, question)));
@@ -300,8 +307,8 @@ impl Shard {
     fn answer(&mut self, peer: PeerId, answer: Answer, common: &mut Common) {
         assert_eq!(peer.shard, self.index, "an answer for another shard's peer: {answer:?}");
         common.trace.note(format_args!("{} hears {answer:?}", name(peer)));
-        common.promises.answered(peer, &answer);
         let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        common.promises.answered(peer, &answer);
         let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
         let result = connection.adaptor.answer(common.now, answer, &mut out);
         if connection.last == Receive::Wait {

@@ -193,7 +193,7 @@ impl<'a> History<'a> {
     // ---- acts ----
 
     fn connect(&mut self, index: usize) {
-        let step = self.house.steps();
+        let step = self.house.tick();
         let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
         let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
         let expiry_s = [0, 30, FOR_EVER][self.house.below(3) as usize];
@@ -237,6 +237,9 @@ impl<'a> History<'a> {
         published.certain = false;
         published.expiry_s = None;
         published.span = Span::open(u64::MAX);
+        if !published.allowed {
+            return None; // CONNECT would be refused
+        }
         let is_v5 = self.actors[index].version == Version::V5;
         let delay_s = if is_v5 { delay_s } else { 0 };
         self.actors[index].will = Some((number, delay_s));
@@ -259,7 +262,7 @@ impl<'a> History<'a> {
     fn disconnect(&mut self, index: usize) {
         let actor = &mut self.actors[index];
         self.house.disconnect(actor.id);
-        actor.goodbye = Some(self.house.steps());
+        actor.goodbye = Some(self.house.tick());
         let will = actor.will.take();
         self.lose(index, true, false);
         self.actors[index].will = will; // should a new connection overtake the goodbye
@@ -296,7 +299,7 @@ impl<'a> History<'a> {
             retain,
             is_empty,
             expiry_s,
-            span: Span::open(self.house.steps()),
+            span: Span::open(self.house.tick()),
             issued_ns: self.house.now().mono_ns,
             allowed,
             certain: true,
@@ -319,7 +322,7 @@ impl<'a> History<'a> {
 
     fn subscribe(&mut self, index: usize) {
         let is_v5 = self.actors[index].version == Version::V5;
-        let step = self.house.steps();
+        let step = self.house.tick();
         let identifier = if is_v5 && self.house.one_in(2) { 1 + self.house.below(9) as u32 } else { 0 };
         let mut filters = Vec::new();
         for _ in 0..1 + self.house.below(2) {
@@ -368,7 +371,7 @@ impl<'a> History<'a> {
     }
 
     fn unsubscribe(&mut self, index: usize) {
-        let step = self.house.steps();
+        let step = self.house.tick();
         let Some(session) = self.story.stations[index].sessions.len().checked_sub(1) else { return };
         let holdings = &self.story.stations[index].sessions[session].holdings;
         if holdings.is_empty() {
@@ -395,7 +398,7 @@ impl<'a> History<'a> {
             1 => self.house.below(3_000),
             _ => self.house.below(40_000),
         };
-        let (begin, now_ns) = (self.house.steps(), self.house.now().mono_ns);
+        let (begin, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let end_ns = now_ns + duration_ms * 1_000_000;
         for actor in &mut self.actors {
             if let Some((number, _)) = actor.will_due.take_if(|(_, due_ns)| *due_ns <= end_ns) {
@@ -438,7 +441,7 @@ impl<'a> History<'a> {
 
     /// The present connection of a station, if there is one, is over; or a new one begins (`gone` false).
     fn lose(&mut self, index: usize, gone: bool, clean: bool) {
-        let (step, now_ns) = (self.house.steps(), self.house.now().mono_ns);
+        let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let actor = &mut self.actors[index];
         let was_open = actor.connected || actor.attempt.is_some();
         let answered = actor.connected;
