@@ -2,8 +2,12 @@
 //! scripted broker behind and a virtual clock above. One thread, no sleeps; a test says what moves.
 
 use althing_core::time::{MILLISECOND_NS, SECOND_NS};
+use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Accepted, Connected, Outcome};
-use althing_core::{Adaptor, Answer, Close, Deadline, Delivery, Limits, Link, Now, Out, OutBuffer, Receive, Request};
+use althing_core::{
+    Adaptor, Answer, Close, Deadline, Delivery, Guarantee, Limits, Link, Message, Now, Out, OutBuffer, PeerId, Receive,
+    Request, Topic,
+};
 use althing_mqtt::client::{ClientError, Event, Options};
 use althing_mqtt::codec::{self, Context, Side};
 use althing_mqtt::packet::{Packet, Version};
@@ -244,5 +248,26 @@ pub fn obliging(request: &Request) -> Vec<Answer> {
             vec![Answer::Complete { number: *number, known: true }]
         }
         Request::Settle { .. } | Request::Disconnect(_) | Request::Authenticate(_) => Vec::new(),
+    }
+}
+
+/// A topic of a test.
+///
+/// # Panics
+/// If it is none.
+pub fn topic(name: &str) -> Topic {
+    Topic::new(name.into(), &TopicLimits::default()).expect("a test's topic is valid")
+}
+
+/// A delivery to nobody in particular: the first of its kind, not retained, without tags.
+pub fn delivery(number: u32, guarantee: Guarantee, message: Message) -> Delivery {
+    Delivery {
+        peer: PeerId { shard: 0, generation: 0, slot: 0 },
+        number,
+        guarantee,
+        retain: false,
+        duplicate: false,
+        tags: Default::default(),
+        message: Arc::new(message),
     }
 }

@@ -6,16 +6,12 @@ use althing_mqtt::client::{Acknowledge, ClientError, Event, Options, publication
 use althing_mqtt::config::MqttConfig;
 use althing_mqtt::packet::{Packet, Publish, Version};
 use althing_mqtt::reason::code;
-use althing_testkit::pair::{Pair, obliging};
+use althing_testkit::pair::{Pair, delivery, obliging, topic};
 use bytes::Bytes;
 use std::sync::Arc;
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const GUARANTEES: [Guarantee; 3] = [Guarantee::AtMostOnce, Guarantee::AtLeastOnce, Guarantee::ExactlyOnce];
-
-fn topic(name: &str) -> Topic {
-    Topic::new(name.into(), &Limits::default().topic).unwrap()
-}
 
 fn connected(limits: Limits, options: Options) -> Pair {
     let mut pair = Pair::new(limits, options);
@@ -62,20 +58,8 @@ fn published(packet_id: u16, guarantee: Guarantee) -> Answer {
     Answer::Published { correlation: packet_id.into(), guarantee, outcome: Ok(Accepted { matched: true }) }
 }
 
-fn delivery(number: u32, guarantee: Guarantee, message: Message) -> Delivery {
-    Delivery {
-        peer: althing_core::PeerId { shard: 0, generation: 0, slot: 0 },
-        number,
-        guarantee,
-        retain: false,
-        duplicate: false,
-        tags: Default::default(),
-        message: Arc::new(message),
-    }
-}
-
 fn messages(pair: &Pair) -> Vec<&Publish> {
-    let of_message = |event| if let &Event::Message(ref publish) = event { Some(publish) } else { None };
+    let of_message = |event| if let Event::Message(publish) = event { Some(publish) } else { None };
     pair.events.iter().filter_map(of_message).collect()
 }
 
