@@ -59,8 +59,10 @@ fn published(packet_id: u16, guarantee: Guarantee) -> Answer {
 }
 
 fn messages(pair: &Pair) -> Vec<&Publish> {
-    let of_message = |event| if let Event::Message(publish) = event { Some(publish) } else { None };
-    pair.events.iter().filter_map(of_message).collect()
+    pair.events
+        .iter()
+        .filter_map(|event| if let Event::Message(publish) = event { Some(publish) } else { None })
+        .collect()
 }
 
 fn outcomes(pair: &Pair) -> Vec<(u32, Outcome)> {
