@@ -19,6 +19,7 @@ pub mod group;
 mod hash;
 pub mod limits;
 pub mod message;
+pub mod protocol;
 pub mod retained;
 mod routes;
 pub mod session;
