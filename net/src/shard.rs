@@ -47,6 +47,16 @@ pub struct Counters {
     pub bytes_received: u64,
     /// Bytes to peers.
     pub bytes_sent: u64,
+    /// Requests from peers: their messages of any kind, except those that the adaptor answers itself.
+    pub messages_received: u64,
+    /// Answers and deliveries to peers.
+    pub messages_sent: u64,
+    /// Requests to open a session.
+    pub connects_received: u64,
+    /// Bytes of published payloads from peers.
+    pub payload_bytes_received: u64,
+    /// Bytes of delivered payloads to peers.
+    pub payload_bytes_sent: u64,
     /// How often a publisher was asked to wait for a slow subscriber.
     pub pauses: u64,
     /// How often a subscriber was declared stalled.
@@ -228,6 +238,9 @@ impl Shard {
             Ok(())
         });
         let Some((result, _)) = called else { return };
+        self.counters.messages_sent += batch.len() as u64;
+        self.counters.payload_bytes_sent +=
+            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
         self.drain_requests(now, peer);
         self.check_high_mark(now, peer);
         if let Err(close) = result {
@@ -273,10 +286,18 @@ impl Shard {
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
         while let Some(request) = self.requests.pop_front() {
-            if matches!(request, Request::Disconnect(_))
-                && let Some(connection) = self.connections.get_mut(peer)
-            {
-                connection.has_left = true;
+            self.counters.messages_received += 1;
+            match &request {
+                Request::Publish(publish) => {
+                    self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+                }
+                Request::Connect(_) => self.counters.connects_received += 1,
+                Request::Disconnect(_) => {
+                    if let Some(connection) = self.connections.get_mut(peer) {
+                        connection.has_left = true;
+                    }
+                }
+                _ => {}
             }
             self.broker.request(now, peer, request, &mut self.effects);
         }
@@ -328,6 +349,7 @@ impl Shard {
     }
 
     fn answer(&mut self, now: Now, peer: PeerId, answer: Answer) {
+        self.counters.messages_sent += 1;
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)
             && connection.waits

@@ -249,12 +249,12 @@ impl MqttAdaptor {
             Phase::AwaitAuth => Some((after_ms(self.since_ns, self.limits.connect_timeout_ms), Due::Auth)),
             Phase::AwaitBroker => None,
             Phase::Connected => {
-                let packet =
-                    self.partial_since_ns.map(|since_ns| (after_ms(since_ns, self.limits.packet_timeout_ms), Due::Packet));
+                let packet = self
+                    .partial_since_ns
+                    .map(|since_ns| (after_ms(since_ns, self.limits.packet_timeout_ms), Due::Packet));
                 // [MQTT-3.1.2-22]: one and a half times the keep alive.
                 let silence_ns = u64::from(self.keep_alive_s) * SECOND_NS * 3 / 2;
-                let keep_alive =
-                    (silence_ns > 0).then(|| (self.since_ns.saturating_add(silence_ns), Due::KeepAlive));
+                let keep_alive = (silence_ns > 0).then(|| (self.since_ns.saturating_add(silence_ns), Due::KeepAlive));
                 packet.into_iter().chain(keep_alive).min_by_key(|(mono_ns, _)| *mono_ns)
             }
         }
@@ -310,9 +310,7 @@ impl Adaptor for MqttAdaptor {
             Due::Connect => Refusal::new(Reason::Unspecified, "no complete CONNECT in time"),
             Due::Auth => Refusal::new(Reason::NotAuthorised, "no AUTH in time"),
             Due::Packet => Refusal::new(Reason::ImplementationSpecific, "a packet began and was not completed in time"),
-            Due::KeepAlive => {
-                Refusal::new(Reason::KeepAliveTimeout, "silent for one and a half times its keep alive")
-            }
+            Due::KeepAlive => Refusal::new(Reason::KeepAliveTimeout, "silent for one and a half times its keep alive"),
         };
         Err(self.refuse(refusal, out))
     }

@@ -94,8 +94,8 @@ impl MqttAdaptor {
 
     fn negative(&self, packet_id: u16, refusal: &Refusal) -> Acknowledgement {
         let sentence = if self.problem_information { reason_string(refusal) } else { None };
-        let details = sentence
-            .map(|sentence| Box::new(Details { reason_string: Some(sentence), user_properties: Vec::new() }));
+        let details =
+            sentence.map(|sentence| Box::new(Details { reason_string: Some(sentence), user_properties: Vec::new() }));
         Acknowledgement { packet_id, code: publish_code(refusal.reason), details }
     }
 

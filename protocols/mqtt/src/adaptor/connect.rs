@@ -195,4 +195,3 @@ fn will_message(will: packet::Will) -> Will {
 fn detached(text: &ByteString) -> ByteString {
     ByteString::from(&text[..])
 }
-

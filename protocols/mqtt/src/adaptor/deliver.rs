@@ -5,4 +5,3 @@ use crate::alias::AliasOut;
 use althing_core::time::SECOND_NS;
 use althing_core::verbs::Outcome;
 use althing_core::{Delivery, Guarantee, Now, Out, Request};
-
