@@ -7,6 +7,7 @@
 //! Ten thousand idle connections are the common case, so what is rare sits in a box ([`Rare`]).
 
 mod answers;
+mod codes;
 mod connect;
 mod deliver;
 mod requests;
@@ -153,7 +154,6 @@ impl MqttAdaptor {
     }
 
     fn take_packet(&mut self, now: Now, input: &mut BytesMut, out: &mut Out<'_>) -> Result<bool, Close> {
-        let announced = if self.phase == Phase::AwaitConnect { announced_version(input) } else { None };
         match codec::decode(&self.context(), input) {
             Ok(Some(packet)) => {
                 self.since_ns = now.mono_ns;
@@ -168,7 +168,7 @@ impl MqttAdaptor {
                 Ok(false)
             }
             Err(DecodeError { code, text }) => {
-                self.version = self.version.or(announced);
+                self.version = self.version.or_else(|| codec::refusal_version(input));
                 Err(self.refuse(Refusal::new(reason::from_code(code), text), out))
             }
         }
@@ -191,7 +191,7 @@ impl MqttAdaptor {
 
     fn send_disconnect(&self, refusal: &Refusal, out: &mut Out<'_>) {
         let mut disconnect = Disconnect {
-            code: reason::disconnect_code(refusal.reason),
+            code: codes::disconnect(refusal.reason),
             session_expiry_s: None,
             server_reference: self.server_reference(refusal.reason),
             details: Details { reason_string: reason_string(refusal), user_properties: Vec::new() },
@@ -204,16 +204,14 @@ impl MqttAdaptor {
     }
 
     fn send_refusing_connack(&self, version: Version, refusal: &Refusal, out: &mut Out<'_>) {
-        let mut properties = ConnAckProperties::default();
-        let code = if version == Version::V5 {
-            properties.reason_string = reason_string(refusal);
-            properties.server_reference = self.server_reference(refusal.reason);
-            reason::connack_code(refusal.reason)
-        } else {
-            match reason::return_code(refusal.reason) {
-                Some(code) => code,
-                None => return, // [MQTT-3.1.4-1] of 3.1.1: what is no CONNECT gets no CONNACK.
-            }
+        if version != Version::V5 && matches!(refusal.reason, Reason::Malformed | Reason::ProtocolError) {
+            return; // 3.1.1 §3.1.4: what is no CONNECT gets no CONNACK.
+        }
+        let code = codes::connack(refusal.reason);
+        let properties = ConnAckProperties {
+            reason_string: reason_string(refusal),
+            server_reference: self.server_reference(refusal.reason),
+            ..ConnAckProperties::default()
         };
         let mut connack = ConnAck { session_present: false, code, properties };
         if !self.send(&Packet::ConnAck(Box::new(connack.clone())), out) {
@@ -334,27 +332,6 @@ fn reason_string(refusal: &Refusal) -> Option<ByteString> {
     (!refusal.text.is_empty()).then(|| ByteString::from(refusal.text.as_ref()))
 }
 
-/// The version in a CONNECT that cannot be decoded, so that it is refused in its own language: versions
-/// above 5 are taken for 5, others that are not spoken for 3.1.1. `None` when it does not look like one.
-fn announced_version(input: &[u8]) -> Option<Version> {
-    let (&first, rest) = input.split_first()?;
-    if first != 0x10 {
-        return None;
-    }
-    let length_bytes = 1 + rest.iter().take(3).take_while(|byte| **byte & 0x80 != 0).count();
-    let header = rest.get(length_bytes..)?;
-    let level = match header {
-        [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => *level,
-        _ => return None,
-    };
-    Some(match level {
-        3 => Version::V31,
-        5..=0x7F => Version::V5,
-        _ => Version::V311,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,22 +339,5 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         assert!(size_of::<MqttAdaptor>() <= 80, "{}", size_of::<MqttAdaptor>());
-    }
-
-    #[test]
-    fn versions_are_recognised_in_what_is_no_connect() {
-        for (bytes, expected) in [
-            (&b"\x10\x0c\0\x04MQTT\x05"[..], Some(Version::V5)),
-            (b"\x10\xff\xff\xff\x7f\0\x04MQTT\x06", Some(Version::V5)),
-            (b"\x10\x80\x01\0\x04MQTT\x04", Some(Version::V311)),
-            (b"\x10\x0c\0\x04MQTT\x84", Some(Version::V311)),
-            (b"\x10\x0c\0\x06MQIsdp\x03", Some(Version::V31)),
-            (b"\x10\x0c\0\x04MQTT", None),
-            (b"\x10\x0c\0\x04HTTP\x05", None),
-            (b"GET / HTTP/1.1\r\n", None),
-            (b"", None),
-        ] {
-            assert_eq!(announced_version(bytes), expected, "{bytes:?}");
-        }
     }
 }

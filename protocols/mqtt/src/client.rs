@@ -15,7 +15,7 @@ mod packets;
 mod window;
 
 use crate::alias::AliasesIn;
-use crate::codec::{self, Context, DecodeError, Side};
+use crate::codec::{self, Context, DecodeError, PublishHead, Side, encode_publish_head, publish_size};
 use crate::packet::{
     Acknowledgement, Auth, Codes, ConnAck, Connect, Details, Disconnect, Packet, Publish, Subscribe, Unsubscribe,
     Version,
@@ -297,16 +297,14 @@ impl Client {
         if publish.qos == Guarantee::AtMostOnce {
             self.check_connected()?;
             publish.packet_id = 0;
-            self.send_publish(now, &publish)?;
-            self.set_alias_up(publish.topic_alias, &topic);
+            self.send_new_publish(now, &publish, &topic)?;
             return Ok(0);
         }
         let packet_id = self.window.next_id().ok_or(ClientError::NoPacketId)?;
         publish.packet_id = packet_id;
         let sent = self.may_send_now();
         if sent {
-            self.send_publish(now, &publish)?;
-            self.set_alias_up(publish.topic_alias, &topic);
+            self.send_new_publish(now, &publish, &topic)?;
         }
         publish.topic = Some(topic);
         publish.topic_alias = None;
@@ -477,13 +475,17 @@ impl Client {
         }
     }
 
-    fn set_alias_up(&mut self, alias: Option<u16>, topic: &Topic) {
-        let Some(alias) = alias else { return };
+    fn send_new_publish(&mut self, now: Now, publish: &Publish, topic: &Topic) -> Result<(), ClientError> {
+        if !self.send_publish(now, publish, false) {
+            return Err(ClientError::PacketTooLarge);
+        }
+        let Some(alias) = publish.topic_alias else { return Ok(()) };
         let place = usize::from(alias) - 1;
         if self.aliases_out.len() <= place {
             self.aliases_out.resize(place + 1, None);
         }
         self.aliases_out[place] = Some(topic.clone());
+        Ok(())
     }
 
     /// Whether a new publish above QoS 0 may leave at once: connected, with quota, and nobody before it.
@@ -495,8 +497,17 @@ impl Client {
         self.granted.receive_maximum.min(self.options.inflight_max).max(1)
     }
 
-    fn send_publish(&mut self, now: Now, publish: &Publish) -> Result<(), ClientError> {
-        if self.send(now, &Packet::Publish(publish.clone())) { Ok(()) } else { Err(ClientError::PacketTooLarge) }
+    /// Appends a PUBLISH unless the server does not take one so large; says whether it went.
+    fn send_publish(&mut self, now: Now, publish: &Publish, dup: bool) -> bool {
+        let version = self.version();
+        let head = PublishHead { dup, ..PublishHead::from(publish) };
+        if publish_size(&head, version) > self.granted.maximum_packet_size {
+            return false;
+        }
+        encode_publish_head(&head, version, self.output.tail());
+        self.output.put_payload(&publish.payload);
+        self.sent_ns = now.mono_ns;
+        true
     }
 
     /// Appends a packet unless the server does not take one so large; says whether it went.

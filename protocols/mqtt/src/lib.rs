@@ -9,6 +9,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod packet;
+pub mod reason;
 
 pub use adaptor::MqttAdaptor;
 pub use client::Client;

@@ -1,18 +1,11 @@
 //! From the broker's answers to packets.
 
-use super::{MqttAdaptor, reason_string};
+use super::{MqttAdaptor, codes, reason_string};
+use crate::codec::{AckType, encode_ack};
 use crate::packet::{Acknowledgement, Codes, Details, Packet};
-use crate::reason;
+use crate::reason::code;
 use althing_core::verbs::{Accepted, Reason, Refusal};
 use althing_core::{Answer, Close, Guarantee, Out};
-
-const SUCCESS: u8 = 0x00;
-const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
-const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
-const UNSPECIFIED: u8 = 0x80;
-const PACKET_IDENTIFIER_NOT_FOUND: u8 = 0x92;
-/// The only failure that version 3.1.1 knows (3.1.1 §3.9.3).
-const FAILURE_V3: u8 = 0x80;
 
 impl MqttAdaptor {
     pub(super) fn answer(&mut self, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
@@ -25,13 +18,13 @@ impl MqttAdaptor {
                 Ok(())
             }
             Answer::Complete { number, known } => {
-                self.send(&Packet::PubRel(self.found(number as u16, known)), out);
+                self.send_ack(AckType::PubRel, self.found(number as u16, known), out);
                 Ok(())
             }
             Answer::Subscribed { correlation, results } => {
                 let codes = results.into_iter().map(|result| match result {
                     Ok(guarantee) => guarantee as u8,
-                    Err(reason) => self.suback_code(reason),
+                    Err(reason) => codes::suback(reason),
                 });
                 let codes = self.codes(correlation as u16, codes.collect());
                 self.send(&Packet::SubAck(codes), out);
@@ -39,9 +32,9 @@ impl MqttAdaptor {
             }
             Answer::Unsubscribed { correlation, results } => {
                 let codes = results.into_iter().map(|result| match result {
-                    Ok(true) => SUCCESS,
-                    Ok(false) => NO_SUBSCRIPTION_EXISTED,
-                    Err(reason) => unsuback_code(reason),
+                    Ok(true) => code::SUCCESS,
+                    Ok(false) => code::NO_SUBSCRIPTION_EXISTED,
+                    Err(reason) => codes::unsuback(reason),
                 });
                 let codes = self.codes(correlation as u16, codes.collect());
                 self.send(&Packet::UnsubAck(codes), out);
@@ -66,37 +59,52 @@ impl MqttAdaptor {
         outcome: Result<Accepted, Refusal>,
         out: &mut Out<'_>,
     ) -> Result<(), Close> {
-        let acknowledgement = match outcome {
-            Ok(Accepted { matched }) => {
-                let code = if matched || !self.is_v5() { SUCCESS } else { NO_MATCHING_SUBSCRIBERS };
-                Acknowledgement { packet_id, code, details: None }
+        let ack_type = match guarantee {
+            Guarantee::AtMostOnce => return Ok(()),
+            Guarantee::AtLeastOnce => AckType::PubAck,
+            Guarantee::ExactlyOnce => AckType::PubRec,
+        };
+        let mut is_over = guarantee == Guarantee::AtLeastOnce || !self.is_v5();
+        match outcome {
+            Ok(Accepted { matched: false }) if self.is_v5() => {
+                let code = code::NO_MATCHING_SUBSCRIBERS;
+                self.send_ack(ack_type, Acknowledgement { packet_id, code, details: None }, out);
             }
-            Err(refusal) if self.is_v5() => self.negative(packet_id, &refusal),
+            Ok(_) => encode_ack(ack_type, packet_id, out.bytes.tail()),
+            Err(refusal) if self.is_v5() => {
+                is_over = true;
+                self.send_ack(ack_type, self.negative(packet_id, &refusal), out);
+            }
             // Version 3 has no negative acknowledgement. What would be refused again is acknowledged and
             // dropped (3.1.1 §3.3.5); what might work later stays the client's, without a connection.
             Err(refusal) if may_work_later(refusal.reason) => return Err(self.refuse(refusal, out)),
-            Err(_) => Acknowledgement { packet_id, code: SUCCESS, details: None },
-        };
-        let is_over = guarantee == Guarantee::AtLeastOnce || acknowledgement.code >= UNSPECIFIED || !self.is_v5();
-        let packet = match guarantee {
-            Guarantee::AtMostOnce => return Ok(()),
-            Guarantee::AtLeastOnce => Packet::PubAck(acknowledgement),
-            Guarantee::ExactlyOnce => Packet::PubRec(acknowledgement),
-        };
+            Err(_) => encode_ack(ack_type, packet_id, out.bytes.tail()),
+        }
         if is_over {
             self.open_publishes = self.open_publishes.saturating_sub(1);
         }
-        if !self.send(&packet, out) {
-            self.send(&without_details(packet), out);
-        }
         Ok(())
+    }
+
+    /// Appends an acknowledgement, without its sentence when the peer takes only small packets.
+    fn send_ack(&self, ack_type: AckType, mut ack: Acknowledgement, out: &mut Out<'_>) {
+        let packet = |ack| match ack_type {
+            AckType::PubAck => Packet::PubAck(ack),
+            AckType::PubRec => Packet::PubRec(ack),
+            AckType::PubRel => Packet::PubRel(ack),
+            AckType::PubComp => Packet::PubComp(ack),
+        };
+        if !self.send(&packet(ack.clone()), out) {
+            ack.details = None;
+            self.send(&packet(ack), out);
+        }
     }
 
     fn negative(&self, packet_id: u16, refusal: &Refusal) -> Acknowledgement {
         let sentence = if self.problem_information { reason_string(refusal) } else { None };
         let details =
             sentence.map(|sentence| Box::new(Details { reason_string: Some(sentence), user_properties: Vec::new() }));
-        Acknowledgement { packet_id, code: publish_code(refusal.reason), details }
+        Acknowledgement { packet_id, code: codes::publish(refusal.reason), details }
     }
 
     /// PUBCOMP, which ends a QoS 2 publish. After a resumption it may be one that this connection never
@@ -105,42 +113,16 @@ impl MqttAdaptor {
         if self.is_v5() {
             self.open_publishes = self.open_publishes.saturating_sub(1);
         }
-        self.send(&Packet::PubComp(self.found(packet_id, known)), out);
+        self.send_ack(AckType::PubComp, self.found(packet_id, known), out);
     }
 
     fn found(&self, packet_id: u16, known: bool) -> Acknowledgement {
-        let code = if known || !self.is_v5() { SUCCESS } else { PACKET_IDENTIFIER_NOT_FOUND };
+        let code = if known || !self.is_v5() { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
         Acknowledgement { packet_id, code, details: None }
     }
 
     fn codes(&self, packet_id: u16, codes: Vec<u8>) -> Box<Codes> {
         Box::new(Codes { packet_id, codes, details: Details::default() })
-    }
-
-    fn suback_code(&self, reason: Reason) -> u8 {
-        if !self.is_v5() {
-            return FAILURE_V3;
-        }
-        match reason::code(reason) {
-            code @ (0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2) => code, // §3.9.3
-            _ => UNSPECIFIED,
-        }
-    }
-}
-
-/// §3.11.3
-fn unsuback_code(reason: Reason) -> u8 {
-    match reason::code(reason) {
-        code @ (0x83 | 0x87 | 0x8F | 0x91) => code,
-        _ => UNSPECIFIED,
-    }
-}
-
-/// §3.4.2.1, §3.5.2.1: what PUBACK and PUBREC may say.
-fn publish_code(reason: Reason) -> u8 {
-    match reason::code(reason) {
-        code @ (0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99) => code,
-        _ => UNSPECIFIED,
     }
 }
 
@@ -154,13 +136,4 @@ fn may_work_later(reason: Reason) -> bool {
             | Reason::MessageRateTooHigh
             | Reason::Unspecified
     )
-}
-
-fn without_details(packet: Packet) -> Packet {
-    let bare = |acknowledgement: Acknowledgement| Acknowledgement { details: None, ..acknowledgement };
-    match packet {
-        Packet::PubAck(acknowledgement) => Packet::PubAck(bare(acknowledgement)),
-        Packet::PubRec(acknowledgement) => Packet::PubRec(bare(acknowledgement)),
-        other => other,
-    }
 }

@@ -2,20 +2,13 @@
 
 use super::{MqttAdaptor, Phase};
 use crate::alias::AliasesOut;
+use crate::codec::PACKET_BYTES_MAX;
 use crate::config::PROTOCOL;
 use crate::packet::{self, Auth, ConnAck, ConnAckProperties, Packet, Version};
+use crate::reason::code;
 use althing_core::verbs::{Authentication, Connect, Connected, Reason, Refusal, Will};
 use althing_core::{Close, Message, Out, Request};
-use bytes::Bytes;
 use bytestring::ByteString;
-
-/// AUTH reason codes (§3.15.2.1).
-const SUCCESS: u8 = 0x00;
-const CONTINUE: u8 = 0x18;
-const REAUTHENTICATE: u8 = 0x19;
-
-/// The largest packet that the format can express (§1.5.5), fixed header included.
-const PACKET_SIZE_MAX: usize = 268_435_455 + 5;
 
 impl MqttAdaptor {
     pub(super) fn connect(&mut self, connect: packet::Connect, out: &mut Out<'_>) -> Result<(), Close> {
@@ -41,18 +34,18 @@ impl MqttAdaptor {
         let request = Connect {
             protocol: PROTOCOL.name,
             realm: ByteString::new(),
-            client: (!connect.client_id.is_empty()).then(|| detached(&connect.client_id)),
+            client: (!connect.client_id.is_empty()).then_some(connect.client_id),
             clean_start: connect.clean_start,
             session_expiry_s,
             window: connect.receive_maximum.unwrap_or(u16::MAX).min(self.limits.inflight_max),
             number_max: u32::from(u16::MAX),
             packet_bytes_max: self.maximum_packet_size,
             will: connect.will.map(|will| Box::new(will_message(*will))),
-            username: connect.username.as_ref().map(detached),
-            password: connect.password.as_deref().map(Bytes::copy_from_slice),
+            username: connect.username,
+            password: connect.password,
             authentication: connect
                 .authentication_method
-                .map(|method| Authentication { method: detached(&method), data: connect.authentication_data }),
+                .map(|method| Authentication { method, data: connect.authentication_data }),
         };
         self.phase = Phase::AwaitBroker;
         out.requests.push_back(Request::Connect(Box::new(request)));
@@ -84,7 +77,7 @@ impl MqttAdaptor {
         rare.asked.session_expiry_s = connect.session_expiry_s.unwrap_or(0);
         rare.asked.keep_alive_s = connect.keep_alive_s;
         rare.asked.response_information = connect.request_response_information;
-        rare.authentication_method = connect.authentication_method.as_ref().map(detached);
+        rare.authentication_method = connect.authentication_method.clone();
         rare.aliases_out = (alias_max > 0).then(|| AliasesOut::new(alias_max));
     }
 
@@ -104,9 +97,9 @@ impl MqttAdaptor {
             return Err(self.refuse(Refusal::new(Reason::BadAuthenticationMethod, text), out));
         }
         match (auth.code, connected) {
-            (CONTINUE, false) => self.phase = Phase::AwaitBroker,
-            (CONTINUE, true) if reauthenticating => {}
-            (REAUTHENTICATE, true) if !reauthenticating => self.rare().reauthenticating = true,
+            (code::CONTINUE_AUTHENTICATION, false) => self.phase = Phase::AwaitBroker,
+            (code::CONTINUE_AUTHENTICATION, true) if reauthenticating => {}
+            (code::RE_AUTHENTICATE, true) if !reauthenticating => self.rare().reauthenticating = true,
             _ => return Err(self.protocol_error("AUTH with a reason code that does not fit here", out)),
         }
         let step = Authentication { method: agreed, data: auth.data };
@@ -119,12 +112,12 @@ impl MqttAdaptor {
         if self.phase == Phase::AwaitBroker {
             self.phase = Phase::AwaitAuth;
         }
-        self.send_auth(CONTINUE, step, out)
+        self.send_auth(code::CONTINUE_AUTHENTICATION, step, out)
     }
 
     pub(super) fn reauthenticated(&mut self, step: Authentication, out: &mut Out<'_>) -> Result<(), Close> {
         self.rare().reauthenticating = false;
-        self.send_auth(SUCCESS, step, out)
+        self.send_auth(code::SUCCESS, step, out)
     }
 
     fn send_auth(&mut self, code: u8, step: Authentication, out: &mut Out<'_>) -> Result<(), Close> {
@@ -143,9 +136,7 @@ impl MqttAdaptor {
             Version::V5 => self.connack_properties(&connected),
             _ => ConnAckProperties::default(),
         };
-        // 3.1 has no Session Present flag.
-        let session_present = connected.session_present && version != Version::V31;
-        let connack = ConnAck { session_present, code: SUCCESS, properties };
+        let connack = ConnAck { session_present: connected.session_present, code: code::SUCCESS, properties };
         if !self.send(&Packet::ConnAck(Box::new(connack)), out) {
             let text = "the client's maximum packet size has no room for CONNACK";
             return Err(self.refuse(Refusal::new(Reason::PacketTooLarge, text), out));
@@ -169,7 +160,7 @@ impl MqttAdaptor {
             session_expiry_s: (connected.session_expiry_s != asked.session_expiry_s)
                 .then_some(connected.session_expiry_s),
             receive_maximum: (receive_maximum != u16::MAX).then_some(receive_maximum),
-            maximum_packet_size: (limits.packet_bytes_max < PACKET_SIZE_MAX).then_some(limits.packet_bytes_max as u32),
+            maximum_packet_size: (limits.packet_bytes_max < PACKET_BYTES_MAX).then_some(limits.packet_bytes_max as u32),
             assigned_client_id: connected.assigned.then(|| connected.client.clone()),
             topic_alias_maximum: (limits.topic_alias_maximum > 0).then_some(limits.topic_alias_maximum),
             server_keep_alive_s: (asked.keep_alive_s != keep_alive_s).then_some(keep_alive_s),
@@ -188,10 +179,5 @@ fn will_message(will: packet::Will) -> Will {
         properties: will.properties,
         ..Message::new(will.topic, will.payload)
     };
-    Will { message: message.detached(), delay_s: will.delay_s, expiry_s: will.message_expiry_s }
-}
-
-/// What the session keeps must not pin the buffer that CONNECT was read into.
-fn detached(text: &ByteString) -> ByteString {
-    ByteString::from(&text[..])
+    Will { message, delay_s: will.delay_s, expiry_s: will.message_expiry_s }
 }

@@ -3,18 +3,12 @@
 use super::{MqttAdaptor, Phase};
 use crate::alias::AliasError;
 use crate::packet::{self, Acknowledgement, Packet};
-use crate::reason;
+use crate::reason::{code, from_code};
 use althing_core::verbs::{
     Disconnect, Outcome, Publish, Reason, Refusal, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions,
     Unsubscribe,
 };
 use althing_core::{Close, Filter, Guarantee, Message, Now, Out, Request, Topic};
-
-/// DISCONNECT reason codes of a client (§3.14.2.1).
-const NORMAL: u8 = 0x00;
-const WITH_WILL: u8 = 0x04;
-/// From here on a reason code is an error (§2.4).
-const ERRORS: u8 = 0x80;
 
 impl MqttAdaptor {
     pub(super) fn handle(&mut self, now: Now, packet: Packet, out: &mut Out<'_>) -> Result<(), Close> {
@@ -103,7 +97,7 @@ impl MqttAdaptor {
     }
 
     fn settle(&self, packet: Acknowledgement, accepted: Outcome, out: &mut Out<'_>) -> Result<(), Close> {
-        let outcome = if packet.code >= ERRORS { Outcome::Reject } else { accepted };
+        let outcome = if packet.code >= code::UNSPECIFIED_ERROR { Outcome::Reject } else { accepted };
         out.requests.push_back(Request::Settle { number: u32::from(packet.packet_id), outcome });
         Ok(())
     }
@@ -159,11 +153,13 @@ impl MqttAdaptor {
             return self.protocol_error("DISCONNECT prolongs a session that was to end with its connection", out);
         }
         let (reason, text) = match disconnect.code {
-            NORMAL => (Reason::Normal, "the client disconnected"),
-            WITH_WILL => (Reason::WithWill, "the client disconnected and wants its will published"),
-            code => (reason::from_code(code), "the client disconnected with an error"),
+            code::NORMAL_DISCONNECTION => (Reason::Normal, "the client disconnected"),
+            code::DISCONNECT_WITH_WILL_MESSAGE => {
+                (Reason::WithWill, "the client disconnected and wants its will published")
+            }
+            other => (from_code(other), "the client disconnected with an error"),
         };
-        let publish_will = disconnect.code != NORMAL;
+        let publish_will = disconnect.code != code::NORMAL_DISCONNECTION;
         let session_expiry_s = disconnect.session_expiry_s.map(|seconds| seconds.min(self.limits.session_expiry_s_max));
         out.requests.push_back(Request::Disconnect(Disconnect { publish_will, session_expiry_s, reason }));
         let refusal = match disconnect.details.reason_string {

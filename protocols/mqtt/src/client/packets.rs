@@ -88,16 +88,16 @@ impl Client {
         while self.inflight < self.quota()
             && let Some((packet_id, slot)) = self.window.next_unsent()
         {
-            let packet = match slot {
-                Slot::Publish { publish, sent } => {
-                    let packet = Packet::Publish(Publish { dup: *sent, ..(**publish).clone() });
-                    *sent = true;
-                    packet
-                }
-                _ => Packet::PubRel(bare(packet_id)),
+            let publish = match slot {
+                Slot::Publish { publish, sent } => Some((publish.clone(), std::mem::replace(sent, true))),
+                _ => None,
             };
             self.window.sent();
-            if self.send(now, &packet) {
+            let fits = match publish {
+                Some((publish, sent_before)) => self.send_publish(now, &publish, sent_before),
+                None => self.send(now, &Packet::PubRel(bare(packet_id))),
+            };
+            if fits {
                 self.inflight += 1;
             } else {
                 // Taken before CONNACK told how small the server's packets are.

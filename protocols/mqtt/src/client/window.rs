@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn the_window_ends_with_the_identifiers() {
         let mut window = Window::new();
-        (0..IDENTIFIERS).for_each(|_| drop(push(&mut window)));
+        for _ in 0..IDENTIFIERS {
+            push(&mut window);
+        }
         assert_eq!(window.next_id(), None);
         window.free(2);
         assert_eq!(window.next_id(), None, "1 holds the window");
