@@ -165,7 +165,7 @@ impl Shard {
     /// Ends every conversation: those that the broker knows, and those that have not come so far.
     pub(crate) fn close_all(&mut self, reason: Reason) {
         let now = self.clock.now();
-        self.broker.close_all(now, reason, &mut self.effects);
+        self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
         for peer in self.connections.peers() {
             let answer = Answer::Close(Refusal::new(reason, "the broker is stopping"));
@@ -337,7 +337,10 @@ impl Shard {
                 }
             }
             for (publisher, subscriber) in work.pause.drain(..) {
-                self.pause(publisher, subscriber);
+                self.pause(now, publisher, subscriber);
+            }
+            for subscriber in work.resume.drain(..) {
+                self.caught_up(subscriber);
             }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
@@ -506,5 +509,6 @@ fn is_empty(effects: &Effects) -> bool {
         && effects.forward.is_empty()
         && effects.verify.is_empty()
         && effects.pause.is_empty()
+        && effects.resume.is_empty()
         && effects.events.is_empty()
 }

@@ -110,7 +110,7 @@ impl Shard {
         connection.pace = pace;
         if pace == Pace::Slow {
             let stalled_at_ns = now.after_ms(self.limits.stall_ms);
-            self.slow.insert(peer, Slow { stalled_at_ns, waiting: Vec::new() });
+            self.slow.entry(peer).or_insert_with(|| Slow { stalled_at_ns, waiting: Vec::new() });
             self.arm(peer);
         } else {
             self.release(peer);
@@ -123,6 +123,10 @@ impl Shard {
         if self.slow.get(&peer).is_none_or(|slow| slow.stalled_at_ns > now.mono_ns) {
             return;
         }
+        if self.connections.get(peer).is_some_and(|connection| connection.pace == Pace::Ready) {
+            // Only its queue in the broker is long, and the broker knows since when.
+            return self.release(peer);
+        }
         if let Some(connection) = self.connections.get(peer) {
             self.counters.stalls += 1;
             let waiting_bytes = connection.out.len();
@@ -133,13 +137,28 @@ impl Shard {
 
     /// Has `publisher` wait for `subscriber`. It waits for one at a time: once released, its next
     /// publish shows whether it has to wait for another.
-    pub(crate) fn pause(&mut self, publisher: PeerId, subscriber: PeerId) {
-        let Some(slow) = self.slow.get_mut(&subscriber) else { return };
+    pub(crate) fn pause(&mut self, now: Now, publisher: PeerId, subscriber: PeerId) {
+        if self.connections.get(subscriber).is_none_or(|connection| connection.adaptor.is_none()) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(publisher) else { return };
-        if connection.paused_for.is_none() && connection.adaptor.is_some() {
-            connection.paused_for = Some(subscriber);
-            slow.waiting.push(publisher);
-            self.counters.pauses += 1;
+        if connection.paused_for.is_some() || connection.adaptor.is_none() {
+            return;
+        }
+        connection.paused_for = Some(subscriber);
+        self.counters.pauses += 1;
+        // Where the socket is not slow it is the broker's queue that has grown: `stall_ms` counts from now.
+        let stalled_at_ns = now.after_ms(self.limits.stall_ms);
+        let slow = self.slow.entry(subscriber).or_insert_with(|| Slow { stalled_at_ns, waiting: Vec::new() });
+        slow.waiting.push(publisher);
+        self.arm(subscriber);
+    }
+
+    /// The broker's queue for this peer has shrunk. Where its socket is slow as well, that is still
+    /// waited for.
+    pub(crate) fn caught_up(&mut self, subscriber: PeerId) {
+        if self.connections.get(subscriber).is_none_or(|connection| connection.pace == Pace::Ready) {
+            self.release(subscriber);
         }
     }
 
