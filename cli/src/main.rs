@@ -1,1 +1,8 @@
+//! `althing`: the broker and its tools in one binary.
+
+mod connection;
+mod exit;
+mod properties;
+mod url;
+
 fn main() {}
