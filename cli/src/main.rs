@@ -2,6 +2,8 @@
 
 mod connection;
 mod exit;
+mod format;
+mod message;
 mod properties;
 mod url;
 
