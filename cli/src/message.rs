@@ -25,6 +25,11 @@ pub struct Received {
 }
 
 impl Received {
+    /// A message that `client` has read just now.
+    pub fn now(publish: Publish, client: ByteString) -> Self {
+        Self { publish, at: Timestamp::now(), client, zone: TimeZone::system() }
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         self.publish.topic.as_ref().map_or("", |topic| topic.as_str())
