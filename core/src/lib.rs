@@ -17,6 +17,7 @@ pub mod broker;
 pub mod effects;
 pub mod limits;
 pub mod message;
+pub mod protocol;
 pub mod shard;
 pub mod time;
 pub mod topic;
