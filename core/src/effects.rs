@@ -43,8 +43,12 @@ pub struct Effects {
     pub forward: Vec<(u16, Word)>,
     /// Identities to check; answered by `Broker::verified`.
     pub verify: Vec<Verify>,
-    /// Publishers that should wait for a slow subscriber: `(publisher, subscriber)`.
+    /// Publishers that should wait for a subscriber, until its socket or `resume` says otherwise, and for
+    /// at most `stall_ms`: `(publisher, subscriber)`.
     pub pause: Vec<(PeerId, PeerId)>,
+    /// Subscribers for whom nobody has to wait any more, though their socket was never slow: their queue
+    /// had grown, and has shrunk.
+    pub resume: Vec<PeerId>,
     /// What happened, for logs and `$SYS`.
     pub events: Vec<Event>,
 }

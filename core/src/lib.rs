@@ -16,6 +16,7 @@ pub mod authorisation;
 pub mod broker;
 pub mod effects;
 pub mod group;
+mod hash;
 pub mod limits;
 pub mod message;
 pub mod protocol;

@@ -180,6 +180,11 @@ impl Retained {
         self.bytes
     }
 
+    /// Bytes on the heap of the tree that finds them, which [`bytes`](Self::bytes) does not count.
+    pub fn index_bytes(&self) -> usize {
+        self.messages.heap_bytes()
+    }
+
     /// Looks from the root for what `filter` matches. False, and nothing found, when that takes more
     /// than `visits_max` nodes.
     fn descend(&self, filter: &Filter, mono_ns: u64, visits_max: usize, found: &mut Vec<Arc<Message>>) -> bool {

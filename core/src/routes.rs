@@ -1,11 +1,11 @@
 //! From a topic to everyone who wants it: the subscription tree, and a cache of its answers.
 
+use crate::hash::Seeded;
 use crate::limits::Limits;
 use crate::topic::Topic;
 use crate::tree::{NodeId, TooManyVisits, Tree, Vacant};
 use crate::verbs::SubscriptionOptions;
 use bytestring::ByteString;
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub(crate) struct Routes {
     tree: Tree<Subscribers>,
     /// Changes with every subscription; a cached route of another epoch is not used.
     epoch: u64,
-    cache: HashMap<ByteString, Arc<Route>, FixedState>,
+    cache: HashMap<ByteString, Arc<Route>, Seeded>,
     cache_max: usize,
     visits_max: usize,
     /// Nodes that matches have visited since the start.
@@ -79,11 +79,11 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub fn new(limits: &Limits, seed: u64) -> Self {
+    pub fn new(limits: &Limits, seed: u64, hasher: Seeded) -> Self {
         Self {
             tree: Tree::new(seed),
             epoch: 1,
-            cache: HashMap::with_hasher(FixedState::with_seed(seed)),
+            cache: HashMap::with_hasher(hasher),
             cache_max: limits.route_cache_max,
             visits_max: limits.match_visits_max,
             visits: 0,

@@ -2,6 +2,7 @@
 
 use crate::authorisation::Principal;
 use crate::broker::Pace;
+use crate::hash::Seeded;
 use crate::message::{Guarantee, Message, Origin};
 use crate::topic::{Filter, Topic};
 use crate::tree::NodeId;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub resending: bool,
     /// Messages that were dropped on their way to it.
     pub drops: u64,
+    /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
+    pub pressed_ns: Option<u64>,
     /// Seconds that it outlives its connection.
     pub expiry_s: u32,
     /// Most deliveries in flight.
@@ -51,10 +54,11 @@ pub(crate) struct Session {
     pub next_sequence: u64,
     /// Who it is for the messages it publishes; made with the first of them.
     pub origin: Option<Arc<Origin>>,
-    /// Plain subscriptions: the tree's node and the place in the node's list.
+    /// Plain subscriptions: the tree's node and the place in the node's list. The nodes' numbers are ours,
+    /// so the small fixed hash state will do.
     pub subscriptions: HashMap<NodeId, u32, FixedState>,
     /// Shared subscriptions; rare, so boxed.
-    pub shared: Option<Box<HashMap<Filter, SubscriptionOptions, FixedState>>>,
+    pub shared: Option<Box<HashMap<Filter, SubscriptionOptions, Seeded>>>,
     /// What waits.
     pub queue: Queue,
     /// What is on its way, in the order of its numbers.

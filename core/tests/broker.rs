@@ -216,3 +216,32 @@ fn everything_is_freed_when_the_sessions_are_gone() {
     );
     assert_eq!((statistics.inflight_messages, statistics.queued_bytes, statistics.peers), (0, 0, 0));
 }
+
+#[test]
+fn publishers_wait_for_a_subscriber_whose_queue_is_long_and_no_longer_than_agreed() {
+    let limits = Limits { queue_high_messages: 4, stall_ms: 1_000, ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    bench.connect(1, "s", 0, 1);
+    bench.connect(2, "p", 0, 10);
+    bench.subscribe(1, "t", Guarantee::AtLeastOnce);
+    for _ in 0..5 {
+        bench.publish(2, "t", "x", Guarantee::AtLeastOnce, false);
+    }
+    assert_eq!(bench.effects.pause, []);
+    bench.publish(2, "t", "x", Guarantee::AtLeastOnce, false);
+    assert_eq!(bench.effects.pause, [(peer(2), peer(1))]);
+    for number in 1..=3 {
+        assert_eq!(bench.effects.resume, []);
+        bench.request(1, Request::Settle { number, outcome: Outcome::Accept });
+    }
+    assert_eq!(bench.effects.resume, [peer(1)]);
+
+    bench.effects = Effects::default();
+    for _ in 0..3 {
+        bench.publish(2, "t", "x", Guarantee::AtLeastOnce, false);
+    }
+    assert_eq!(bench.effects.pause.len(), 1);
+    bench.now.mono_ns += 1_000_000_000;
+    bench.publish(2, "t", "x", Guarantee::AtLeastOnce, false);
+    assert_eq!(bench.effects.pause.len(), 1, "it has stalled: nobody waits for it");
+}

@@ -111,6 +111,23 @@ fn expired_messages_are_not_shown_and_go_in_turns() {
 }
 
 #[test]
+fn topics_that_are_gone_leave_nothing_behind() {
+    let mut retained = store();
+    let mut index_bytes = None;
+    for round in 0..20 {
+        for i in 0..100 {
+            retained.set(message(&format!("{round}/{i}/cleared"), "x", None)).unwrap();
+            retained.set(message(&format!("{round}/{i}/expired"), "x", Some(1))).unwrap();
+        }
+        for i in 0..100 {
+            assert!(retained.clear(&topic(&format!("{round}/{i}/cleared"))));
+        }
+        assert_eq!(retained.expire(1, usize::MAX).len(), 100);
+        assert_eq!(retained.index_bytes(), *index_bytes.get_or_insert(retained.index_bytes()));
+    }
+}
+
+#[test]
 fn a_lookup_in_turns_survives_changes_between_them() {
     let mut retained = store();
     for i in 0..200 {

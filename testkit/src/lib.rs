@@ -1,5 +1,6 @@
-//! Whole worlds in one thread, seeded, without sleeps: what tests of this repository stand on.
+//! Whole worlds in one thread, seeded, without sleeps or a real clock: what tests of several crates stand on.
 //!
+//! - [`pair`]: one adaptor and one client half on a virtual clock;
 //! - [`house`]: brokers in one or three shards with many peers on byte pipes, a virtual clock and a store that
 //!   confirms when it pleases;
 //! - [`worlds`]: runs a test in many such worlds and says how to replay the one that failed;
@@ -9,5 +10,6 @@
 
 pub mod house;
 pub mod model;
+pub mod pair;
 pub mod trace;
 pub mod worlds;

@@ -1,7 +1,7 @@
 //! What happens when nothing is asked: expiries, delayed wills, queues drained in turns.
 
 use super::Broker;
-use crate::effects::Effects;
+use crate::effects::{Effects, Record};
 use crate::time::Now;
 
 /// What a timer is for.
@@ -47,7 +47,9 @@ impl Broker {
             self.timers.pop();
             self.fire(now, timer, effects);
         }
-        self.retained.expire(now.mono_ns, TURN_RETAINED);
+        for expired in self.retained.expire(now.mono_ns, TURN_RETAINED) {
+            effects.store.push(Record::Retained { topic: expired.topic.clone(), message: None });
+        }
         for _ in 0..TURN_SESSIONS.min(self.draining.len()) {
             let Some((index, id)) = self.draining.pop_front() else { break };
             if let Some(session) = self.sessions.get_mut(index).filter(|session| session.id == id) {

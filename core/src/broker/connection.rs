@@ -8,6 +8,7 @@ use crate::session::{Queue, Session, Then};
 use crate::time::Now;
 use crate::verbs::{Answer, Authentication, Connect, Connected, Disconnect, PeerId, Reason, Refusal};
 use bytestring::ByteString;
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -186,13 +187,14 @@ impl Broker {
             draining: false,
             resending: false,
             drops: 0,
+            pressed_ns: None,
             expiry_s: 0,
             window: 0,
             next_number: 1,
             number_max: 1,
             next_sequence: 1,
             origin: None,
-            subscriptions: HashMap::with_hasher(self.hasher.clone()),
+            subscriptions: HashMap::with_hasher(FixedState::default()),
             shared: None,
             queue: Queue::default(),
             inflight: VecDeque::new(),
@@ -264,6 +266,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.peer = None;
         session.live = false;
+        session.pressed_ns = None;
         session.pending.clear();
         session.snapshots.clear();
         let client = session.principal.client.clone();

@@ -6,7 +6,7 @@ use crate::effects::{Delivery, Effects, Event, Record};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
 use crate::session::{Entry, Inflight, Session, Then};
-use crate::time::Now;
+use crate::time::{MILLISECOND_NS, Now};
 use crate::topic::Filter;
 use crate::verbs::{Answer, Outcome, PeerId};
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl Broker {
                     self.dropped(index, "the subscriber does not read", effects)
                 }
                 None if !self.limits.queue_at_most_once => {}
-                peer => {
-                    self.pause_for(peer, incoming.publisher, effects);
+                _ => {
+                    self.pause_for(now, index, incoming.publisher, effects);
                     self.enqueue(now, index, incoming, terms, None, effects);
                 }
             };
@@ -86,8 +86,7 @@ impl Broker {
             effects.deliveries.push(Delivery { peer, number, guarantee, retain, duplicate: false, tags, message });
             return;
         }
-        let peer = session.peer;
-        self.pause_for(peer, incoming.publisher, effects);
+        self.pause_for(now, index, incoming.publisher, effects);
         self.enqueue(now, index, incoming, terms, None, effects);
     }
 
@@ -171,19 +170,32 @@ impl Broker {
         }
     }
 
-    /// A publisher waits for a subscriber that is slow but not stalled.
-    fn pause_for(&self, subscriber: Option<PeerId>, publisher: Option<u32>, effects: &mut Effects) {
-        let slow = |peer: &PeerId| {
-            self.peers
-                .get(peer)
-                .and_then(|index| self.sessions.get(*index))
-                .is_some_and(|session| session.pace == Pace::Slow)
+    /// A publisher waits for a subscriber whose socket is slow or whose queue is long, but not for one
+    /// that has not caught up in `stall_ms`: others must not suffer from it for ever.
+    fn pause_for(&mut self, now: Now, index: u32, publisher: Option<u32>, effects: &mut Effects) {
+        let Some(publisher) = publisher.and_then(|index| self.sessions.get(index)?.peer) else { return };
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(subscriber) = session.peer.filter(|subscriber| *subscriber != publisher) else { return };
+        let is_long = session.queue.len() >= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2)
+            || session.queue.bytes() >= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2);
+        let waits_for_queue = is_long && session.pace == Pace::Ready && {
+            let since_ns = *session.pressed_ns.get_or_insert(now.mono_ns);
+            now.mono_ns - since_ns < self.limits.stall_ms * MILLISECOND_NS
         };
-        if let Some(subscriber) = subscriber.filter(slow)
-            && let Some(publisher) = publisher.and_then(|index| self.sessions.get(index)?.peer)
-            && publisher != subscriber
-        {
+        if session.pace == Pace::Slow || waits_for_queue {
             effects.pause.push((publisher, subscriber));
+        }
+    }
+
+    /// Lets those go on who wait for a queue that has shrunk.
+    fn relieve(&mut self, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index).filter(|session| session.pressed_ns.is_some()) else { return };
+        let is_short = session.queue.len()
+            <= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2) / 2
+            && session.queue.bytes() <= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2) / 2;
+        if is_short {
+            session.pressed_ns = None;
+            effects.resume.extend(session.peer);
         }
     }
 
@@ -209,6 +221,11 @@ impl Broker {
 
     /// Lets a session's queue flow as far as the window, the peer's pace and the turn allow.
     pub(super) fn drain(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        self.flow(now, index, effects);
+        self.relieve(index, effects);
+    }
+
+    fn flow(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             let Some(session) = self.sessions.get_mut(index) else { return };

@@ -9,6 +9,7 @@ use super::delivery::Incoming;
 use super::publishing::Terms;
 use crate::effects::{Effects, Record};
 use crate::group::{Group, Member, SessionRef};
+use crate::hash::Seeded;
 use crate::message::Guarantee;
 use crate::session::{Entry, Tags};
 use crate::shard::Word;
@@ -25,11 +26,11 @@ use std::sync::Arc;
 pub(crate) struct Groups {
     places: Vec<Option<Group>>,
     vacant: Vec<u32>,
-    by_filter: HashMap<Arc<Filter>, u32, FixedState>,
+    by_filter: HashMap<Arc<Filter>, u32, Seeded>,
 }
 
 impl Groups {
-    pub fn new(hasher: FixedState) -> Self {
+    pub fn new(hasher: Seeded) -> Self {
         Self { places: Vec::new(), vacant: Vec::new(), by_filter: HashMap::with_hasher(hasher) }
     }
 

@@ -14,6 +14,7 @@ mod subscribing;
 
 use crate::authorisation::{Authorised, Policy};
 use crate::effects::{Delivery, Effects, Verdict};
+use crate::hash::{Seeded, seeded};
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::retained::Retained;
@@ -74,15 +75,15 @@ pub struct Broker {
     policy: Arc<Policy>,
     entropy: Entropy,
     /// The session of each connection whose session is here, on whatever shard the connection is.
-    peers: HashMap<PeerId, u32, FixedState>,
+    peers: HashMap<PeerId, u32, Seeded>,
     /// Connections of this shard whose session's home is another one.
-    away: HashMap<PeerId, u16, FixedState>,
+    away: HashMap<PeerId, u16, Seeded>,
     /// Authentications under way.
-    exchanges: HashMap<PeerId, Exchange, FixedState>,
+    exchanges: HashMap<PeerId, Exchange, Seeded>,
     sessions: Sessions,
     /// Sessions by realm and id; the key's text stands in the session alone.
     by_key: HashTable<u32>,
-    hasher: FixedState,
+    hasher: Seeded,
     routes: Routes,
     retained: Retained,
     groups: Groups,
@@ -112,11 +113,11 @@ impl Broker {
     /// Shard number `shard` of `shards`. `entropy` seeds assigned ids and hashes.
     pub fn new(shard: u16, shards: u16, limits: Arc<Limits>, policy: Arc<Policy>, mut entropy: Entropy) -> Self {
         let seed = entropy.next_u64();
-        let hasher = FixedState::with_seed(seed);
+        let hasher = seeded(seed);
         Self {
             shard,
             shards,
-            routes: Routes::new(&limits, seed),
+            routes: Routes::new(&limits, seed, hasher.clone()),
             retained: Retained::new(seed, &limits),
             groups: Groups::new(hasher.clone()),
             operations: Operations::new(hasher.clone()),

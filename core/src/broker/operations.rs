@@ -2,18 +2,18 @@
 
 use super::Broker;
 use crate::effects::Effects;
+use crate::hash::Seeded;
 use crate::session::{Pending, Then};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::verbs::Answer;
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// Questions to other shards whose `Done` has not come.
 #[derive(Debug)]
 pub(crate) struct Operations {
-    waiting: HashMap<u64, Waiter, FixedState>,
+    waiting: HashMap<u64, Waiter, Seeded>,
     last: u64,
     /// Replies that wait for a ticket of ours, in the order of the tickets.
     replies: VecDeque<(u64, u16, Word)>,
@@ -28,7 +28,7 @@ enum Waiter {
 }
 
 impl Operations {
-    pub fn new(hasher: FixedState) -> Self {
+    pub fn new(hasher: Seeded) -> Self {
         Self { waiting: HashMap::with_hasher(hasher), last: 0, replies: VecDeque::new() }
     }
 
