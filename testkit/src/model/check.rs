@@ -1,6 +1,6 @@
 //! What must follow from a story. Every check panics with what was expected and what happened.
 
-use super::{Biography, Copy, Holding, Publication, Session, Span, Story};
+use super::{Biography, Copy, Holding, Publication, Session, Story};
 use althing_core::Guarantee;
 use althing_core::time::SECOND_NS;
 use std::collections::BTreeMap;
@@ -64,7 +64,8 @@ impl Story {
         for copy in &biography.copies {
             let published = &self.publications[copy.publication];
             let session = biography.session_at(copy.step);
-            let shared = biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
+            let shared =
+                biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
             if published.is_will || shared || copy.retain {
                 continue;
             }
@@ -94,7 +95,9 @@ impl Story {
             return;
         }
         let what = || {
-            format!("publication {number} {published:?}, station {station}, session {session}: {copies:?} of {possible:?}")
+            format!(
+                "publication {number} {published:?}, station {station}, session {session}: {copies:?} of {possible:?}"
+            )
         };
 
         let snapshots = holdings.iter().filter(|one| self.may_be_snapshot(one, number)).count();
@@ -117,7 +120,13 @@ impl Story {
     }
 
     /// Whether a message with this guarantee, surely wanted by this session, must have reached its application.
-    fn must_arrive(&self, biography: &Biography, session: usize, published: &Publication, guarantee: Guarantee) -> bool {
+    fn must_arrive(
+        &self,
+        biography: &Biography,
+        session: usize,
+        published: &Publication,
+        guarantee: Guarantee,
+    ) -> bool {
         let Some(done) = published.span.end.filter(|_| published.certain && published.allowed) else { return false };
         let Some(quiet) = self.quiet_after(done) else { return false };
         if biography.is_uninterrupted(published.span.begin, quiet) {
@@ -158,46 +167,60 @@ impl Story {
                 && other.span.is_before(&holding.from)
         });
         let eligible = published.retain && !published.is_empty && published.allowed && !holding.refused;
-        eligible && asked && holding.filter.group().is_none() && holding.filter.matches(&published.topic) && in_time && !replaced
+        eligible
+            && asked
+            && holding.filter.group().is_none()
+            && holding.filter.matches(&published.topic)
+            && in_time
+            && !replaced
     }
 
-    /// A new subscription gets the last value of every topic that it matches, when it is clear which one that is.
+    /// A new subscription gets the last value of every topic that it matches, when it is clear which one that is:
+    /// from the snapshot or, when it was published meanwhile, perhaps by itself.
     fn check_retained(&self, station: usize, session: usize) {
         let biography = &self.stations[station];
         for holding in &biography.sessions[session].holdings {
-            let Some(done) = holding.from.end.filter(|_| !holding.refused) else { continue };
-            let Some(quiet) = self.quiet_after(done) else { continue };
             let asks = match holding.options.retain_handling {
                 0 => true,
                 1 => !holding.is_repeat,
                 _ => false,
             };
-            if !asks || holding.filter.group().is_some() || !biography.is_uninterrupted(holding.from.begin, quiet) {
+            if !asks || holding.refused || holding.filter.group().is_some() {
                 continue;
             }
             for (number, published) in self.publications.iter().enumerate() {
-                if self.is_last_value(published, &holding.from, quiet) && holding.filter.matches(&published.topic) {
-                    let got = biography.copies.iter().any(|copy| {
-                        copy.publication == number && copy.retain && copy.step >= holding.from.begin && copy.step <= quiet
-                    });
-                    // A last value that lives for some time only may have ended before the subscription.
-                    let lasts = published.expiry_s.is_none();
-                    let readable = self.allows(biography.username.as_deref(), false, &published.topic);
-                    let own = published.station == station && holding.options.no_local;
-                    assert!(
-                        got || !lasts || !readable || own,
-                        "station {station} subscribed {holding:?} and did not get the last value {number} {published:?}",
-                    );
+                if holding.filter.matches(&published.topic) && !published.is_empty {
+                    self.check_last_value(station, holding, number);
                 }
             }
         }
     }
 
-    /// Whether this was surely the topic's last value from before `act` until the step `quiet`.
-    fn is_last_value(&self, published: &Publication, act: &Span, quiet: u64) -> bool {
-        let stands = published.retain && !published.is_empty && published.certain && published.allowed;
-        stands
-            && published.span.is_before(act)
+    fn check_last_value(&self, station: usize, holding: &Holding, number: usize) {
+        let (biography, published) = (&self.stations[station], &self.publications[number]);
+        let (Some(asked), Some(done)) = (holding.from.end, published.span.end) else { return };
+        let Some(quiet) = self.quiet_after(asked.max(done)) else { return };
+        let stays = biography.is_uninterrupted(holding.from.begin, quiet);
+        let stays = stays && holding.until.is_none_or(|until| until.begin > quiet);
+        // A last value that lives for some time only may have ended before the subscription.
+        let readable = self.allows(biography.username.as_deref(), false, &published.topic);
+        let wanted = !(published.station == station && holding.options.no_local);
+        if !stays || !readable || !wanted || published.expiry_s.is_some() || !self.is_last_value(published, quiet) {
+            return;
+        }
+        let before = published.span.is_before(&holding.from);
+        let got = biography.copies.iter().any(|copy| {
+            let in_time = copy.step >= holding.from.begin && copy.step <= quiet;
+            copy.publication == number && in_time && (copy.retain || !before)
+        });
+        assert!(got, "station {station} did not get the last value {number} {published:?} of {holding:?}");
+    }
+
+    /// Whether this was surely the topic's last value at the step `quiet`.
+    fn is_last_value(&self, published: &Publication, quiet: u64) -> bool {
+        published.retain
+            && published.certain
+            && published.allowed
             && self.publications.iter().all(|other| {
                 std::ptr::eq(other, published)
                     || !other.retain
@@ -218,7 +241,8 @@ impl Story {
         let mut copies = Vec::new();
         for (station, biography) in self.stations.iter().enumerate() {
             for (index, session) in biography.sessions.iter().enumerate() {
-                let members: Vec<&Holding> = session.holdings.iter().filter(|one| one.is_shared_for(published)).collect();
+                let members: Vec<&Holding> =
+                    session.holdings.iter().filter(|one| one.is_shared_for(published)).collect();
                 for holding in &members {
                     groups.entry(holding.filter.as_str()).or_default().push((biography, session, holding));
                 }
@@ -233,8 +257,10 @@ impl Story {
         let most = groups.values().filter(may).count();
         let repeated = published.repeatable
             || published.guarantee == Guarantee::AtLeastOnce
-            && (groups.values().flatten().any(|(biography, session, holding)| {
-                    biography.was_lost_between(published.span.begin, u64::MAX) || session.end.is_some() || holding.until.is_some()
+                && (groups.values().flatten().any(|(biography, session, holding)| {
+                    biography.was_lost_between(published.span.begin, u64::MAX)
+                        || session.end.is_some()
+                        || holding.until.is_some()
                 }));
         let what = || {
             let holdings: Vec<&Holding> = groups.values().flatten().map(|(_, _, holding)| *holding).collect();
@@ -254,7 +280,9 @@ impl Story {
         let loses = |guarantee| {
             touched.clone().any(|(biography, session, holding)| {
                 let own = holding.options.qos.min(published.guarantee);
-                own == guarantee && !connected(biography) && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
+                own == guarantee
+                    && !connected(biography)
+                    && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
             })
         };
         if loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
