@@ -164,6 +164,11 @@ impl House {
         &self.common.trace
     }
 
+    /// Keeps this many lines of the trace for people.
+    pub fn keep_lines(&mut self, lines: usize) {
+        self.common.trace.keep_lines(lines);
+    }
+
     /// Adds a line to the trace.
     pub fn note(&mut self, text: std::fmt::Arguments<'_>) {
         self.common.trace.note(text);

@@ -80,6 +80,8 @@ struct Actor {
     will: Option<(usize, u32)>,
     /// A will that will be due at this moment.
     will_due: Option<(usize, u64)>,
+    /// A delayed will that the CONNECT under way cancels when it resumes the session.
+    will_in_doubt: Option<usize>,
     heard: usize,
     received: usize,
 }
@@ -115,6 +117,7 @@ impl<'a> History<'a> {
                 waiting: BTreeMap::new(),
                 will: None,
                 will_due: None,
+                will_in_doubt: None,
                 heard: 0,
                 received: 0,
             });
@@ -303,6 +306,7 @@ impl<'a> History<'a> {
             issued_ns: self.house.now().mono_ns,
             allowed,
             certain: true,
+            is_late: false,
             repeatable: false,
             is_will: false,
         });
@@ -443,6 +447,7 @@ impl<'a> History<'a> {
     fn lose(&mut self, index: usize, gone: bool, clean: bool) {
         let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let actor = &mut self.actors[index];
+        actor.will_in_doubt = None;
         let was_open = actor.connected || actor.attempt.is_some();
         let answered = actor.connected;
         if let Some(stretch) = self.story.stations[index].stretches.last_mut() {
@@ -456,6 +461,7 @@ impl<'a> History<'a> {
         for waiting in std::mem::take(&mut actor.waiting) {
             if let (token, Waiting::Publication(number)) = waiting {
                 let published = &mut self.story.publications[number];
+                published.is_late = true;
                 published.repeatable |= published.guarantee == Guarantee::AtLeastOnce;
                 actor.waiting.insert(token, Waiting::Publication(number));
             }
@@ -467,19 +473,18 @@ impl<'a> History<'a> {
             let published = &mut self.story.publications[number];
             published.issued_ns = now_ns;
             let at_once = delay_s == 0 || gone && actor.expiry_s == 0;
-            if !answered || actor.goodbye.is_some() || !at_once && clean {
-                published.span = Span::open(step);
-            } else if at_once {
+            if at_once && answered && actor.goodbye.is_none() {
                 (published.span, published.certain) = (Span::open(step), true);
-            } else if gone {
+            } else if gone && answered && actor.goodbye.is_none() {
                 actor.will_due = Some((number, now_ns + u64::from(delay_s.min(actor.expiry_s)) * SECOND_NS));
+            } else {
+                published.span = Span::open(step);
+                actor.will_in_doubt = (!gone && answered && actor.goodbye.is_none()).then_some(number);
             }
         }
         if !gone && let Some((number, _)) = actor.will_due.take() {
-            // Resuming cancels it; whether a new session does, the specification leaves open, and whether this
-            // CONNECT arrives nobody knows yet.
-            let published = &mut self.story.publications[number];
-            published.span = Span::open(step);
+            self.story.publications[number].span = Span::open(step);
+            actor.will_in_doubt = Some(number);
         }
         if gone && (actor.expiry_s == 0 || actor.unclear) {
             self.end_session(index, Span::open(step));
@@ -537,6 +542,9 @@ impl<'a> History<'a> {
                 }
                 actor.connected = true;
                 biography.stretches.push(Stretch { from: step, until: None });
+                if let Some(number) = actor.will_in_doubt.take().filter(|_| attempt.expects_session) {
+                    self.story.publications[number].span = Span::open(u64::MAX); // cancelled
+                }
                 if !attempt.expects_session {
                     let count = biography.sessions.len();
                     biography.sessions[count - 1].begin = Span { begin: attempt.begin, end: Some(step) };
