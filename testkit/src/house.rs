@@ -4,6 +4,7 @@
 
 mod promises;
 mod provider;
+mod raw;
 mod shard;
 mod station;
 mod wire;
