@@ -2,7 +2,7 @@
 
 use crate::contexts;
 use crate::samples::corpus;
-use althing_mqtt::codec::{Context, decode, encode};
+use althing_mqtt::codec::{Context, PACKET_BYTES_MAX, Side, decode, encode};
 use althing_mqtt::packet::{Packet, Version};
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -52,6 +52,20 @@ fn every_truncation_asks_for_more() {
         for end in (0..bytes.len()).take(300) {
             assert_eq!(decode(&context, &mut BytesMut::from(&bytes[..end])), Ok(None), "{bytes:02X?} up to {end}");
         }
+    }
+}
+
+/// What a length field claims costs nothing until the bytes are there.
+#[test]
+fn a_claimed_length_reserves_nothing() {
+    for context in contexts() {
+        let context = Context { packet_bytes_max: PACKET_BYTES_MAX, ..context };
+        let first = if context.version.is_none() { 0x10 } else { 0x30 };
+        let mut input = BytesMut::from(&[first, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF][..]);
+        let capacity = input.capacity();
+        let is_alien = context.version.is_none() && context.side == Side::Client;
+        assert_eq!(decode(&context, &mut input).is_err(), is_alien);
+        assert_eq!(input.capacity(), capacity);
     }
 }
 
