@@ -292,7 +292,7 @@ impl Body<'_> {
 
     /// §3.3.2.3
     fn publish_properties(&mut self, publish: &mut Publish) -> Result<(), DecodeError> {
-        let mut properties = Properties::default();
+        let mut properties: Option<Properties> = None;
         let Context { side, topic: limits, .. } = self.context;
         read_block(&mut self.reader, |id, reader| {
             match id {
@@ -303,13 +303,11 @@ impl Body<'_> {
                     return Err(DecodeError::protocol("a client must not send a Subscription Identifier in PUBLISH"));
                 }
                 id::SUBSCRIPTION_IDENTIFIER => publish.subscription_ids.push(reader.subscription_id()?),
-                _ => take_message_property(id, reader, limits, &mut properties)?,
+                _ => take_message_property(id, reader, limits, properties.get_or_insert_default())?,
             }
             Ok(())
         })?;
-        if !properties.is_empty() {
-            publish.properties = Some(Arc::new(properties));
-        }
+        publish.properties = properties.map(Arc::new);
         Ok(())
     }
 
@@ -458,7 +456,7 @@ impl Body<'_> {
         }
         disconnect.code = self.reader.u8()?;
         let side = self.context.side;
-        // [MQTT-3.14.2-1] with table 3-10; 0x8C is in table 2-6 only.
+        // [MQTT-3.14.2-1]: each side has its own; 0x8C is in the list of §2.4 only.
         let is_allowed = match disconnect.code {
             0x00 | 0x80..=0x83 | 0x90 | 0x93..=0x99 => true,
             0x04 => side == Side::Server,
@@ -493,7 +491,7 @@ impl Body<'_> {
         if !is_short {
             auth.code = self.reader.u8()?;
         }
-        // [MQTT-3.15.2-1] with table 3-11: each side has its own.
+        // [MQTT-3.15.2-1]: each side has its own.
         let is_allowed = match auth.code {
             code::SUCCESS => self.context.side == Side::Client,
             code::CONTINUE_AUTHENTICATION => true,
