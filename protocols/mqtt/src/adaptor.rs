@@ -238,6 +238,15 @@ impl MqttAdaptor {
         fits
     }
 
+    /// Appends a packet that the peer waits for and that cannot be made smaller.
+    fn send_or_close(&mut self, packet: &Packet, out: &mut Out<'_>) -> Result<(), Close> {
+        if self.send(packet, out) {
+            return Ok(());
+        }
+        let text = "an answer does not fit into the client's maximum packet size";
+        Err(self.refuse(Refusal::new(Reason::PacketTooLarge, text), out))
+    }
+
     /// The next deadline, and which one it is.
     fn deadline(&self) -> Option<(u64, Due)> {
         let after_ms = |since_ns: u64, ms: u64| since_ns.saturating_add(ms.saturating_mul(MILLISECOND_NS));

@@ -246,9 +246,14 @@ fn a_server_that_breaks_the_protocol_is_told_so() {
         ("a packet of the client", &b"\xC0\x00"[..], code::PROTOCOL_ERROR),
         ("an alias that was not allowed", b"\x30\x07\0\x01a\x03\x23\0\x01", code::TOPIC_ALIAS_INVALID),
         ("a second CONNACK", b"\x20\x03\0\0\0", code::PROTOCOL_ERROR),
+        ("PUBACK for QoS 2", b"\x40\x02\x00\x01", code::PROTOCOL_ERROR),
+        ("PUBREC for QoS 1", b"\x50\x02\x00\x02", code::PROTOCOL_ERROR),
         ("a reserved flag", b"\xD1\x00", code::MALFORMED_PACKET),
     ] {
         let mut pair = pair(Version::V5);
+        publish(&mut pair, Guarantee::ExactlyOnce, "one");
+        publish(&mut pair, Guarantee::AtLeastOnce, "two");
+        pair.settle();
         pair.to_client.extend_from_slice(bytes);
         assert!(pair.client.receive(pair.now, &mut pair.to_client, &mut pair.events).is_err(), "{what}");
         let said = pair.client.output().take_all();

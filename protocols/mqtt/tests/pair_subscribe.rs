@@ -152,3 +152,22 @@ fn too_many_filters_in_one_packet_end_the_conversation() {
         }
     }
 }
+
+#[test]
+fn an_answer_that_does_not_fit_ends_the_conversation() {
+    let mut options = Options::new(Version::V5, "x");
+    options.connect.maximum_packet_size = Some(40);
+    for (count, fits) in [(35, true), (36, false)] {
+        let mut pair = Pair::new(Limits::default(), options.clone());
+        pair.connect();
+        let filters = (0..count).map(|_| wanted("a", Guarantee::AtMostOnce)).collect();
+        pair.client.subscribe(pair.now, subscribe(filters)).unwrap();
+        pair.settle();
+        assert_eq!(pair.closed.is_none(), fits, "{count}");
+        match pair.events.last() {
+            Some(Event::Subscribed(codes)) => assert_eq!((codes.codes.len(), fits), (count, true)),
+            Some(Event::Disconnected(said)) => assert_eq!((said.code, fits), (code::PACKET_TOO_LARGE, false)),
+            other => panic!("{other:?}"),
+        }
+    }
+}

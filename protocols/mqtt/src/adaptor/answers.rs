@@ -27,8 +27,7 @@ impl MqttAdaptor {
                     Err(reason) => codes::suback(reason),
                 });
                 let codes = self.codes(correlation as u16, codes.collect());
-                self.send(&Packet::SubAck(codes), out);
-                Ok(())
+                self.send_or_close(&Packet::SubAck(codes), out)
             }
             Answer::Unsubscribed { correlation, results } => {
                 let codes = results.into_iter().map(|result| match result {
@@ -37,8 +36,7 @@ impl MqttAdaptor {
                     Err(reason) => codes::unsuback(reason),
                 });
                 let codes = self.codes(correlation as u16, codes.collect());
-                self.send(&Packet::UnsubAck(codes), out);
-                Ok(())
+                self.send_or_close(&Packet::UnsubAck(codes), out)
             }
             Answer::Connected(connected) => self.connected(*connected, out),
             Answer::Challenge(step) => self.challenge(*step, out),
