@@ -133,6 +133,8 @@ fn a_connected_client_authenticates_again_while_messages_flow() {
     say(&mut pair, auth(code::CONTINUE_AUTHENTICATION, "SAY-IT", "once more"));
     let Some(Event::Auth(last)) = pair.events.last() else { panic!("{:?}", pair.events) };
     assert_eq!(**last, auth(code::SUCCESS, "SAY-IT", "welcome back"));
+    say(&mut pair, auth(code::RE_AUTHENTICATE, "SAY-IT", "again"));
+    assert!(matches!(pair.events.last(), Some(Event::Auth(step)) if step.code == code::CONTINUE_AUTHENTICATION));
     assert_eq!(pair.closed, None);
 }
 

@@ -290,3 +290,115 @@ fn a_refused_connection_can_be_tried_again() {
     let pair = reconnected(pair, false);
     assert_eq!(requests(&pair), ["1 kept"]);
 }
+
+#[test]
+fn aliases_end_with_their_connection() {
+    let mut first = options(Version::V5);
+    first.connect.topic_alias_maximum = 1;
+    let mut pair = Pair::scripted(Limits::default(), MqttConfig::default(), first, silent(false));
+    pair.connect();
+    let aliased = |name: Option<&str>| Publish {
+        topic: name.map(topic),
+        topic_alias: Some(1),
+        ..publication(topic("unused"), Bytes::new(), Guarantee::AtLeastOnce)
+    };
+    pair.client.publish(pair.now, aliased(Some("a"))).unwrap();
+    pair.client.publish(pair.now, aliased(None)).unwrap();
+    pair.deliver(&[delivery(0, Guarantee::AtMostOnce, Message::new(topic("a"), Bytes::new()))]);
+    assert!(matches!(pair.events.last(), Some(Event::Message(message)) if message.topic_alias == Some(1)));
+
+    // The next server knows no aliases: repeats name their topics.
+    let mut next = Pair::scripted(
+        Limits { topic_alias_maximum: 0, ..Limits::default() },
+        MqttConfig::default(),
+        options(Version::V5),
+        silent(true),
+    );
+    std::mem::swap(&mut next.client, &mut pair.client);
+    next.connect();
+    let topics: Vec<_> = next.requests[1..].iter().map(|request| format!("{request:?}")).collect();
+    assert_eq!(topics.len(), 2);
+    assert!(topics.iter().all(|request| request.contains("topic: \"a\"")), "{topics:?}");
+
+    let mut pair = reconnected(next, true);
+    assert_eq!(pair.client.publish(pair.now, aliased(None)), Err(ClientError::TopicAliasInvalid));
+    pair.to_client.extend_from_slice(b"\x30\x06\0\0\x03\x23\0\x01");
+    assert!(pair.client.receive(pair.now, &mut pair.to_client, &mut pair.events).is_err(), "not set up here");
+}
+
+#[test]
+fn quotas_begin_anew_with_each_connection() {
+    let mut limited = options(Version::V5);
+    limited.inflight_max = 1;
+    limited.connect.receive_maximum = Some(1);
+    limited.acknowledge = althing_mqtt::client::Acknowledge::Manually;
+    let mut pair = Pair::scripted(Limits::default(), MqttConfig::default(), limited, silent(false));
+    pair.connect();
+    pair.requests.clear();
+    publish(&mut pair, Guarantee::AtLeastOnce, "one");
+    publish(&mut pair, Guarantee::AtLeastOnce, "two");
+    let message = delivery(1, Guarantee::AtLeastOnce, Message::new(topic("a"), Bytes::new()));
+    pair.deliver(std::slice::from_ref(&message));
+    assert_eq!(requests(&pair), ["1 one"]);
+    let mut pair = reconnected(pair, true);
+    pair.deliver(&[message]);
+    assert_eq!((requests(&pair), &pair.failed), (vec!["1 one".to_owned()], &None));
+}
+
+#[test]
+fn a_released_message_frees_its_place() {
+    let mut limited = Options::new(Version::V5, "x");
+    limited.connect.receive_maximum = Some(1);
+    let mut pair = Pair::new(Limits::default(), limited);
+    pair.connect();
+    for number in 1..=3 {
+        pair.deliver(&[delivery(number, Guarantee::ExactlyOnce, Message::new(topic("a"), Bytes::new()))]);
+    }
+    assert_eq!((pair.events.len(), &pair.failed), (4, &None));
+}
+
+#[test]
+fn requests_among_publishes_are_not_taken_for_them() {
+    let mut pair = pair(Version::V5);
+    let filters = vec![althing_mqtt::packet::SubscribeFilter {
+        filter: "a".into(),
+        qos: Guarantee::AtMostOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: 0,
+    }];
+    let subscribe = Subscribe { packet_id: 0, subscription_id: None, user_properties: Vec::new(), filters };
+    pair.client.subscribe(pair.now, subscribe).unwrap();
+    publish(&mut pair, Guarantee::AtLeastOnce, "one");
+    publish(&mut pair, Guarantee::AtLeastOnce, "two");
+    pair.settle();
+    pair.to_client.extend_from_slice(&[0x40, 2, 0, 2]);
+    pair.settle();
+    publish(&mut pair, Guarantee::AtLeastOnce, "three");
+    pair.settle();
+    assert_eq!(requests(&pair)[1..], ["2 one", "3 two", "4 three"]);
+}
+
+#[test]
+fn a_session_in_spite_of_a_clean_start_is_not_accepted() {
+    let mut pair = Pair::new(Limits::default(), Options::new(Version::V5, "x"));
+    pair.client.connect(pair.now);
+    pair.to_client.extend_from_slice(&[0x20, 3, 1, 0, 0]);
+    let received = pair.client.receive(pair.now, &mut pair.to_client, &mut pair.events);
+    assert!(matches!(received, Err(ClientError::Protocol(_))));
+}
+
+#[test]
+fn one_servers_packet_size_is_not_the_nexts() {
+    let mut small = options(Version::V5);
+    small.connect.client_id = "an-identifier-that-is-longer-than-the-packets-of-the-first-server".into();
+    let mut pair = Pair::scripted(
+        Limits { packet_bytes_max: 50, ..Limits::default() },
+        MqttConfig::default(),
+        small,
+        silent(false),
+    );
+    pair.connect();
+    let pair = reconnected(pair, true);
+    assert!(pair.client.is_connected());
+}

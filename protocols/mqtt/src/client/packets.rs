@@ -189,7 +189,7 @@ impl Client {
                 self.send(now, &Packet::PubRel(bare(packet_id)));
             }
             _ => {
-                let code = if self.is_v5() { code::PACKET_IDENTIFIER_NOT_FOUND } else { code::SUCCESS };
+                let code = code::PACKET_IDENTIFIER_NOT_FOUND;
                 self.send(now, &Packet::PubRel(Acknowledgement { code, ..bare(packet_id) }));
             }
         }
@@ -214,7 +214,7 @@ impl Client {
     fn pubrel(&mut self, now: Now, packet_id: u16) {
         let known = self.received.remove(&packet_id).is_some();
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
-        let code = if known || !self.is_v5() { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
+        let code = if known { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
         self.send(now, &Packet::PubComp(Acknowledgement { code, ..bare(packet_id) }));
     }
 
