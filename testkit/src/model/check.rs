@@ -39,7 +39,10 @@ impl Story {
 
         let session = biography.session_at(copy.step).unwrap_or_else(|| panic!("without a session: {}", what()));
         let holdings = &biography.sessions[session].holdings;
-        let live = holdings.iter().any(|one| one.wants(station, published) && one.touches(&published.span));
+        let live = holdings.iter().any(|one| {
+            let wants = one.wants(station, published);
+            wants && (one.touches(&published.span) || self.may_have_waited(one, published))
+        });
         let stored = holdings.iter().any(|one| self.may_be_snapshot(one, copy.publication));
         assert!(live || copy.retain && stored, "no subscription wanted it: {} of {holdings:?}", what());
 
@@ -53,6 +56,13 @@ impl Story {
                 assert!(right, "{age_s} s old, {left_s} s left: {}", what());
             }
         }
+    }
+
+    /// Whether the publication may have waited in the queue of this shared subscription for a later member.
+    fn may_have_waited(&self, holding: &Holding, published: &Publication) -> bool {
+        let sessions = self.stations.iter().flat_map(|biography| &biography.sessions);
+        let mut members = sessions.flat_map(|session| &session.holdings).filter(|one| one.filter == holding.filter);
+        holding.filter.group().is_some() && members.any(|one| one.touches(&published.span))
     }
 
     /// Messages of one publisher on one topic with one guarantee arrive in the order of their publication,
