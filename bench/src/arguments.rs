@@ -43,6 +43,9 @@ pub struct CommonArguments {
     /// Load before the measured part.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0.5, value_parser = seconds)]
     pub warm_up_s: f64,
+    /// A broker that sends nothing for so long while something is due has failed, or lost it.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    pub silence_s: f64,
     /// Payload of each message; 20 bytes of it are the stamp that the verification needs.
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(20..=16_777_216))]
     pub payload_bytes: u32,
