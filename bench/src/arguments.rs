@@ -177,7 +177,7 @@ pub enum Scenario {
         #[arg(long, default_value_t = 1, value_parser = clients())]
         subscribers: u32,
         /// Bytes that each subscriber reads a second.
-        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
+        #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(10_000..))]
         read_bytes_per_s: u32,
     },
     /// Point to point while other clients subscribe and unsubscribe.
