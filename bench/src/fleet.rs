@@ -56,9 +56,9 @@ struct Link {
     closing: bool,
 }
 
-/// Connections that one source address of 127.0.0.0/8 carries before the next is used; below the usual range of
-/// 28,232 ephemeral ports.
-const LINKS_PER_SOURCE: usize = 25_000;
+/// Connections that one source address of 127.0.0.0/8 carries before the next is used: the ephemeral ports of one
+/// are 28,232, and those of earlier runs may still be in TIME_WAIT.
+const LINKS_PER_SOURCE: usize = 8_000;
 /// Reads below this size never fill the buffer, so a short read means that the socket is empty.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -304,7 +304,7 @@ impl Fleet {
     }
 }
 
-/// Starts a connection; on loopback, every 25,000th takes the next source address, so that ports do not run short.
+/// Starts a connection; on loopback, every 8,000th takes the next source address, so that ports do not run short.
 fn connect_tcp(address: SocketAddr, index: usize, receive_buffer_bytes: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
