@@ -337,10 +337,10 @@ fn skippable(rest: &str, before: Option<char>) -> Option<usize> {
     if rest.starts_with('"') {
         return Some(quoted(rest, '"'));
     }
-    if rest.starts_with('\'') {
+    if let Some(inside) = rest.strip_prefix('\'') {
         // 'a' and '\n' are characters, 'a without a closing quote is a lifetime.
-        let escaped = rest[1..].starts_with('\\');
-        let closed = rest[1..].chars().nth(1) == Some('\'');
+        let escaped = inside.starts_with('\\');
+        let closed = inside.chars().nth(1) == Some('\'');
         return (escaped || closed).then(|| quoted(rest, '\''));
     }
     let raw = rest.strip_prefix("br").or(rest.strip_prefix('r')).filter(|_| !in_name)?;
