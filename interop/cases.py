@@ -34,7 +34,7 @@ def column(library, version):
         for number, (name, since, needs, function) in enumerate(TABLE):
             if version >= since and wanted(name):
                 house = House(broker, library, version, f"{client.replace(' ', '-')}/{number}")
-                await report.run(client, name, house.attempt(function, needs))
+                await report.run(client, name, house.attempt(function, needs), broker.deviates)
     return run
 
 
@@ -64,10 +64,6 @@ class House:
         self.peers.append(peer)
         await peer.connect()
         return peer
-
-    def skip_on(self, broker, why):
-        if self.broker.name == broker:
-            raise Skip(f"{broker}: {why}")
 
 
 async def publish_in_order(peer, topic, payloads, qos):
@@ -366,8 +362,10 @@ async def _(house):
     back = await house.peer("sleeper", resumable=True)
     expect(house.version == 3 or back.session_present, True, "session present")
     messages = await take(back, 20)
-    expect([(message.payload, message.qos) for message in messages],
-           [(str(number).encode(), 1 + number % 2) for number in range(20)], "payloads and QoS")
+    # Among two topics and two levels of QoS the order is the broker's own affair.
+    for qos in (1, 2):
+        expect([message.payload for message in messages if message.qos == qos],
+               [str(number).encode() for number in range(20) if 1 + number % 2 == qos], f"the payloads with QoS {qos}")
     await writer.publish(house.topic("1"), b"fence", 1)
     expect((await back.next()).payload, b"fence", "nothing twice")
 
@@ -632,8 +630,8 @@ async def _(house):
     writer = await house.peer()
     await writer.publish(house.topic("queued"), b"stale", 1, expiry_s=1)
     await writer.publish(house.topic("queued"), b"fresh", 1, expiry_s=600)
-    # The retained twin, published later, tells when the queued one must be over.
-    await writer.publish(house.topic("kept"), b"stale", 1, retain=True, expiry_s=1)
+    # A retained message that lives longer tells when the queued one must be over.
+    await writer.publish(house.topic("kept"), b"stale", 1, retain=True, expiry_s=2)
     deadline, attempt = time.monotonic() + 15, itertools.count()
     while await retained(house, house.topic("kept"), f"fence{next(attempt)}"):
         expect(time.monotonic() < deadline, True, "the retained message is gone after its expiry")

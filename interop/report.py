@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Long enough for a machine that builds something else at the same time: it only ever costs a failing case.
-DEADLINE_S = 20
+DEADLINE_S = 6
 CASE_DEADLINE_S = 90
 
 
@@ -59,17 +59,21 @@ class Report:
         self.results.append(result)
         print(result.line(), flush=True)
 
-    async def run(self, client, case, attempt):
-        """Runs one attempt and notes how it ended. `attempt` is a coroutine."""
+    async def run(self, client, case, attempt, deviates):
+        """Runs one attempt and notes how it ended. `attempt` is a coroutine; `deviates` names the cases that the
+        broker under comparison is known to fail, each with the reason."""
         try:
             await asyncio.wait_for(attempt, CASE_DEADLINE_S)
             self.add(client, case, "ok")
         except Skip as reason:
             self.add(client, case, "skip", str(reason))
-        except asyncio.TimeoutError:
-            self.add(client, case, "FAIL", f"not over after {CASE_DEADLINE_S} s")
         except Exception as error:
-            self.add(client, case, "FAIL", describe(error))
+            late = isinstance(error, asyncio.TimeoutError)
+            why = f"not over after {CASE_DEADLINE_S} s" if late else describe(error)
+            if case in deviates:
+                self.add(client, case, "skip", f"the broker deviates, {deviates[case]}: {why}")
+            else:
+                self.add(client, case, "FAIL", why)
 
     def count(self, verdict):
         return sum(result.verdict == verdict for result in self.results)
