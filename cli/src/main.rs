@@ -1,1 +1,71 @@
-fn main() {}
+//! `althing`: the broker and its tools in one binary.
+
+mod arguments;
+mod connection;
+mod derived;
+mod exit;
+mod format;
+mod link;
+mod message;
+mod output;
+mod payload;
+mod properties;
+mod publish;
+mod refusal;
+mod reply;
+mod request;
+mod stop;
+mod subscribe;
+mod subscriber;
+mod url;
+
+use arguments::{Arguments, Command, ServeArguments, TableArguments};
+use clap::Parser;
+use exit::{ExitCode, Failure};
+
+fn main() {
+    let arguments = Arguments::parse();
+    let code = run(arguments.command.unwrap_or(Command::Serve(ServeArguments::default()))).unwrap_or_else(|failure| {
+        if !failure.text.is_empty() {
+            output::write_stderr(&failure.text);
+        }
+        failure.code
+    });
+    // Leaves at once: a thread may still wait for a line of stdin.
+    std::process::exit(code as i32);
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Pub(arguments) => return block_on(publish::run(&arguments)),
+        Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
+        Command::Request(arguments) => return block_on(request::run(&arguments)),
+        Command::Reply(arguments) => return block_on(reply::run(&arguments)),
+        Command::Completions { shell } => derived::completions(shell)?,
+        Command::Man { out } => derived::man(out.as_deref())?,
+        Command::Version(arguments) => version(&arguments)?,
+        _ => {}
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Runs a client command on this thread.
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(ExitCode::Runtime, format!("the event loop cannot start: {error}")))?;
+    let result = runtime.block_on(command);
+    // A thread that waits for stdin would hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+fn version(arguments: &TableArguments) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let line = if arguments.json {
+        serde_json::json!({ "name": "althing", "version": version }).to_string()
+    } else {
+        format!("althing {version}")
+    };
+    output::write_stdout(format!("{line}\n").as_bytes())
+}

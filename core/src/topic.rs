@@ -157,6 +157,11 @@ impl Filter {
         &self.text
     }
 
+    /// The whole filter as shared text, without copying.
+    pub fn text(&self) -> &ByteString {
+        &self.text
+    }
+
     /// The group's name when the subscription is shared.
     pub fn group(&self) -> Option<&str> {
         (self.pattern_start > 0).then(|| &self.text[SHARE.len()..self.pattern_start as usize - 1])

@@ -1,8 +1,25 @@
 //! Total functions between bytes and packets: malformed input is an error value, never a panic, and never
 //! an allocation that the peer's length field alone decides.
+//!
+//! - [`decode`] takes packets from a stream, [`refusal_version`] says how to answer a CONNECT that is none;
+//! - [`encode`] writes any packet, [`encode_publish_head`] and [`encode_ack`] the hot ones without building them.
 
-use crate::packet::{Packet, Version};
-use bytes::BytesMut;
+mod connect;
+mod decode;
+mod encode;
+mod primitives;
+mod properties;
+
+pub use connect::refusal_version;
+pub use decode::decode;
+pub use encode::{AckType, PublishHead, encode, encode_ack, encode_publish_head, publish_size};
+
+use crate::packet::Version;
+use crate::reason::code;
+use std::fmt;
+
+/// The largest packet that the format can express: type, four length bytes and what they count (§2.1.4).
+pub const PACKET_BYTES_MAX: usize = 1 + 4 + primitives::VARIABLE_INT_MAX as usize;
 
 /// Who reads: a packet that only the other side may send is an error ([MQTT-3.1.0-1] and its like).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +45,9 @@ pub struct Context {
 
 /// Why bytes are no packet. `code` is the version 5 reason code for CONNACK or DISCONNECT
 /// (0x81 malformed, 0x82 protocol error, 0x84 unsupported version, 0x90 topic name invalid, 0x95 packet too large, ...).
+///
+/// Where the specification names no code, §1.2 decides: what cannot be parsed is malformed, what can be
+/// parsed but is not allowed by the protocol is a protocol error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     /// The reason code that the specification names.
@@ -36,15 +56,20 @@ pub struct DecodeError {
     pub text: &'static str,
 }
 
-/// Takes one packet from the front of `input`; `Ok(None)` when it holds no complete one (nothing is taken then).
-/// Topics and payloads are slices of `input`'s memory. Errors are found as early as the bytes allow: a
-/// forbidden type, reserved flag or length is refused before the body has arrived.
-pub fn decode(context: &Context, input: &mut BytesMut) -> Result<Option<Packet>, DecodeError> {
-    let _ = (context, input);
-    Ok(None)
+impl DecodeError {
+    const fn malformed(text: &'static str) -> Self {
+        Self { code: code::MALFORMED_PACKET, text }
+    }
+
+    const fn protocol(text: &'static str) -> Self {
+        Self { code: code::PROTOCOL_ERROR, text }
+    }
 }
 
-/// Appends `packet` as `version` writes it.
-pub fn encode(packet: &Packet, version: Version, output: &mut Vec<u8>) {
-    let _ = (packet, version, output);
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (0x{:02X})", self.text, self.code)
+    }
 }
+
+impl std::error::Error for DecodeError {}

@@ -1,0 +1,365 @@
+//! The one table of commands and options: parsing, help, completions and man pages all derive from it.
+
+use crate::connection::{ConnectionArguments, parse_duration};
+use crate::exit::exit_codes_help;
+use crate::format::FORMAT_HELP;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One broker for the protocols of the Internet of Things, and its tools.
+///
+/// Without a command it is the broker: `althing` is `althing serve`.
+#[derive(Parser, Debug)]
+#[command(name = "althing", version, after_help = exit_codes_help())]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the broker (the default)
+    #[command(after_help = exit_codes_help())]
+    Serve(ServeArguments),
+    /// Publish messages
+    #[command(disable_help_flag = true, after_help = exit_codes_help())]
+    Pub(PublishArguments),
+    /// Subscribe and print what comes
+    #[command(disable_help_flag = true, after_help = exit_codes_help())]
+    Sub(SubscribeArguments),
+    /// Publish a request and print the answer
+    ///
+    /// The request carries a response topic and correlation data; what comes back on that topic with the same data is the
+    /// answer. MQTT 3 has neither: there the responder must know the response topic, and whatever comes on it is the answer.
+    #[command(disable_help_flag = true, after_help = exit_codes_help())]
+    Request(RequestArguments),
+    /// Answer requests at their response topics
+    #[command(disable_help_flag = true, after_help = exit_codes_help())]
+    Reply(ReplyArguments),
+    /// Compare the protocols that the broker speaks
+    Protocols(TableArguments),
+    /// Print completions for a shell, to be sourced by it
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write one for each command
+    Man {
+        /// The directory to write to, made if need be [default: the main page on stdout]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Print the version
+    Version(TableArguments),
+}
+
+/// `althing serve`
+#[derive(Args, Debug, Default)]
+pub struct ServeArguments {
+    /// The configuration file, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the broker keeps its data
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Add this to every default port, so that several brokers share a machine
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port_offset: u16,
+    /// Set a configuration key, repeatable; overrides file and environment
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Commands that print facts.
+#[derive(Args, Debug)]
+pub struct TableArguments {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `althing pub`
+#[derive(Args, Debug)]
+pub struct PublishArguments {
+    /// The topic to publish to
+    #[arg(short, long)]
+    pub topic: Option<String>,
+    #[command(flatten)]
+    pub payload: PayloadArguments,
+    /// Publish each line of stdin as a message
+    #[arg(short = 'l', long, group = "payload")]
+    pub stdin_line: bool,
+    /// QoS: 0 at most once, 1 at least once, 2 exactly once
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Keep the message as the topic's last value
+    #[arg(short, long)]
+    pub retain: bool,
+    /// Publish the message so many times
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "stdin_line",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+    /// Wait between repeats
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, requires = "repeat")]
+    pub repeat_delay: Duration,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+}
+
+/// Where a payload comes from; exactly one is given.
+#[derive(Args, Debug)]
+#[group(id = "payload", required = true, multiple = false)]
+pub struct PayloadArguments {
+    /// The payload
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: Option<String>,
+    /// Take the payload from a file
+    #[arg(short, long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Take the payload from stdin, all of it
+    #[arg(short = 's', long)]
+    pub stdin_file: bool,
+    /// An empty payload; with -r it removes the topic's last value
+    #[arg(short = 'n', long)]
+    pub null_message: bool,
+}
+
+/// `althing sub`
+#[derive(Args, Debug)]
+pub struct SubscribeArguments {
+    /// The topic filters to subscribe to
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// A topic filter, repeatable; the same as FILTER
+    #[arg(short, long, value_name = "FILTER")]
+    pub topic: Vec<String>,
+    /// Highest QoS to receive with
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Stop after so many printed messages
+    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time; exit code 6 when COUNT messages, or any, have not come by then
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Stop once the broker has acknowledged the subscriptions
+    #[arg(short = 'E', long)]
+    pub exit_after_subscribe: bool,
+    /// Do not print retained messages
+    #[arg(short = 'R', long, conflicts_with = "retained_only")]
+    pub no_retained: bool,
+    /// Print only retained messages; stop at the first that is not
+    #[arg(long)]
+    pub retained_only: bool,
+    /// Remove the retained messages that come in
+    #[arg(long)]
+    pub remove_retained: bool,
+    /// Leave out topics that match this filter, repeatable
+    #[arg(short = 'T', long, value_name = "FILTER")]
+    pub filter_out: Vec<String>,
+    /// Unsubscribe from a filter of a kept session, repeatable
+    #[arg(short = 'U', long, value_name = "FILTER")]
+    pub unsubscribe: Vec<String>,
+    /// Ask for the retain flag as the publisher set it (MQTT 5)
+    #[arg(long)]
+    pub retain_as_published: bool,
+    /// Ask not to get this client's own messages (MQTT 5)
+    #[arg(long)]
+    pub no_local: bool,
+    /// End when the connection is lost instead of connecting again
+    #[arg(long)]
+    pub no_reconnect: bool,
+    #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+}
+
+/// How received messages are printed.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArguments {
+    /// Print the topic before each payload
+    #[arg(short, long, conflicts_with = "json")]
+    pub verbose: bool,
+    #[arg(short = 'F', long, value_name = "FORMAT", help = FORMAT_HELP, allow_hyphen_values = true, conflicts_with = "json")]
+    pub format: Option<String>,
+    /// Print one JSON object a line: ts topic payload payload_b64 qos retain dup props protocol client
+    ///
+    /// `payload` is null when the payload is not UTF-8 text, `payload_b64` when it is. `props` names the properties as -D does.
+    /// `client` is the client identifier of this subscriber.
+    #[arg(long)]
+    pub json: bool,
+    /// No line end after each message
+    #[arg(short = 'N', long)]
+    pub no_newline: bool,
+}
+
+/// `althing request`
+#[derive(Args, Debug)]
+pub struct RequestArguments {
+    /// The topic to send the request to
+    #[arg(short, long)]
+    pub topic: Option<String>,
+    /// The topic to wait on for the answer [default: one made up for this request]
+    #[arg(short = 'e', long, value_name = "TOPIC")]
+    pub response_topic: Option<String>,
+    #[command(flatten)]
+    pub payload: PayloadArguments,
+    /// QoS of request and answer
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Keep the request as the topic's last value
+    #[arg(short, long)]
+    pub retain: bool,
+    /// Wait for so many answers
+    #[arg(short = 'C', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// How long to wait for the answers; exit code 6 when they have not come by then
+    #[arg(short = 'W', long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+}
+
+/// `althing reply`
+#[derive(Args, Debug)]
+pub struct ReplyArguments {
+    /// The filter that requests come in on, repeatable
+    #[arg(short, long, value_name = "FILTER")]
+    pub topic: Vec<String>,
+    #[command(flatten)]
+    pub answer: AnswerArguments,
+    /// QoS of requests and answers
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Stop after so many answers
+    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// End when the connection is lost instead of connecting again
+    #[arg(long)]
+    pub no_reconnect: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+}
+
+/// Where answers come from; exactly one is given.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct AnswerArguments {
+    /// Always answer with this text
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: Option<String>,
+    /// Answer with what this shell command prints; it reads the request's payload on stdin, its topic in $ALTHING_TOPIC
+    #[arg(long, value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// Answer with the request's own payload
+    #[arg(long)]
+    pub echo: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("althing").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_table_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_the_broker() {
+        assert!(parse("").unwrap().command.is_none());
+    }
+
+    #[test]
+    fn serve_takes_its_options() {
+        let Some(Command::Serve(serve)) =
+            parse("serve --config a.toml --data d --port-offset 7 --set mqtt.bind=[::1]:1 --set log.level=debug")
+                .unwrap()
+                .command
+        else {
+            panic!("not serve")
+        };
+        assert_eq!((serve.config, serve.data, serve.port_offset), (Some("a.toml".into()), Some("d".into()), 7));
+        assert_eq!(serve.set, ["mqtt.bind=[::1]:1", "log.level=debug"]);
+    }
+
+    #[test]
+    fn pub_reads_mosquittos_short_options() {
+        let line = "pub -h broker -p 1884 -t a/b -m -5 -q 2 -r -i me -u ann -P pw -k 5 -V mqttv311 --repeat 3 --repeat-delay 0.5";
+        let Some(Command::Pub(arguments)) = parse(line).unwrap().command else { panic!("not pub") };
+        assert_eq!((arguments.topic.as_deref(), arguments.qos, arguments.retain), (Some("a/b"), 2, true));
+        assert_eq!(arguments.payload.message.as_deref(), Some("-5"));
+        assert_eq!((arguments.repeat, arguments.repeat_delay), (3, Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn sub_reads_mosquittos_short_options() {
+        let line = "sub -t a/# -t b -T a/x -U old -q 1 -C 5 -W 2 -v -N -R -E -F %t -c -i me -x 60";
+        let Some(Command::Sub(arguments)) = parse(line).unwrap().command else { panic!("not sub") };
+        assert_eq!(arguments.topic, ["a/#", "b"]);
+        assert_eq!((arguments.count, arguments.timeout), (Some(5), Some(Duration::from_secs(2))));
+        assert_eq!((arguments.filter_out, arguments.unsubscribe), (vec!["a/x".to_owned()], vec!["old".to_owned()]));
+        assert!(
+            arguments.output.verbose
+                && arguments.output.no_newline
+                && arguments.no_retained
+                && arguments.exit_after_subscribe
+        );
+    }
+
+    #[test]
+    fn one_payload_is_given() {
+        for line in [
+            "pub -t a",
+            "pub -t a -m x -n",
+            "pub -t a -l -m x",
+            "pub -t a -f x -s",
+            "pub -t a -l --repeat 2",
+            "request -t a",
+            "reply -t a",
+            "reply -t a --echo -m x",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for line in [
+            "pub -t a -m x",
+            "pub -t a -n",
+            "pub -t a -l",
+            "pub -t a -s",
+            "pub -t a -f x",
+            "request -t a -n",
+            "reply -t a --echo",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_client_command_prints_help_with_the_exit_codes() {
+        for command in ["pub", "sub", "request", "reply"] {
+            let help = parse(&format!("{command} --help")).unwrap_err();
+            assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
+            assert!(help.to_string().contains("130  interrupted"), "{command}");
+        }
+    }
+
+    #[test]
+    fn json_and_other_forms_exclude_each_other() {
+        assert!(parse("sub -t a --json -F %t").is_err());
+        assert!(parse("sub -t a --json -v").is_err());
+    }
+}

@@ -1,0 +1,349 @@
+//! The client half of MQTT on a socket: connects, carries bytes both ways, keeps its timers.
+
+use crate::connection::{Endpoint, Plan};
+use crate::exit::{ExitCode, Failure};
+use crate::output::Log;
+use crate::refusal;
+use althing_core::Now;
+use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options};
+use althing_mqtt::packet::{ConnAck, Disconnect, Publish, Subscribe, Unsubscribe};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{sleep_until, timeout};
+
+/// Room for one read; a burst of small messages comes in one.
+const READ_BYTES: usize = 64 * 1_024;
+/// Slices for one vectored write.
+const SLICES: usize = 16;
+/// How long a goodbye may take: a broker that has hung must not hold the user up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One connection to a broker at a time, and the client session that outlives it.
+#[derive(Debug)]
+pub struct Link {
+    client: Client,
+    socket: Option<Socket>,
+    input: BytesMut,
+    events: VecDeque<Event>,
+    /// What `receive` returned, once the events before it have been taken.
+    broken: Option<ClientError>,
+    clock: Clock,
+    plan: Plan,
+    log: Log,
+}
+
+/// Why the connection is over.
+#[derive(Debug)]
+pub enum Lost {
+    /// The socket failed, or the broker closed it without a word.
+    Transport(String),
+    /// The broker said goodbye.
+    Goodbye(Box<Disconnect>),
+    /// One side broke the protocol, or fell silent.
+    Protocol(ClientError),
+}
+
+impl Link {
+    /// A link that is not connected.
+    pub fn new(plan: Plan, log: Log) -> Self {
+        let options = Options {
+            connect: plan.connect.clone(),
+            // A message counts as received when it has been printed or answered.
+            acknowledge: Acknowledge::Manually,
+            inflight_max: u16::MAX,
+            connect_timeout_ms: u64::try_from(plan.connect_timeout.as_millis()).unwrap_or(u64::MAX),
+            ping_timeout_ms: 10_000,
+        };
+        Self {
+            client: Client::new(options),
+            socket: None,
+            input: BytesMut::new(),
+            events: VecDeque::new(),
+            broken: None,
+            clock: Clock::new(),
+            plan,
+            log,
+        }
+    }
+
+    /// What the command line asked for.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How much to say.
+    pub fn log(&self) -> Log {
+        self.log
+    }
+
+    /// Opens the socket and waits for CONNACK.
+    pub async fn connect(&mut self) -> Result<ConnAck, Failure> {
+        let limit = self.plan.connect_timeout;
+        let endpoint = self.plan.endpoint.clone();
+        timeout(limit, self.connect_patiently()).await.unwrap_or_else(|_| {
+            let text = format!("{endpoint} did not answer within {limit:?}: is a broker running there?");
+            Err(Failure::new(ExitCode::CannotConnect, text))
+        })
+    }
+
+    async fn connect_patiently(&mut self) -> Result<ConnAck, Failure> {
+        let endpoint = self.plan.endpoint.clone();
+        self.socket = None;
+        self.input.clear();
+        self.events.clear();
+        self.broken = None;
+        let socket = Socket::connect(&endpoint).await.map_err(|error| refusal::cannot_connect(&endpoint, &error))?;
+        self.socket = Some(socket);
+        self.log.debug(&format!("connected to {endpoint}, sending CONNECT"));
+        self.client.connect(self.clock.now());
+        loop {
+            match self.next().await {
+                Ok(Event::Connected(connack)) => {
+                    self.log.debug(&format!("CONNACK: session present {}", connack.session_present));
+                    return Ok(*connack);
+                }
+                Ok(Event::Auth(_)) => {
+                    return Err(Failure::new(
+                        ExitCode::Refused,
+                        "the broker wants an authentication exchange, which this tool does not know: use a user name and a password",
+                    ));
+                }
+                Ok(_) => {}
+                Err(lost) => {
+                    return Err(refusal::while_connecting(self.client.options().connect.version, &endpoint, &lost));
+                }
+            }
+        }
+    }
+
+    /// Whether the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.socket.is_some() && self.client.is_connected()
+    }
+
+    /// The client identifier, an assigned one too.
+    pub fn client_id(&self) -> &bytestring::ByteString {
+        &self.client.options().connect.client_id
+    }
+
+    /// The next connection continues the session of this one.
+    pub fn continue_session(&mut self) {
+        self.client.options_mut().connect.clean_start = false;
+    }
+
+    /// Bytes that the socket has not taken yet.
+    pub fn backlog_bytes(&mut self) -> usize {
+        self.client.output().len()
+    }
+
+    /// Publishes above QoS 0 that have not been acknowledged.
+    pub fn open_publishes(&self) -> usize {
+        self.client.open_publishes()
+    }
+
+    /// Queues a PUBLISH; returns its packet identifier, 0 at QoS 0.
+    pub fn publish(&mut self, publish: Publish) -> Result<u16, Failure> {
+        self.client.publish(self.clock.now(), publish).map_err(|error| refusal::client_error(&error))
+    }
+
+    /// Queues a SUBSCRIBE.
+    pub fn subscribe(&mut self, subscribe: Subscribe) -> Result<u16, Failure> {
+        self.client.subscribe(self.clock.now(), subscribe).map_err(|error| refusal::client_error(&error))
+    }
+
+    /// Queues an UNSUBSCRIBE.
+    pub fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<u16, Failure> {
+        self.client.unsubscribe(self.clock.now(), unsubscribe).map_err(|error| refusal::client_error(&error))
+    }
+
+    /// The message has been dealt with.
+    pub fn acknowledge(&mut self, publish: &Publish) {
+        self.client.acknowledge(self.clock.now(), publish, 0);
+    }
+
+    /// The next event. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Event, Lost> {
+        loop {
+            if let Some(event) = self.progress().await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// One step: an event, or `None` after bytes have left. Nothing is lost when the future is dropped.
+    pub async fn progress(&mut self) -> Result<Option<Event>, Lost> {
+        match self.events.pop_front() {
+            Some(Event::Disconnected(disconnect)) => {
+                self.socket = None;
+                return Err(Lost::Goodbye(disconnect));
+            }
+            Some(event) => return Ok(Some(event)),
+            None => {}
+        }
+        if let Some(error) = self.broken.take() {
+            self.say_why_and_close().await;
+            return Err(Lost::Protocol(error));
+        }
+        let Some(socket) = &self.socket else { return Err(Lost::Transport("not connected".to_owned())) };
+        let writing = !self.client.output().is_empty();
+        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
+        let ready = tokio::select! {
+            ready = socket.ready(interest) => ready,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                self.broken = self.client.timeout(self.clock.now()).err();
+                return Ok(None);
+            }
+        };
+        let moved = match ready {
+            Ok(ready) if ready.is_writable() && writing => self.write(),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = moved.and_then(|()| self.read()) {
+            // What the broker said before it closed explains more than the error does.
+            if self.events.is_empty() && self.broken.is_none() {
+                self.socket = None;
+                return Err(Lost::Transport(error.to_string()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let output = self.client.output();
+        while !output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = output.slices(&mut slices);
+            match socket.try_write_vectored(&slices[..used]) {
+                Ok(written) => output.advance(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // The broker may have said why before it closed: reading finds that out.
+                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                    return self.read().and(Err(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        self.input.reserve(READ_BYTES);
+        match socket.try_read_buf(&mut self.input) {
+            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the broker closed the connection")),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut events = Vec::new();
+        self.broken = self.client.receive(self.clock.now(), &mut self.input, &mut events).err();
+        self.events.extend(events);
+        Ok(())
+    }
+
+    /// Says goodbye and waits, for a while, until the broker has taken everything.
+    pub async fn close(&mut self) {
+        if self.is_connected() {
+            self.client.disconnect(self.clock.now(), self.plan.disconnect.clone());
+        }
+        self.say_why_and_close().await;
+    }
+
+    /// Writes what waits, then reads until the broker closes: closing with bytes unread would
+    /// reset the connection, and the broker might never see our last packets.
+    async fn say_why_and_close(&mut self) {
+        let Some(mut socket) = self.socket.take() else { return };
+        let rest = self.client.output().take_all();
+        let goodbye = async {
+            socket.write_all(&rest).await?;
+            socket.shutdown().await?;
+            while socket.read_some().await? > 0 {}
+            io::Result::Ok(())
+        };
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+}
+
+/// Real time in the core's words.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    fn now(&self) -> Now {
+        let mono_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_ns, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    fn instant(&self, mono_ns: u64) -> Instant {
+        self.start + Duration::from_nanos(mono_ns)
+    }
+}
+
+/// TCP or a unix socket.
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same call on whichever socket it is.
+macro_rules! either {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Socket::Tcp($socket) => $call,
+            Socket::Unix($socket) => $call,
+        }
+    };
+}
+
+impl Socket {
+    async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
+        either!(self, socket => socket.ready(interest).await)
+    }
+
+    fn try_read_buf(&self, input: &mut BytesMut) -> io::Result<usize> {
+        either!(self, socket => socket.try_read_buf(input))
+    }
+
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, socket => socket.try_write_vectored(slices))
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        either!(self, socket => socket.write_all(bytes).await)
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        either!(self, socket => socket.shutdown().await)
+    }
+
+    async fn read_some(&mut self) -> io::Result<usize> {
+        let mut sink = [0; 4_096];
+        either!(self, socket => socket.read(&mut sink).await)
+    }
+}

@@ -1,0 +1,156 @@
+//! `mqtt://user:password@host:port/topic`, as the tools of other brokers write it.
+
+use crate::exit::Failure;
+
+/// What a URL says; what it leaves out stays `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// User name, percent-decoded.
+    pub username: Option<String>,
+    /// Password, percent-decoded.
+    pub password: Option<String>,
+    /// A name or address, without the brackets of IPv6.
+    pub host: String,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// The path without its first `/`, percent-decoded.
+    pub topic: Option<String>,
+}
+
+/// Schemes of other transports, so that the error can say what is the matter.
+const OTHER_TRANSPORTS: [&str; 3] = ["mqtts", "ws", "wss"];
+
+impl Url {
+    /// Reads `text`; errors are usage errors.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+            Failure::usage(format!("{text} is no URL: write mqtt://[user[:password]@]host[:port][/topic]"))
+        })?;
+        if OTHER_TRANSPORTS.contains(&scheme) {
+            return Err(Failure::usage(format!(
+                "{scheme}:// is not spoken yet: use mqtt:// on the broker's plain port"
+            )));
+        }
+        if scheme != "mqtt" && scheme != "tcp" {
+            return Err(Failure::usage(format!("{scheme}:// is no known scheme: use mqtt://")));
+        }
+        let (authority, topic) = match rest.split_once('/') {
+            Some((authority, topic)) => (authority, Some(topic)),
+            None => (rest, None),
+        };
+        // The last `@` separates: a password may hold one that was not escaped.
+        let (credentials, address) = match authority.rsplit_once('@') {
+            Some((credentials, address)) => (Some(credentials), address),
+            None => (None, authority),
+        };
+        let (username, password) = match credentials.map(|text| text.split_once(':').unwrap_or((text, "\0"))) {
+            None => (None, None),
+            Some((username, "\0")) => (Some(percent_decode(username)?), None),
+            Some((username, password)) => (Some(percent_decode(username)?), Some(percent_decode(password)?)),
+        };
+        let (host, port) = split_port(address)?;
+        let topic = topic.filter(|topic| !topic.is_empty()).map(percent_decode).transpose()?;
+        Ok(Self { username, password, host, port, topic })
+    }
+}
+
+/// `host`, `host:port`, `[::1]`, `[::1]:port`.
+fn split_port(address: &str) -> Result<(String, Option<u16>), Failure> {
+    let no_host = || Failure::usage("the URL names no host: write mqtt://localhost, for one");
+    let (host, port) = if let Some(rest) = address.strip_prefix('[') {
+        let (host, rest) =
+            rest.split_once(']').ok_or_else(|| Failure::usage("the IPv6 address in the URL misses its closing ]"))?;
+        (host, rest.strip_prefix(':'))
+    } else {
+        match address.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        }
+    };
+    if host.is_empty() {
+        return Err(no_host());
+    }
+    let port = port
+        .map(|port| {
+            port.parse().map_err(|_| Failure::usage(format!("{port} is no port: use a number from 1 to 65535")))
+        })
+        .transpose()?;
+    Ok((host.to_owned(), port))
+}
+
+fn percent_decode(text: &str) -> Result<String, Failure> {
+    let wrong = || Failure::usage(format!("{text} in the URL is not percent-encoded UTF-8: write % as %25"));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(wrong)?;
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+        rest = &rest[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitCode;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_part_is_read() {
+        let all = url("mqtt://ann:s%40cret@broker.example:1999/a/b%20c");
+        assert_eq!(all.username.as_deref(), Some("ann"));
+        assert_eq!(all.password.as_deref(), Some("s@cret"));
+        assert_eq!((all.host.as_str(), all.port), ("broker.example", Some(1999)));
+        assert_eq!(all.topic.as_deref(), Some("a/b c"));
+    }
+
+    #[test]
+    fn what_is_left_out_stays_open() {
+        let none = url("mqtt://localhost");
+        assert_eq!(none.host, "localhost");
+        assert_eq!((none.port, none.username, none.password, none.topic), (None, None, None, None));
+        assert_eq!(url("mqtt://h/").topic, None);
+        assert_eq!(url("mqtt://ann@h").password, None);
+        assert_eq!(url("mqtt://ann:@h").password.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn ipv6_addresses_have_brackets() {
+        assert_eq!(url("mqtt://[::1]:1884/t").host, "::1");
+        assert_eq!(url("mqtt://[::1]:1884/t").port, Some(1884));
+        assert_eq!(url("mqtt://[fe80::2]").port, None);
+    }
+
+    #[test]
+    fn an_unescaped_at_sign_in_the_password_is_understood() {
+        assert_eq!(url("mqtt://u:a@b@h").password.as_deref(), Some("a@b"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_usage_error() {
+        for text in [
+            "localhost",
+            "http://h",
+            "mqtts://h",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://h:port",
+            "mqtt://h:70000",
+            "mqtt://[::1",
+            "mqtt://h/%zz",
+            "mqtt://h/%e9",
+            "mqtt://h/%1",
+        ] {
+            assert_eq!(Url::parse(text).map_err(|failure| failure.code), Err(ExitCode::Usage), "{text}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the broker tells people about a language: one row a protocol. Listener defaults, help texts, metrics
+//! labels and the comparison of protocols derive from it.
+
+/// One language, described. Texts are a few words each, fit for a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The name in configuration, logs and metrics; lower case, unique.
+    pub name: &'static str,
+    /// The name as people write it.
+    pub title: &'static str,
+    /// The versions that are spoken here.
+    pub versions: &'static str,
+    /// Who looks after the specification.
+    pub sponsor: &'static str,
+    /// The documents that define it.
+    pub standard: &'static str,
+    /// How peers talk: publish/subscribe, request/response, …
+    pub pattern: &'static str,
+    /// The delivery guarantees that it can express.
+    pub quality_of_service: &'static str,
+    /// How a peer proves who it is and how the bytes are protected.
+    pub security: &'static str,
+    /// What names a destination.
+    pub addressing: &'static str,
+    /// Whether it follows the style of resources and methods.
+    pub rest: &'static str,
+    /// Whether it is meant for small devices.
+    pub constrained_devices: &'static str,
+    /// The registered or customary port.
+    pub default_port: u16,
+    /// Where the first start listens: loopback only.
+    pub default_bind: &'static str,
+    /// One line for help texts.
+    pub description: &'static str,
+}
