@@ -34,7 +34,7 @@ def column(library, version):
         for number, (name, since, needs, function) in enumerate(TABLE):
             if version >= since and wanted(name):
                 house = House(broker, library, version, f"{client.replace(' ', '-')}/{number}")
-                await report.run(client, name, house.attempt(function, needs), broker.deviates)
+                await report.run(client, name, house.attempt(function, needs), broker.deviates.get(name))
     return run
 
 

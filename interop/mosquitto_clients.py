@@ -22,7 +22,7 @@ async def run(client, broker, report, wanted):
     for number, (name, function) in enumerate(TABLE):
         if wanted(name):
             prompt = Prompt(broker, f"{client}/{number}")
-            await report.run(client, name, prompt.attempt(function), broker.deviates)
+            await report.run(client, name, prompt.attempt(function), broker.deviates.get(name))
 
 
 class Prompt:
