@@ -112,7 +112,7 @@ impl House {
             channels: BTreeMap::new(),
             questions: Vec::new(),
             paused: BTreeMap::new(),
-            slow: Default::default(),
+            behind: BTreeMap::new(),
             events: Vec::new(),
         };
         Self {
@@ -381,7 +381,7 @@ impl House {
         let now_ns = self.common.now.mono_ns;
         let mut acts = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
-            let due = shard.deadlines(&self.common.limits).into_iter().filter(|(at_ns, ..)| *at_ns <= now_ns);
+            let due = shard.deadlines(&self.common).into_iter().filter(|(at_ns, ..)| *at_ns <= now_ns);
             acts.extend(due.map(|(_, timer, reason)| Act::Timeout(index as u16, timer, reason)));
         }
         for (index, station) in self.stations.iter().enumerate() {
@@ -393,7 +393,7 @@ impl House {
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
-        let house = self.shards.iter().flat_map(|shard| shard.deadlines(&self.common.limits)).map(|(at_ns, ..)| at_ns);
+        let house = self.shards.iter().flat_map(|shard| shard.deadlines(&self.common)).map(|(at_ns, ..)| at_ns);
         let stations = self.stations.iter().filter_map(Station::next_timeout_ns);
         house.chain(stations).min()
     }

@@ -23,18 +23,29 @@ pub(crate) struct Common {
     pub channels: BTreeMap<(u16, u16), VecDeque<Word>>,
     /// Questions that the identity provider has not answered yet, each with the shard that asks.
     pub questions: Vec<(u16, Verify)>,
-    /// Who waits for whom: publishers and the slow subscribers that they wait for.
-    pub paused: BTreeMap<PeerId, BTreeSet<PeerId>>,
-    /// Peers that are slow now.
-    pub slow: BTreeSet<PeerId>,
+    /// Who waits for whom: publishers and the subscribers that they wait for, one at a time.
+    pub paused: BTreeMap<PeerId, PeerId>,
+    /// Subscribers that are behind, and until when others wait for them.
+    pub behind: BTreeMap<PeerId, u64>,
     /// What the brokers reported, newest last.
     pub events: Vec<Event>,
 }
 
 impl Common {
-    /// Whether this peer's input waits for a slow subscriber.
+    /// Whether this peer's input waits for a subscriber that is behind.
     pub fn is_paused(&self, peer: PeerId) -> bool {
-        self.paused.get(&peer).is_some_and(|waits_for| !waits_for.is_disjoint(&self.slow))
+        self.paused.get(&peer).is_some_and(|subscriber| self.behind.contains_key(subscriber))
+    }
+
+    fn falls_behind(&mut self, subscriber: PeerId) {
+        let until_ns = self.now.after_ms(self.limits.stall_ms);
+        self.behind.entry(subscriber).or_insert(until_ns);
+    }
+
+    /// Lets everyone go on who waits for this subscriber.
+    fn release(&mut self, subscriber: PeerId) {
+        self.behind.remove(&subscriber);
+        self.paused.retain(|_, waits_for| *waits_for != subscriber);
     }
 }
 
@@ -46,8 +57,7 @@ pub(crate) struct Connection {
     pub output: OutBuffer,
     requests: VecDeque<Request>,
     last: Receive,
-    pace: Pace,
-    slow_since_ns: u64,
+    pub pace: Pace,
     /// Over: nothing is read any more, what is in `output` still leaves.
     pub closing: bool,
     /// Why the adaptor closed, for tests.
@@ -116,7 +126,6 @@ impl Shard {
             requests: VecDeque::new(),
             last: Receive::NeedMore,
             pace: Pace::Ready,
-            slow_since_ns: 0,
             closing: false,
             refusal: None,
         });
@@ -157,7 +166,7 @@ impl Shard {
     pub fn free(&mut self, peer: PeerId, common: &mut Common) {
         assert!(self.connection(peer).is_none_or(|connection| connection.closing), "{peer:?} is freed while open");
         self.connections[peer.slot as usize] = None;
-        common.slow.remove(&peer);
+        common.release(peer);
         common.paused.remove(&peer);
         common.promises.forget(peer);
     }
@@ -196,17 +205,15 @@ impl Shard {
     }
 
     /// The earliest moment at which this shard wants to be called, who wants it, and why.
-    pub fn deadlines(&self, limits: &Limits) -> Vec<(u64, Timer, &'static str)> {
-        let mut all = Vec::new();
+    pub fn deadlines(&self, common: &Common) -> Vec<(u64, Timer, &'static str)> {
+        let own = common.behind.iter().filter(|(peer, _)| peer.shard == self.index);
+        let mut all: Vec<_> = own.map(|(peer, until_ns)| (*until_ns, Timer::Stall(*peer), "a slow peer")).collect();
         if let Some(deadline) = self.broker.next_timeout() {
             all.push((deadline.mono_ns, Timer::Broker, deadline.reason));
         }
         for connection in self.connections.iter().flatten().filter(|connection| !connection.closing) {
             if let Some(deadline) = connection.adaptor.next_timeout() {
                 all.push((deadline.mono_ns, Timer::Adaptor(connection.peer), deadline.reason));
-            }
-            if connection.pace == Pace::Slow {
-                all.push((stalls_at(connection, limits), Timer::Stall(connection.peer), "a slow peer"));
             }
         }
         all
@@ -229,7 +236,14 @@ impl Shard {
                 }
                 self.settle(peer.slot, common);
             }
-            Timer::Stall(peer) => self.settle(peer.slot, common),
+            Timer::Stall(peer) => {
+                if self.connection(peer).is_some_and(|connection| connection.pace == Pace::Slow) {
+                    self.set_pace(peer, Pace::Stalled, common);
+                    self.run(common);
+                } else {
+                    common.release(peer);
+                }
+            }
         }
     }
 
@@ -290,7 +304,14 @@ impl Shard {
         common.questions.extend(effects.verify.into_iter().map(|question| (self.index, question)));
         for (publisher, subscriber) in effects.pause {
             common.trace.note(format_args!("{} waits for {}", name(publisher), name(subscriber)));
-            common.paused.entry(publisher).or_default().insert(subscriber);
+            common.paused.entry(publisher).or_insert(subscriber);
+            common.falls_behind(subscriber);
+        }
+        for subscriber in effects.resume {
+            common.trace.note(format_args!("nobody waits for {}", name(subscriber)));
+            if self.connection(subscriber).is_none_or(|connection| connection.pace != Pace::Slow) {
+                common.release(subscriber);
+            }
         }
         for event in effects.events {
             common.trace.note(format_args!("event {event:?}"));
@@ -352,7 +373,7 @@ impl Shard {
         connection.closing = true;
         connection.refusal = Some(close.refusal);
         connection.input = BytesMut::new();
-        common.slow.remove(&peer);
+        common.release(peer);
     }
 
     fn observe_pace(&mut self, slot: u32, common: &mut Common) {
@@ -360,25 +381,27 @@ impl Shard {
         if connection.closing {
             return;
         }
-        let waiting_bytes = connection.output.len();
-        let pace = match connection.pace {
-            Pace::Ready if waiting_bytes > common.limits.write_buffer_high_bytes => Pace::Slow,
-            Pace::Slow | Pace::Stalled if waiting_bytes <= common.limits.write_buffer_low_bytes => Pace::Ready,
-            Pace::Slow if common.now.mono_ns >= stalls_at(connection, &common.limits) => Pace::Stalled,
-            same => same,
-        };
-        if pace == connection.pace {
-            return;
+        let (peer, waiting_bytes) = (connection.peer, connection.output.len());
+        match connection.pace {
+            Pace::Ready if waiting_bytes > common.limits.write_buffer_high_bytes => {
+                self.set_pace(peer, Pace::Slow, common);
+            }
+            Pace::Slow | Pace::Stalled if waiting_bytes <= common.limits.write_buffer_low_bytes => {
+                self.set_pace(peer, Pace::Ready, common);
+            }
+            _ => {}
         }
-        if pace == Pace::Slow {
-            connection.slow_since_ns = common.now.mono_ns;
-            common.slow.insert(connection.peer);
-        } else {
-            common.slow.remove(&connection.peer);
-        }
+    }
+
+    fn set_pace(&mut self, peer: PeerId, pace: Pace, common: &mut Common) {
+        let Some(connection) = self.connection_mut(peer) else { return };
         connection.pace = pace;
-        let peer = connection.peer;
-        common.trace.note(format_args!("{} is {pace:?}, {waiting_bytes} bytes wait", name(peer)));
+        common.trace.note(format_args!("{} is {pace:?}", name(peer)));
+        if pace == Pace::Slow {
+            common.falls_behind(peer);
+        } else {
+            common.release(peer);
+        }
         self.broker.pace(common.now, peer, pace, &mut self.effects);
     }
 }
@@ -389,10 +412,6 @@ pub(crate) enum Timer {
     Broker,
     Adaptor(PeerId),
     Stall(PeerId),
-}
-
-fn stalls_at(connection: &Connection, limits: &Limits) -> u64 {
-    connection.slow_since_ns + limits.stall_ms * althing_core::time::MILLISECOND_NS
 }
 
 /// A short name for traces.

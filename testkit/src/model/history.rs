@@ -200,7 +200,7 @@ impl<'a> History<'a> {
         let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
         let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
         let expiry_s = [0, 30, FOR_EVER][self.house.below(3) as usize];
-        self.lose(index, false, clean);
+        self.lose(index, false);
         if clean {
             self.end_session(index, Span::open(step));
             self.story.stations[index].sessions.push(Session {
@@ -259,7 +259,7 @@ impl<'a> History<'a> {
 
     fn cut(&mut self, index: usize) {
         self.house.cut_station(self.actors[index].id);
-        self.lose(index, true, false);
+        self.lose(index, true);
     }
 
     fn disconnect(&mut self, index: usize) {
@@ -267,7 +267,7 @@ impl<'a> History<'a> {
         self.house.disconnect(actor.id);
         actor.goodbye = Some(self.house.tick());
         let will = actor.will.take();
-        self.lose(index, true, false);
+        self.lose(index, true);
         self.actors[index].will = will; // should a new connection overtake the goodbye
     }
 
@@ -444,7 +444,7 @@ impl<'a> History<'a> {
     }
 
     /// The present connection of a station, if there is one, is over; or a new one begins (`gone` false).
-    fn lose(&mut self, index: usize, gone: bool, clean: bool) {
+    fn lose(&mut self, index: usize, gone: bool) {
         let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let actor = &mut self.actors[index];
         actor.will_in_doubt = None;
