@@ -207,6 +207,11 @@ impl House {
         self.shards.iter().map(Shard::connections_open).sum()
     }
 
+    /// Bytes that wait in buffers of the house for its peers or for the rest of a packet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::buffered_bytes).sum()
+    }
+
     /// Publishers that the house makes wait, now.
     pub fn publishers_paused(&self) -> usize {
         self.common.paused.keys().filter(|peer| self.common.is_paused(**peer)).count()
@@ -479,7 +484,7 @@ impl House {
             wire.peer = None;
             shard.free(peer, &mut self.common);
         } else {
-            shard.output_changed(peer, &mut self.common);
+            shard.has_written(peer, written, &mut self.common);
         }
         self.forget_wire_when_over(id);
     }

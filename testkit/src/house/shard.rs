@@ -49,6 +49,9 @@ impl Common {
     }
 }
 
+/// What a peer may leave unread of the answers to its own requests, at least.
+const UNREAD_ANSWER_BYTES_MAX: usize = 256 << 10;
+
 /// One connection, from the house's end.
 pub(crate) struct Connection {
     pub peer: PeerId,
@@ -58,6 +61,8 @@ pub(crate) struct Connection {
     requests: VecDeque<Request>,
     last: Receive,
     pub pace: Pace,
+    /// Of the answers to its own requests, what the peer has not read.
+    unread_answer_bytes: usize,
     /// Over: nothing is read any more, what is in `output` still leaves.
     pub closing: bool,
     /// Why the adaptor closed, for tests.
@@ -126,6 +131,7 @@ impl Shard {
             requests: VecDeque::new(),
             last: Receive::NeedMore,
             pace: Pace::Ready,
+            unread_answer_bytes: 0,
             closing: false,
             refusal: None,
         });
@@ -145,12 +151,26 @@ impl Shard {
     /// One turn of the adaptor with the bytes that are there.
     pub fn receive(&mut self, peer: PeerId, common: &mut Common) {
         let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        let before = connection.output.len();
         let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
-        match connection.adaptor.receive(common.now, &mut connection.input, &mut out) {
+        let result = connection.adaptor.receive(common.now, &mut connection.input, &mut out);
+        connection.unread_answer_bytes += connection.output.len() - before;
+        match result {
             Ok(receive) => connection.last = receive,
             Err(close) => self.close(peer, close, common),
         }
+        self.limit_unread_answers(peer, common);
         self.settle(peer.slot, common);
+    }
+
+    /// Whoever keeps asking and never reads the answers is let go. Deliveries have their own bound: the high mark.
+    fn limit_unread_answers(&mut self, peer: PeerId, common: &mut Common) {
+        let most = common.limits.write_buffer_high_bytes.max(UNREAD_ANSWER_BYTES_MAX);
+        let connection = self.connection(peer).filter(|connection| !connection.closing);
+        if connection.is_some_and(|connection| connection.unread_answer_bytes > most) {
+            let refusal = Refusal::new(Reason::QuotaExceeded, "the peer keeps asking but does not read the answers");
+            self.close(peer, Close::with_will(refusal), common);
+        }
     }
 
     /// The peer's bytes have ended.
@@ -171,8 +191,11 @@ impl Shard {
         common.promises.forget(peer);
     }
 
-    /// What is written to the peer has changed.
-    pub fn output_changed(&mut self, peer: PeerId, common: &mut Common) {
+    /// This much has left towards the peer.
+    pub fn has_written(&mut self, peer: PeerId, written: usize, common: &mut Common) {
+        if let Some(connection) = self.connection_mut(peer) {
+            connection.unread_answer_bytes = connection.unread_answer_bytes.saturating_sub(written);
+        }
         self.settle(peer.slot, common);
     }
 
@@ -247,7 +270,13 @@ impl Shard {
         }
     }
 
-    /// Nothing of this connection may be left in the tables of the driver.
+    /// Bytes that wait in the house's buffers of this shard's connections, in both directions.
+    pub fn buffered_bytes(&self) -> usize {
+        let connections = self.connections.iter().flatten();
+        connections.map(|connection| connection.input.len() + connection.output.len()).sum()
+    }
+
+    /// Conversations that are not over.
     pub fn connections_open(&self) -> usize {
         self.connections.iter().flatten().filter(|connection| !connection.closing).count()
     }
@@ -330,14 +359,17 @@ impl Shard {
         common.trace.note(format_args!("{} hears {answer:?}", name(peer)));
         let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
         common.promises.answered(peer, &answer);
+        let before = connection.output.len();
         let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
         let result = connection.adaptor.answer(common.now, answer, &mut out);
+        connection.unread_answer_bytes += connection.output.len() - before;
         if connection.last == Receive::Wait {
             connection.last = Receive::Again;
         }
         if let Err(close) = result {
             self.close(peer, close, common);
         }
+        self.limit_unread_answers(peer, common);
         self.asking.push_back(peer.slot);
         self.touched.insert(peer.slot);
     }

@@ -266,7 +266,7 @@ impl Story {
         };
         let most = groups.values().filter(may).count();
         let repeated = published.repeatable
-            || published.guarantee == Guarantee::AtLeastOnce
+            || copies.iter().any(|(_, copy)| copy.guarantee == Guarantee::AtLeastOnce)
                 && (groups.values().flatten().any(|(biography, session, holding)| {
                     biography.was_lost_between(published.span.begin, u64::MAX)
                         || session.end.is_some()
