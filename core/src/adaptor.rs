@@ -94,6 +94,9 @@ pub struct OutBuffer {
 /// costs a third of the throughput, sharing 4 KiB payloads gains a half).
 const SHARE_BYTES_MIN: usize = 2_048;
 
+/// From this length on what has left is cut off the tail, once it is the larger half.
+const COMPACT_BYTES_MIN: usize = 64 << 10;
+
 impl OutBuffer {
     /// Memory to append small things to.
     pub fn tail(&mut self) -> &mut Vec<u8> {
@@ -163,6 +166,10 @@ impl OutBuffer {
         if self.sent == self.tail.len() {
             self.tail.clear();
             self.sent = 0;
+        } else if self.sent >= COMPACT_BYTES_MIN && self.sent * 2 >= self.tail.len() {
+            // A peer that always reads a little and never everything must not keep what it has read.
+            self.tail.drain(..self.sent);
+            self.sent = 0;
         }
     }
 
@@ -221,6 +228,19 @@ mod tests {
         left.extend_from_slice(&buffer.take_all());
         assert_eq!(left, expected);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        let mut buffer = OutBuffer::default();
+        let chunk = [7; 1_000];
+        buffer.tail().extend_from_slice(&chunk);
+        for _ in 0..10_000 {
+            buffer.tail().extend_from_slice(&chunk);
+            buffer.advance(chunk.len());
+        }
+        assert_eq!(buffer.len(), chunk.len());
+        assert!(buffer.tail.capacity() <= 4 * COMPACT_BYTES_MIN);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The one place that decides who may do what. Its result is a type, so that no path goes around it:
 //! routing takes an [`Authorised`] value, and only [`authorise`] makes one.
 
+use crate::message::Message;
 use crate::topic::{Filter, Topic};
 use bytestring::ByteString;
+use std::sync::Arc;
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,23 @@ impl<T> Authorised<T> {
     pub fn get(self) -> T {
         self.0
     }
+
+    /// What was authorised, to look at.
+    pub fn peek(&self) -> &T {
+        &self.0
+    }
+
+    /// What the broker itself says needs nobody's leave.
+    pub(crate) fn by_broker(subject: T) -> Self {
+        Self(subject)
+    }
+}
+
+impl Authorised<Message> {
+    /// The same message, shared.
+    pub fn shared(self) -> Authorised<Arc<Message>> {
+        Authorised(Arc::new(self.0))
+    }
 }
 
 /// The refusal.
@@ -67,13 +86,13 @@ impl<T> Authorised<T> {
 pub struct NotAuthorised;
 
 /// Decides whether `principal` may perform the action that `action` reads out of `subject`.
-pub fn authorise<'a, T>(
+pub fn authorise<T>(
     policy: &Policy,
     principal: &Principal,
-    subject: &'a T,
-    action: impl Fn(&'a T) -> Action<'a>,
-) -> Result<Authorised<&'a T>, NotAuthorised> {
-    if allowed(policy, principal, action(subject)) { Ok(Authorised(subject)) } else { Err(NotAuthorised) }
+    subject: T,
+    action: impl Fn(&T) -> Action<'_>,
+) -> Result<Authorised<T>, NotAuthorised> {
+    if allowed(policy, principal, action(&subject)) { Ok(Authorised(subject)) } else { Err(NotAuthorised) }
 }
 
 fn allowed(policy: &Policy, principal: &Principal, action: Action<'_>) -> bool {
@@ -146,7 +165,7 @@ mod tests {
     }
 
     fn may_subscribe(policy: &Policy, text: &str) -> bool {
-        authorise(policy, &Principal::default(), &filter(text), Action::Subscribe).is_ok()
+        authorise(policy, &Principal::default(), filter(text), |filter| Action::Subscribe(filter)).is_ok()
     }
 
     #[test]
@@ -170,6 +189,6 @@ mod tests {
     #[test]
     fn nobody_but_the_broker_writes_reserved_topics() {
         let topic = Topic::new("$SYS/x".into(), &TopicLimits::default()).unwrap();
-        assert!(authorise(&Policy::open(), &Principal::default(), &topic, Action::Publish).is_err());
+        assert!(authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish(topic)).is_err());
     }
 }

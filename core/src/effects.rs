@@ -1,6 +1,7 @@
 //! What follows from a request. The broker fills it, the shard that runs the broker empties it.
 
 use crate::message::{Guarantee, Message};
+use crate::shard::Word;
 use crate::verbs::{Answer, Authentication, PeerId};
 use bytestring::ByteString;
 use smallvec::SmallVec;
@@ -39,11 +40,15 @@ pub struct Effects {
     /// The highest ticket among `store`; tickets grow by one a request that stores something.
     pub ticket: u64,
     /// Words for other shards.
-    pub forward: Vec<(u16, crate::shard::Word)>,
+    pub forward: Vec<(u16, Word)>,
     /// Identities to check; answered by `Broker::verified`.
     pub verify: Vec<Verify>,
-    /// Publishers that should wait for a slow subscriber: `(publisher, subscriber)`.
+    /// Publishers that should wait for a subscriber, until its socket or `resume` says otherwise, and for
+    /// at most `stall_ms`: `(publisher, subscriber)`.
     pub pause: Vec<(PeerId, PeerId)>,
+    /// Subscribers for whom nobody has to wait any more, though their socket was never slow: their queue
+    /// had grown, and has shrunk.
+    pub resume: Vec<PeerId>,
     /// What happened, for logs and `$SYS`.
     pub events: Vec<Event>,
 }
@@ -108,6 +113,8 @@ pub enum Event {
         client: ByteString,
         /// Why.
         why: &'static str,
+        /// How many it has lost by now; only powers of two are told.
+        count: u64,
     },
     /// Something was refused.
     Refused {

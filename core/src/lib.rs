@@ -7,7 +7,7 @@
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
 //! - [`verbs`], [`adaptor`]: the contract between a language and the broker.
-//! - `matcher`, `session`, `retained`, `group`: the parts of the broker.
+//! - [`tree`], [`retained`], `session`, `group`: the parts of the broker.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
 
@@ -15,12 +15,18 @@ pub mod adaptor;
 pub mod authorisation;
 pub mod broker;
 pub mod effects;
+pub mod group;
+mod hash;
 pub mod limits;
 pub mod message;
 pub mod protocol;
+pub mod retained;
+mod routes;
+pub mod session;
 pub mod shard;
 pub mod time;
 pub mod topic;
+pub mod tree;
 pub mod verbs;
 
 pub use adaptor::{Adaptor, Close, Link, Out, OutBuffer, Receive};

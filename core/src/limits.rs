@@ -52,6 +52,11 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes waiting for one session or group.
     pub queue_bytes_max: usize,
+    /// Messages waiting for a connected subscriber before its publishers are asked to wait, for at most
+    /// `stall_ms`; they may go on when half of them have left.
+    pub queue_high_messages: usize,
+    /// The same in bytes.
+    pub queue_high_bytes: usize,
     /// Bytes waiting in all queues of a shard.
     pub queue_bytes_total_max: usize,
     /// What happens beyond the three bounds above.
@@ -97,6 +102,8 @@ impl Default for Limits {
             session_expiry_s_max: u32::MAX,
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,
+            queue_high_messages: 10_000,
+            queue_high_bytes: 8 << 20,
             queue_bytes_total_max: 1 << 30,
             queue_overflow: Overflow::DropOldest,
             queue_at_most_once: false,

@@ -1,48 +1,126 @@
-//! The words that shards say to each other: batches of them, with one wake a tick.
+//! The words that shards say to each other: batches of them, with one wake a tick. Words from one shard
+//! to another arrive in the order in which they were said.
 
+use crate::authorisation::Authorised;
+use crate::broker::Pace;
 use crate::effects::Delivery;
+use crate::group::SessionRef;
 use crate::message::Message;
+use crate::session::Entry;
 use crate::topic::Filter;
-use crate::verbs::{Answer, PeerId, Request};
+use crate::verbs::{Answer, PeerId, Request, SubscriptionOptions};
 use std::sync::Arc;
 
-/// One word from one shard's broker to another's. Words between two shards arrive in order.
+/// One word. `operation` names what waits at the sender for `Done`; 0 = nothing waits.
 #[derive(Clone, Debug)]
 pub enum Word {
-    /// A peer of the sender asks for something that its session's home decides.
+    /// A peer of the sender asks for something that its session's home, the receiver, decides.
     Request(PeerId, Request),
-    /// The answer to that.
+    /// The answer to a peer of the receiver.
     Answer(PeerId, Answer),
     /// A delivery to a peer of the receiver.
     Delivery(Delivery),
-    /// The sender wants (or no longer wants) messages that match; `operation` 0 asks for no answer.
+    /// How fast a peer of the sender reads.
+    Pace(PeerId, Pace),
+    /// What was asked under `operation` stands, durably.
+    Done {
+        /// From the question.
+        operation: u64,
+        /// For a forwarded message: whether anybody was subscribed.
+        matched: bool,
+    },
+    /// The sender wants (or no longer wants) messages that match.
     Interest {
-        /// The pattern.
-        filter: Filter,
+        /// The pattern, as a filter without a group.
+        pattern: String,
         /// Whether it is wanted.
         wanted: bool,
-        /// Names what waits for `Interested`.
+        /// Answered by `Done`.
         operation: u64,
     },
-    /// The receiver's interest is known here.
-    Interested {
-        /// From `Interest`.
-        operation: u64,
-    },
-    /// A message for the receiver's sessions; answered by `Stored`.
+    /// A message for the receiver's sessions and, when it is to be retained there, its last values.
     Forward {
-        /// The message.
-        message: Arc<Message>,
-        /// Who published it.
-        publisher: Option<PeerId>,
-        /// Names what waits for `Stored`.
+        /// The message, already authorised.
+        message: Authorised<Arc<Message>>,
+        /// Whether the receiver owns the topic's last value.
+        retain: bool,
+        /// Answered by `Done`.
         operation: u64,
     },
-    /// Everything that the receiver's message needed here is durable.
-    Stored {
-        /// From `Forward`.
+    /// A session of the sender wants the last values that the receiver owns.
+    Query {
+        /// The session that asks.
+        session: SessionRef,
+        /// For which topics.
+        filter: Filter,
+        /// How they are wanted.
+        options: SubscriptionOptions,
+        /// Comes back in `Snapshot`.
         operation: u64,
-        /// Whether anybody was subscribed.
-        matched: bool,
+    },
+    /// The answer to `Query`.
+    Snapshot {
+        /// The session that asked.
+        session: SessionRef,
+        /// The last values.
+        messages: Vec<Arc<Message>>,
+        /// From `Query`.
+        options: SubscriptionOptions,
+        /// From `Query`.
+        operation: u64,
+    },
+    /// A session of the sender joins a group of the receiver, or changes its terms.
+    Join {
+        /// The group's filter.
+        filter: Arc<Filter>,
+        /// The member.
+        session: SessionRef,
+        /// Its terms.
+        options: SubscriptionOptions,
+        /// What it takes now; 0 = it is away.
+        window: u32,
+        /// Whether it outlives its connection.
+        lasts: bool,
+        /// Answered by `Done`.
+        operation: u64,
+    },
+    /// A member came (`window` > 0) or went away (0); its unsettled messages have been returned before.
+    Window {
+        /// The group's filter.
+        filter: Arc<Filter>,
+        /// The member.
+        session: SessionRef,
+        /// What it takes now.
+        window: u32,
+    },
+    /// A member leaves for good.
+    Leave {
+        /// The group's filter.
+        filter: Arc<Filter>,
+        /// The member.
+        session: SessionRef,
+    },
+    /// A message for a member.
+    Assign {
+        /// The member.
+        session: SessionRef,
+        /// The message and its terms.
+        entry: Entry,
+    },
+    /// A member has settled one message.
+    Settled {
+        /// The group's filter.
+        filter: Arc<Filter>,
+        /// The member.
+        session: SessionRef,
+    },
+    /// Messages that a member could not settle come back, oldest first.
+    Return {
+        /// The group's filter.
+        filter: Arc<Filter>,
+        /// The member.
+        session: SessionRef,
+        /// The messages.
+        entries: Vec<Entry>,
     },
 }

@@ -1,1 +1,33 @@
-//! To be described.
+//! Sockets and the event loop: the only place where bytes move.
+//!
+//! A **shard** is one thread with its own event loop, its own [`Broker`](althing_core::broker::Broker)
+//! and its own connections. State is reached through `&mut`; there is no lock. [`run`] starts one on the
+//! calling thread; [`local`] talks to the one that runs there.
+//!
+//! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
+//! - `connections`, `timers`, `clock`: what a shard is made of.
+//! - `shard`, with `reading` and `writing`: bytes in, requests, effects, bytes out.
+//! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
+//!
+//! One tick: every connection that is readable is read once and its requests are carried out; what that
+//! makes is appended to the peers' out-buffers; when no task is ready any more, each touched peer
+//! is flushed with one vectored write, and the thread parks.
+#![forbid(unsafe_code)]
+
+mod address;
+mod clock;
+mod connections;
+mod host;
+mod listener;
+pub mod local;
+mod reading;
+mod shard;
+mod timers;
+mod transport;
+mod writing;
+
+pub use address::{Address, AddressError};
+pub use host::{Host, Notice};
+pub use listener::{AdaptorFactory, Listener};
+pub use local::run;
+pub use shard::{Counters, Shard};

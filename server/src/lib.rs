@@ -1,1 +1,17 @@
-//! To be described.
+//! The broker as a program: configuration, listeners, logs, signals, `$SYS`.
+//!
+//! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
+//! table of languages; `host` is what a shard needs from us; `sys` tells of the broker in its own
+//! topics; `banner` greets.
+#![forbid(unsafe_code)]
+
+mod banner;
+pub mod config;
+mod host;
+mod log;
+pub mod protocols;
+mod serve;
+mod sys;
+
+pub use config::{Config, ConfigError};
+pub use serve::{ServeError, ServeOptions, serve};

@@ -1,1 +1,3 @@
-//! To be described.
+//! Whole worlds in one thread: everything that tests of several crates share. No sleeps, no real clock.
+
+pub mod pair;

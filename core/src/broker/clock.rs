@@ -1,0 +1,76 @@
+//! What happens when nothing is asked: expiries, delayed wills, queues drained in turns.
+
+use super::Broker;
+use crate::effects::{Effects, Record};
+use crate::time::Now;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerKind {
+    Will,
+    Expiry,
+}
+
+impl TimerKind {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Will => "will delay is over",
+            Self::Expiry => "session expires",
+        }
+    }
+}
+
+/// A moment for a session. Stale when the session has had another connection since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub due_ns: u64,
+    pub session: u32,
+    pub epoch: u64,
+    pub kind: TimerKind,
+}
+
+/// Sessions that are drained in one turn.
+const TURN_SESSIONS: usize = 64;
+/// Retained messages that expire in one turn.
+const TURN_RETAINED: usize = 1_024;
+
+impl Broker {
+    pub(super) fn set_timer(&mut self, due_ns: u64, session: u32, kind: TimerKind) {
+        let Some(epoch) = self.sessions.get(session).map(|session| session.epoch) else { return };
+        self.timers.push(std::cmp::Reverse(Timer { due_ns, session, epoch, kind }));
+    }
+
+    pub(super) fn tick(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(std::cmp::Reverse(timer)) = self.timers.peek().copied()
+            && timer.due_ns <= now.mono_ns
+        {
+            self.timers.pop();
+            self.fire(now, timer, effects);
+        }
+        for expired in self.retained.expire(now.mono_ns, TURN_RETAINED) {
+            effects.store.push(Record::Retained { topic: expired.topic.clone(), message: None });
+        }
+        for _ in 0..TURN_SESSIONS.min(self.draining.len()) {
+            let Some((index, id)) = self.draining.pop_front() else { break };
+            if let Some(session) = self.sessions.get_mut(index).filter(|session| session.id == id) {
+                session.draining = false;
+                self.drain(now, index, effects);
+            }
+        }
+    }
+
+    fn fire(&mut self, now: Now, timer: Timer, effects: &mut Effects) {
+        let index = timer.session;
+        let current = |session: &&crate::session::Session| session.epoch == timer.epoch && session.peer.is_none();
+        if self.sessions.get(index).filter(current).is_none() {
+            return;
+        }
+        match timer.kind {
+            TimerKind::Will => self.publish_will(now, index, effects),
+            TimerKind::Expiry => {
+                self.statistics.sessions_expired += 1;
+                self.end_session(now, index, effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Connections come and go; sessions stay as long as they were asked to.
+
+use super::clock::TimerKind;
+use super::{Broker, Pace};
+use crate::authorisation::{Action, Principal, authorise};
+use crate::effects::{Effects, Event, Record, Verdict, Verify};
+use crate::session::{Queue, Session, Then};
+use crate::time::Now;
+use crate::verbs::{Answer, Authentication, Connect, Connected, Disconnect, PeerId, Reason, Refusal};
+use bytestring::ByteString;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+/// An authentication under way: of a new connection, or (`None`) of one that stands.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    connect: Option<Box<Connect>>,
+    method: Option<ByteString>,
+}
+
+impl Broker {
+    pub(super) fn connect(&mut self, peer: PeerId, mut connect: Connect, effects: &mut Effects) {
+        if let Some(client) = &connect.client
+            && client.len() > self.limits.client_id_bytes_max
+        {
+            let text = format!("client ids end at {} bytes here", self.limits.client_id_bytes_max);
+            return self.refuse(peer, "", Refusal::new(Reason::ClientIdInvalid, text), effects);
+        }
+        let authentication = connect.authentication.take();
+        effects.verify.push(Verify {
+            peer,
+            client: connect.client.clone().unwrap_or_default(),
+            username: connect.username.clone(),
+            password: connect.password.take(),
+            authentication: authentication.clone(),
+            first: true,
+        });
+        let method = authentication.map(|step| step.method);
+        self.exchanges.insert(peer, Exchange { connect: Some(Box::new(connect)), method });
+    }
+
+    /// A further step, or the first of a re-authentication (§4.12.1).
+    pub(super) fn authenticate(&mut self, peer: PeerId, step: Authentication, effects: &mut Effects) {
+        let first = !self.exchanges.contains_key(&peer);
+        if first && !self.peers.contains_key(&peer) {
+            return;
+        }
+        let exchange =
+            self.exchanges.entry(peer).or_insert_with(|| Exchange { connect: None, method: Some(step.method.clone()) });
+        if exchange.method.as_ref() != Some(&step.method) {
+            self.exchanges.remove(&peer);
+            let text = "the authentication method changed in the middle of the exchange";
+            return self.refuse(peer, "", Refusal::new(Reason::ProtocolError, text), effects);
+        }
+        let client = exchange.connect.as_ref().and_then(|connect| connect.client.clone()).unwrap_or_default();
+        effects.verify.push(Verify {
+            peer,
+            client,
+            username: exchange.connect.as_ref().and_then(|connect| connect.username.clone()),
+            password: None,
+            authentication: Some(step),
+            first,
+        });
+    }
+
+    pub(super) fn conclude(&mut self, now: Now, peer: PeerId, verdict: Verdict, effects: &mut Effects) {
+        let Some(exchange) = self.exchanges.remove(&peer) else { return };
+        let step = |data| exchange.method.clone().map(|method| Authentication { method, data });
+        match verdict {
+            Verdict::Continue(data) => {
+                if let Some(step) = step(data) {
+                    effects.answers.push((peer, Answer::Challenge(Box::new(step))));
+                    self.exchanges.insert(peer, exchange);
+                }
+            }
+            Verdict::Refuse(refusal) => {
+                let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
+                self.refuse(peer, &client, refusal, effects);
+            }
+            Verdict::Accept { principal, data } => {
+                let step = step(data);
+                match exchange.connect {
+                    Some(connect) => self.open(now, peer, *connect, principal, step, effects),
+                    None => {
+                        if let Some(session) = self.peers.get(&peer).and_then(|index| self.sessions.get_mut(*index)) {
+                            session.principal.name = principal;
+                            session.origin = None;
+                        }
+                        if let Some(step) = step {
+                            effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
+        let why = format!("connection refused: {refusal}");
+        effects.events.push(Event::Refused { client: client.into(), why });
+        effects.answers.push((peer, Answer::Refused(refusal)));
+    }
+
+    /// Opens or resumes a session for a peer whose identity is settled.
+    fn open(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        mut connect: Connect,
+        name: Option<ByteString>,
+        authentication: Option<Authentication>,
+        effects: &mut Effects,
+    ) {
+        let (client, assigned) = match connect.client.take() {
+            Some(client) => (ByteString::from(&client[..]), false),
+            None => (self.assign_client_id(&connect.realm), true),
+        };
+        let principal = Principal { name, client: client.clone() };
+        if let Some(will) = &connect.will
+            && authorise(&self.policy, &principal, &will.message.topic, |topic| Action::Publish(topic)).is_err()
+        {
+            let text = format!("the will may not be published to {}", will.message.topic);
+            return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
+        }
+        let found = self.find_session(&connect.realm, &client);
+        if let Some(index) = found {
+            self.take_over(now, index, effects);
+        }
+        // The takeover ends a session that was not to outlive its connection.
+        let found =
+            found.filter(|index| self.sessions.get(*index).is_some_and(|session| session.principal.client == client));
+        let resumed = found.filter(|_| !connect.clean_start);
+        if let (Some(index), None) = (found, resumed) {
+            self.end_session(now, index, effects);
+        }
+        if resumed.is_none() && self.sessions.len() >= self.limits.sessions_max {
+            let text = "the broker holds as many sessions as it may";
+            return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
+        }
+        let index = resumed.unwrap_or_else(|| self.insert_session(&connect, principal.clone()));
+        let session_expiry_s = self.attach(peer, index, connect, principal, effects);
+        effects.events.push(Event::Connected { peer, client: client.clone(), resumed: resumed.is_some() });
+        let connected = Connected {
+            session_present: resumed.is_some(),
+            response_information: Some(format!("reply/{client}").into()),
+            client,
+            assigned,
+            session_expiry_s,
+            authentication,
+        };
+        self.answer(now, index, (0, 0), Answer::Connected(Box::new(connected)), Then::Resume, effects);
+    }
+
+    fn assign_client_id(&mut self, realm: &str) -> ByteString {
+        loop {
+            let client: ByteString = format!("auto-{:016x}", self.entropy.next_u64()).into();
+            if self.find_session(realm, &client).is_none() {
+                return client;
+            }
+        }
+    }
+
+    fn find_session(&self, realm: &str, client: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one((realm, client));
+        let sessions = &self.sessions;
+        let same = |index: &u32| {
+            sessions.get(*index).is_some_and(|session| session.principal.client == *client && session.realm == *realm)
+        };
+        self.by_key.find(hash, same).copied()
+    }
+
+    fn insert_session(&mut self, connect: &Connect, principal: Principal) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let hash = self.hasher.hash_one((&connect.realm[..], &principal.client[..]));
+        let index = self.sessions.insert(Session {
+            realm: ByteString::from(&connect.realm[..]),
+            protocol: connect.protocol,
+            principal,
+            id,
+            epoch: 0,
+            peer: None,
+            live: false,
+            pace: Pace::Ready,
+            draining: false,
+            resending: false,
+            drops: 0,
+            pressed_ns: None,
+            expiry_s: 0,
+            window: 0,
+            next_number: 1,
+            number_max: 1,
+            next_sequence: 1,
+            origin: None,
+            subscriptions: HashMap::with_hasher(FixedState::default()),
+            shared: None,
+            queue: Queue::default(),
+            inflight: VecDeque::new(),
+            tokens: Vec::new(),
+            will: None,
+            pending: VecDeque::new(),
+            snapshots: Vec::new(),
+        });
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        self.by_key.insert_unique(hash, index, |index| match sessions.get(*index) {
+            Some(session) => hasher.hash_one((&session.realm[..], &session.principal.client[..])),
+            None => 0,
+        });
+        index
+    }
+
+    /// Ties a connection to its session; returns the session expiry that holds.
+    fn attach(
+        &mut self,
+        peer: PeerId,
+        index: u32,
+        connect: Connect,
+        principal: Principal,
+        effects: &mut Effects,
+    ) -> u32 {
+        let expiry_s = connect.session_expiry_s.min(self.limits.session_expiry_s_max);
+        let epoch = self.next_id;
+        self.next_id += 1;
+        self.peers.insert(peer, index);
+        let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
+        let lasted = session.lasts();
+        session.epoch = epoch;
+        session.protocol = connect.protocol;
+        session.principal = principal;
+        session.origin = None;
+        session.peer = Some(peer);
+        session.live = false;
+        session.pace = Pace::Ready;
+        session.expiry_s = expiry_s;
+        session.window = connect.window.min(self.limits.inflight_max).max(1);
+        session.number_max = connect.number_max.max(1);
+        session.will = connect.will;
+        if session.lasts() || lasted {
+            let client = session.principal.client.clone();
+            effects.store.push(Record::SessionOpened { client, epoch, expiry_s });
+        }
+        expiry_s
+    }
+
+    /// Another connection wants this session: the old one is told and cut off (§3.1.4, [MQTT-3.1.4-3]).
+    fn take_over(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(peer) = self.sessions.get(index).and_then(|session| session.peer) else { return };
+        let refusal = Refusal::new(Reason::SessionTakenOver, "another connection uses this client id");
+        effects.answers.push((peer, Answer::Close(refusal)));
+        let lost = Disconnect { publish_will: true, session_expiry_s: None, reason: Reason::SessionTakenOver };
+        self.disconnect(now, peer, index, lost, effects);
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        index: u32,
+        disconnect: Disconnect,
+        effects: &mut Effects,
+    ) {
+        self.peers.remove(&peer);
+        self.exchanges.remove(&peer);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.peer = None;
+        session.live = false;
+        session.pressed_ns = None;
+        session.pending.clear();
+        session.snapshots.clear();
+        let client = session.principal.client.clone();
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            session.expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
+            let (epoch, expiry_s) = (session.epoch, session.expiry_s);
+            effects.store.push(Record::SessionOpened { client: client.clone(), epoch, expiry_s });
+        }
+        if !disconnect.publish_will || self.closing {
+            session.will = None;
+        }
+        let (lasts, expiry_s) = (session.lasts(), session.expiry_s);
+        let will_delay_s = session.will.as_ref().map(|will| will.delay_s);
+        effects.events.push(Event::Disconnected { peer, client, reason: disconnect.reason });
+        self.return_group_entries(now, index, effects);
+        if !lasts {
+            return self.end_session(now, index, effects);
+        }
+        self.forget_at_most_once(index);
+        match will_delay_s {
+            // The will is due at the end of the delay or of the session, whichever comes first (§3.1.3.2.2).
+            Some(delay_s) if delay_s > 0 => self.set_timer(now.after_s(delay_s), index, TimerKind::Will),
+            Some(_) => self.publish_will(now, index, effects),
+            None => {}
+        }
+        if expiry_s < u32::MAX {
+            self.set_timer(now.after_s(expiry_s), index, TimerKind::Expiry);
+        }
+    }
+
+    /// The session is over: its will is due, everything it held is let go.
+    pub(super) fn end_session(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        self.publish_will(now, index, effects);
+        self.drop_subscriptions(now, index, effects);
+        let Some(session) = self.sessions.get(index) else { return };
+        let hash = self.hasher.hash_one((&session.realm[..], &session.principal.client[..]));
+        if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == index) {
+            entry.remove();
+        }
+        let Some(session) = self.sessions.remove(index) else { return };
+        self.statistics.queued_messages -= session.queue.len() as u64;
+        self.statistics.queued_bytes -= session.queue.bytes() as u64;
+        self.statistics.inflight_messages -= session.inflight.len() as u64;
+        if session.lasts() {
+            effects.store.push(Record::SessionClosed { client: session.principal.client });
+        }
+    }
+
+    /// Publishes the session's will, if it has one, with the rights that its owner has now.
+    pub(super) fn publish_will(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(will) = session.will.take() else { return };
+        let mut message = will.message;
+        message.expires_ns = will.expiry_s.map(|expiry_s| now.after_s(expiry_s));
+        if let Err(refusal) = self.publish_as(now, index, message, 0, effects) {
+            let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
+            effects.events.push(Event::Refused { client, why: format!("will not published: {refusal}") });
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! From a match to the peer: the window, the queue, and what becomes of a delivery.
+
+use super::publishing::Terms;
+use super::{Broker, Pace};
+use crate::effects::{Delivery, Effects, Event, Record};
+use crate::limits::Overflow;
+use crate::message::{Guarantee, Message};
+use crate::session::{Entry, Inflight, Session, Then};
+use crate::time::{MILLISECOND_NS, Now};
+use crate::topic::Filter;
+use crate::verbs::{Answer, Outcome, PeerId};
+use std::sync::Arc;
+
+/// What one turn delivers to one session from its queue, so that others get theirs.
+const TURN_MESSAGES: usize = 512;
+const TURN_BYTES: usize = 256 << 10;
+
+/// A message on its way to many. A copy in memory of its own is made once, for those that keep it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub message: Arc<Message>,
+    kept: Option<Arc<Message>>,
+    /// The session that published it, when it is one of this shard.
+    pub publisher: Option<u32>,
+}
+
+impl Incoming {
+    pub fn new(message: Arc<Message>, publisher: Option<u32>) -> Self {
+        Self { message, kept: None, publisher }
+    }
+
+    /// A message that is in memory of its own already.
+    pub fn already_kept(message: Arc<Message>) -> Self {
+        Self { message: message.clone(), kept: Some(message), publisher: None }
+    }
+
+    pub fn kept(&mut self) -> Arc<Message> {
+        self.kept.get_or_insert_with(|| Arc::new(self.message.detached())).clone()
+    }
+}
+
+impl Broker {
+    /// Offers a message to a session: it leaves at once when nothing is before it and the window has
+    /// room, it waits when it must, and `AtMostOnce` is dropped for those who are absent or stalled.
+    pub(super) fn offer(&mut self, now: Now, index: u32, incoming: &mut Incoming, terms: Terms, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if incoming.message.retain && !session.snapshots.is_empty() {
+            note_seen(session, &incoming.message);
+        }
+        let flows = session.live && session.pace == Pace::Ready && session.queue.is_empty() && !session.resending;
+        if terms.guarantee == Guarantee::AtMostOnce {
+            return match session.peer {
+                Some(peer) if flows => {
+                    self.statistics.publishes_delivered += 1;
+                    effects.deliveries.push(Delivery {
+                        peer,
+                        number: 0,
+                        guarantee: Guarantee::AtMostOnce,
+                        retain: terms.retain,
+                        duplicate: false,
+                        tags: terms.tags,
+                        message: incoming.message.clone(),
+                    });
+                }
+                Some(_) if session.pace == Pace::Stalled => {
+                    self.dropped(index, "the subscriber does not read", effects)
+                }
+                None if !self.limits.queue_at_most_once => {}
+                _ => {
+                    self.pause_for(now, index, incoming.publisher, effects);
+                    self.enqueue(now, index, incoming, terms, None, effects);
+                }
+            };
+        }
+        if let Some(peer) = session.peer
+            && flows
+            && !session.lasts()
+            && let Some(number) = session.free_number()
+        {
+            // The common case: nothing outlives the connection, so nothing is kept or stored.
+            let guarantee = terms.guarantee;
+            session.inflight.push_back(Inflight { number, guarantee, received: false, sent: true, entry: None });
+            self.statistics.inflight_messages += 1;
+            self.statistics.publishes_delivered += 1;
+            let (retain, tags, message) = (terms.retain, terms.tags, incoming.message.clone());
+            effects.deliveries.push(Delivery { peer, number, guarantee, retain, duplicate: false, tags, message });
+            return;
+        }
+        self.pause_for(now, index, incoming.publisher, effects);
+        self.enqueue(now, index, incoming, terms, None, effects);
+    }
+
+    /// Puts a message into a session's queue and lets the queue flow.
+    pub(super) fn enqueue(
+        &mut self,
+        now: Now,
+        index: u32,
+        incoming: &mut Incoming,
+        terms: Terms,
+        group: Option<Arc<Filter>>,
+        effects: &mut Effects,
+    ) {
+        let message = incoming.kept();
+        if !self.make_room(index, &message, effects) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let mut sequence = 0;
+        if session.lasts() && terms.guarantee > Guarantee::AtMostOnce {
+            sequence = session.next_sequence;
+            session.next_sequence += 1;
+            let queue = session.principal.client.clone();
+            effects.store.push(Record::Queued { queue, sequence, message: message.clone() });
+        }
+        let Terms { guarantee, retain, tags } = terms;
+        self.push_back(index, Entry { message, guarantee, retain, sequence, tags, group });
+        self.drain(now, index, effects);
+    }
+
+    pub(super) fn push_back(&mut self, index: u32, entry: Entry) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        self.statistics.queued_messages += 1;
+        self.statistics.queued_bytes += entry.message.size_bytes() as u64;
+        session.queue.push_back(entry);
+    }
+
+    fn pop_front(&mut self, index: u32) -> Option<Entry> {
+        let entry = self.sessions.get_mut(index)?.queue.pop_front()?;
+        self.count_unqueued(&entry);
+        Some(entry)
+    }
+
+    pub(super) fn count_unqueued(&mut self, entry: &Entry) {
+        self.statistics.queued_messages -= 1;
+        self.statistics.queued_bytes -= entry.message.size_bytes() as u64;
+    }
+
+    /// Whether a queue may take `message`, after the overflow policy has done its work.
+    fn make_room(&mut self, index: u32, message: &Message, effects: &mut Effects) -> bool {
+        let size = message.size_bytes();
+        loop {
+            let Some(session) = self.sessions.get(index) else { return false };
+            let full = session.queue.len() >= self.limits.queue_messages_max
+                || session.queue.bytes() + size > self.limits.queue_bytes_max
+                || self.statistics.queued_bytes as usize + size > self.limits.queue_bytes_total_max;
+            if !full {
+                return true;
+            }
+            let oldest = match self.limits.queue_overflow {
+                Overflow::DropOldest => self.pop_front(index),
+                Overflow::DropNewest | Overflow::Refuse => None,
+            };
+            self.dropped(index, "its queue is full", effects);
+            match oldest {
+                Some(oldest) => self.entry_over(index, &oldest, effects),
+                None => return false,
+            }
+        }
+    }
+
+    /// Counts a loss; says so once for each power of two, so that a flood of losses is no flood of words.
+    pub(super) fn dropped(&mut self, index: u32, why: &'static str, effects: &mut Effects) {
+        self.statistics.publishes_dropped += 1;
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.drops += 1;
+            if session.drops.is_power_of_two() {
+                let (client, count) = (session.principal.client.clone(), session.drops);
+                effects.events.push(Event::Dropped { client, why, count });
+            }
+        }
+    }
+
+    /// A publisher waits for a subscriber whose socket is slow or whose queue is long, but not for one
+    /// that has not caught up in `stall_ms`: others must not suffer from it for ever.
+    fn pause_for(&mut self, now: Now, index: u32, publisher: Option<u32>, effects: &mut Effects) {
+        let Some(publisher) = publisher.and_then(|index| self.sessions.get(index)?.peer) else { return };
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(subscriber) = session.peer.filter(|subscriber| *subscriber != publisher) else { return };
+        let is_long = session.queue.len() >= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2)
+            || session.queue.bytes() >= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2);
+        let waits_for_queue = is_long && session.pace == Pace::Ready && {
+            let since_ns = *session.pressed_ns.get_or_insert(now.mono_ns);
+            now.mono_ns - since_ns < self.limits.stall_ms * MILLISECOND_NS
+        };
+        if session.pace == Pace::Slow || waits_for_queue {
+            effects.pause.push((publisher, subscriber));
+        }
+    }
+
+    /// Lets those go on who wait for a queue that has shrunk.
+    fn relieve(&mut self, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index).filter(|session| session.pressed_ns.is_some()) else { return };
+        let is_short = session.queue.len()
+            <= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2) / 2
+            && session.queue.bytes() <= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2) / 2;
+        if is_short {
+            session.pressed_ns = None;
+            effects.resume.extend(session.peer);
+        }
+    }
+
+    pub(super) fn set_pace(&mut self, now: Now, peer: PeerId, pace: Pace, effects: &mut Effects) {
+        let Some(index) = self.peers.get(&peer).copied() else { return };
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.pace = pace;
+            self.drain(now, index, effects);
+        }
+    }
+
+    /// `Connected` has left: what was in flight is repeated in its order ([MQTT-4.4.0-1]), then the queue.
+    pub(super) fn resume(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.live = true;
+        session.resending = !session.inflight.is_empty();
+        for inflight in &mut session.inflight {
+            inflight.sent = false;
+        }
+        self.drain(now, index, effects);
+        self.announce_window(now, index, effects);
+    }
+
+    /// Lets a session's queue flow as far as the window, the peer's pace and the turn allow.
+    pub(super) fn drain(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        self.flow(now, index, effects);
+        self.relieve(index, effects);
+    }
+
+    fn flow(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let (mut messages, mut bytes) = (0, 0);
+        loop {
+            let Some(session) = self.sessions.get_mut(index) else { return };
+            let Some(peer) = session.peer.filter(|_| session.live && session.pace == Pace::Ready) else { return };
+            if session.resending {
+                self.resend(index, peer, effects);
+                if self.sessions.get(index).is_none_or(|session| session.resending) {
+                    return;
+                }
+                continue;
+            }
+            let Some(first) = session.queue.front() else { return };
+            if messages >= TURN_MESSAGES || bytes >= TURN_BYTES {
+                if !session.draining {
+                    session.draining = true;
+                    self.draining.push_back((index, session.id));
+                }
+                return;
+            }
+            if first.message.is_expired(now.mono_ns) {
+                if let Some(expired) = self.pop_front(index) {
+                    self.dropped(index, "it expired in the queue", effects);
+                    self.entry_over(index, &expired, effects);
+                }
+                continue;
+            }
+            let number = if first.guarantee == Guarantee::AtMostOnce { Some(0) } else { session.free_number() };
+            let (Some(number), Some(entry)) = (number, number.and_then(|_| self.pop_front(index))) else { return };
+            messages += 1;
+            bytes += entry.message.size_bytes();
+            self.send_entry(index, peer, number, entry, effects);
+        }
+    }
+
+    /// Sends an entry under a number, 0 for `AtMostOnce`.
+    fn send_entry(&mut self, index: u32, peer: PeerId, number: u32, entry: Entry, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let delivery = entry_delivery(&entry, peer, number, false);
+        let mut hold = false;
+        if number != 0 {
+            if entry.sequence != 0 {
+                let (queue, sequence) = (session.principal.client.clone(), entry.sequence);
+                effects.store.push(Record::Numbered { queue, sequence, number });
+                // A crash must not give the number to another message: the peer would take that one for a
+                // repeat. A repeated `AtLeastOnce` delivery harms nobody, so it does not wait.
+                hold = entry.guarantee == Guarantee::ExactlyOnce;
+            }
+            let guarantee = entry.guarantee;
+            let entry = (session.lasts() || entry.group.is_some()).then_some(entry);
+            session.inflight.push_back(Inflight { number, guarantee, received: false, sent: true, entry });
+            self.statistics.inflight_messages += 1;
+        }
+        self.statistics.publishes_delivered += 1;
+        match self.step_ticket(effects).filter(|_| hold) {
+            Some(ticket) => self.held.push_back((ticket, delivery)),
+            None => effects.deliveries.push(delivery),
+        }
+    }
+
+    /// Repeats what was in flight on the connection before, within the new window.
+    fn resend(&mut self, index: u32, peer: PeerId, effects: &mut Effects) {
+        let undurable = (self.durable < self.ticket).then_some(self.ticket);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let window = usize::from(session.window);
+        let mut unsettled = session.inflight.iter().filter(|inflight| inflight.sent).count();
+        session.resending = false;
+        for inflight in &mut session.inflight {
+            if inflight.sent {
+                continue;
+            }
+            if unsettled >= window {
+                session.resending = true;
+                return;
+            }
+            unsettled += 1;
+            inflight.sent = true;
+            if inflight.received {
+                effects.answers.push((peer, Answer::Complete { number: inflight.number, known: true }));
+                continue;
+            }
+            let Some(entry) = &inflight.entry else { continue };
+            let delivery = entry_delivery(entry, peer, inflight.number, true);
+            match undurable.filter(|_| inflight.guarantee == Guarantee::ExactlyOnce) {
+                Some(ticket) => self.held.push_back((ticket, delivery)),
+                None => effects.deliveries.push(delivery),
+            }
+        }
+    }
+
+    /// What the peer says of a delivery.
+    pub(super) fn settle(&mut self, now: Now, index: u32, number: u32, outcome: Outcome, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let position = session.inflight_position(number);
+        if outcome == Outcome::Received {
+            let known = self.note_received(index, position, effects);
+            return self.answer(now, index, (0, 0), Answer::Complete { number, known }, Then::Nothing, effects);
+        }
+        let Some(position) = position else { return };
+        let inflight = &session.inflight[position];
+        if outcome == Outcome::Accept && inflight.guarantee == Guarantee::ExactlyOnce && !inflight.received {
+            // A PUBACK or PUBCOMP before the PUBREC settles nothing (§4.3.3).
+            return;
+        }
+        let Some(settled) = session.inflight.remove(position) else { return };
+        self.statistics.inflight_messages -= 1;
+        if let Some(entry) = settled.entry {
+            self.entry_over(index, &entry, effects);
+            self.settle_group(now, index, &entry, effects);
+        }
+        self.drain(now, index, effects);
+    }
+
+    fn note_received(&mut self, index: u32, position: Option<usize>, effects: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let Some(inflight) = position.and_then(|position| session.inflight.get_mut(position)) else { return false };
+        if inflight.guarantee != Guarantee::ExactlyOnce {
+            return false;
+        }
+        inflight.received = true;
+        if inflight.entry.as_ref().is_some_and(|entry| entry.sequence != 0) {
+            let (client, number) = (session.principal.client.clone(), inflight.number);
+            effects.store.push(Record::Received { client, number });
+        }
+        true
+    }
+
+    /// An entry's place in the durable queue is free again.
+    pub(super) fn entry_over(&mut self, index: u32, entry: &Entry, effects: &mut Effects) {
+        if entry.sequence != 0
+            && let Some(session) = self.sessions.get(index)
+        {
+            let queue = session.principal.client.clone();
+            effects.store.push(Record::Settled { queue, sequence: entry.sequence });
+        }
+    }
+
+    /// The peer is gone: `AtMostOnce` does not wait for it, unless the house says so.
+    pub(super) fn forget_at_most_once(&mut self, index: u32) {
+        if self.limits.queue_at_most_once {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        for entry in session.queue.take_if(|entry| entry.guarantee == Guarantee::AtMostOnce) {
+            self.count_unqueued(&entry);
+        }
+    }
+}
+
+fn entry_delivery(entry: &Entry, peer: PeerId, number: u32, duplicate: bool) -> Delivery {
+    Delivery {
+        peer,
+        number,
+        guarantee: entry.guarantee,
+        retain: entry.retain,
+        duplicate,
+        tags: entry.tags.clone(),
+        message: entry.message.clone(),
+    }
+}
+
+fn note_seen(session: &mut Session, message: &Message) {
+    for snapshot in &mut session.snapshots {
+        if snapshot.filter.matches(&message.topic) {
+            snapshot.seen.push(message.topic.detached());
+        }
+    }
+}

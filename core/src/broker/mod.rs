@@ -1,0 +1,338 @@
+//! One shard of the assembly: turns requests into effects.
+//!
+//! A request comes in by [`Broker::request`], is decided at its session's *home* shard, and leaves as
+//! answers, deliveries, records and words for other shards. Every public call is one step: what it
+//! stores shares one ticket, and the answers made in it wait for that ticket.
+
+mod clock;
+mod connection;
+mod delivery;
+mod groups;
+mod operations;
+mod publishing;
+mod subscribing;
+
+use crate::authorisation::{Authorised, Policy};
+use crate::effects::{Delivery, Effects, Verdict};
+use crate::hash::{Seeded, seeded};
+use crate::limits::Limits;
+use crate::message::Message;
+use crate::retained::Retained;
+use crate::routes::Routes;
+use crate::session::Sessions;
+use crate::shard::Word;
+use crate::time::{Deadline, Entropy, Now};
+use crate::verbs::{Answer, PeerId, Reason, Refusal, Request};
+use clock::Timer;
+use connection::Exchange;
+use foldhash::fast::FixedState;
+use groups::Groups;
+use hashbrown::{HashMap, HashTable};
+use operations::Operations;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// How fast a peer reads what is written to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Its buffer is below the low mark.
+    #[default]
+    Ready,
+    /// Its buffer is above the high mark: what comes is queued, publishers wait.
+    Slow,
+    /// It has been slow for too long: `AtMostOnce` is dropped and counted, nobody waits for it.
+    Stalled,
+}
+
+/// Counters and gauges of one shard, for `$SYS` and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Statistics {
+    pub peers: u64,
+    pub sessions: u64,
+    pub subscriptions: u64,
+    pub shared_subscriptions: u64,
+    pub retained_messages: u64,
+    pub retained_bytes: u64,
+    pub queued_messages: u64,
+    pub queued_bytes: u64,
+    pub inflight_messages: u64,
+    pub publishes_received: u64,
+    pub publishes_delivered: u64,
+    pub publishes_dropped: u64,
+    pub sessions_expired: u64,
+    pub match_visits: u64,
+}
+
+/// One shard's broker.
+#[derive(Debug)]
+pub struct Broker {
+    shard: u16,
+    shards: u16,
+    limits: Arc<Limits>,
+    policy: Arc<Policy>,
+    entropy: Entropy,
+    /// The session of each connection whose session is here, on whatever shard the connection is.
+    peers: HashMap<PeerId, u32, Seeded>,
+    /// Connections of this shard whose session's home is another one.
+    away: HashMap<PeerId, u16, Seeded>,
+    /// Authentications under way.
+    exchanges: HashMap<PeerId, Exchange, Seeded>,
+    sessions: Sessions,
+    /// Sessions by realm and id; the key's text stands in the session alone.
+    by_key: HashTable<u32>,
+    hasher: Seeded,
+    routes: Routes,
+    retained: Retained,
+    groups: Groups,
+    operations: Operations,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// Sessions with more to deliver than one turn allows.
+    draining: VecDeque<(u32, u64)>,
+    /// The ticket of the last step that stored something, and the last durable one.
+    ticket: u64,
+    durable: u64,
+    /// Where `Effects::store` stood when the step began.
+    store_start: usize,
+    /// Sessions with answers that wait for a ticket, in the order of the tickets.
+    waiting: VecDeque<(u64, u32, u64)>,
+    /// Deliveries whose number must be durable before they leave, in the order of the tickets.
+    held: VecDeque<(u64, Delivery)>,
+    next_id: u64,
+    statistics: Statistics,
+    /// Set at shutdown: lost connections publish no wills any more.
+    closing: bool,
+}
+
+/// Placement must be the same on every shard, so it has a seed of its own.
+const PLACEMENT_SEED: u64 = 0x416c_7468_696e_6721;
+
+impl Broker {
+    /// Shard number `shard` of `shards`. `entropy` seeds assigned ids and hashes.
+    pub fn new(shard: u16, shards: u16, limits: Arc<Limits>, policy: Arc<Policy>, mut entropy: Entropy) -> Self {
+        let seed = entropy.next_u64();
+        let hasher = seeded(seed);
+        Self {
+            shard,
+            shards,
+            routes: Routes::new(&limits, seed, hasher.clone()),
+            retained: Retained::new(seed, &limits),
+            groups: Groups::new(hasher.clone()),
+            operations: Operations::new(hasher.clone()),
+            limits,
+            policy,
+            entropy,
+            peers: HashMap::with_hasher(hasher.clone()),
+            away: HashMap::with_hasher(hasher.clone()),
+            exchanges: HashMap::with_hasher(hasher.clone()),
+            sessions: Sessions::default(),
+            by_key: HashTable::new(),
+            hasher,
+            timers: BinaryHeap::new(),
+            draining: VecDeque::new(),
+            ticket: 0,
+            durable: 0,
+            store_start: 0,
+            waiting: VecDeque::new(),
+            held: VecDeque::new(),
+            next_id: 1,
+            statistics: Statistics::default(),
+            closing: false,
+        }
+    }
+
+    /// A request of a peer that is connected to this shard.
+    pub fn request(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {
+        let home = self.home_of(peer, &request);
+        if home == self.shard {
+            return self.step(effects, |broker, effects| broker.decide(now, peer, request, effects));
+        }
+        if matches!(request, Request::Disconnect(_)) {
+            self.away.remove(&peer);
+        }
+        effects.forward.push((home, Word::Request(peer, request)));
+    }
+
+    /// A word from another shard.
+    pub fn forwarded(&mut self, now: Now, from: u16, word: Word, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.hear(now, from, word, effects));
+    }
+
+    /// Everything up to `ticket` (as stated in `Effects::ticket`) is durable: releases what waited for it.
+    pub fn stored(&mut self, now: Now, ticket: u64, effects: &mut Effects) {
+        self.step(effects, |broker, effects| {
+            broker.durable = broker.durable.max(ticket);
+            broker.release_stored(now, effects);
+        });
+    }
+
+    /// What the outside says to a `Verify`.
+    pub fn verified(&mut self, now: Now, peer: PeerId, verdict: Verdict, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.conclude(now, peer, verdict, effects));
+    }
+
+    /// The driver's observation of the peer's socket.
+    pub fn pace(&mut self, now: Now, peer: PeerId, pace: Pace, effects: &mut Effects) {
+        if let Some(home) = self.away.get(&peer) {
+            effects.forward.push((*home, Word::Pace(peer, pace)));
+            return;
+        }
+        self.step(effects, |broker, effects| broker.set_pace(now, peer, pace, effects));
+    }
+
+    /// The broker itself publishes ($SYS, embedding programs): no authorisation, no answer.
+    pub fn publish(&mut self, now: Now, message: Message, effects: &mut Effects) {
+        self.step(effects, |broker, effects| {
+            let message = Authorised::by_broker(message).shared();
+            // Nobody waits for this publish; a full house shows in the statistics.
+            let _ = broker.distribute(now, message, None, 0, effects);
+        });
+    }
+
+    /// Expiries, delayed wills, long queues that are drained in turns.
+    pub fn timeout(&mut self, now: Now, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.tick(now, effects));
+    }
+
+    /// When to call `timeout`; in the past while queues are drained in turns.
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        if !self.draining.is_empty() {
+            return Some(Deadline { mono_ns: 0, reason: "more to deliver" });
+        }
+        let timer =
+            self.timers.peek().map(|Reverse(timer)| Deadline { mono_ns: timer.due_ns, reason: timer.kind.reason() });
+        let retained =
+            self.retained.next_expiry().map(|mono_ns| Deadline { mono_ns, reason: "retained message expires" });
+        timer.into_iter().chain(retained).min_by_key(|deadline| deadline.mono_ns)
+    }
+
+    /// Ends every conversation with this reason; sessions stay as they are, wills are not published.
+    pub fn close_all(&mut self, reason: Reason, effects: &mut Effects) {
+        self.closing = true;
+        self.step(effects, |broker, effects| {
+            let refusal = Refusal::new(reason, "the broker is shutting down");
+            for peer in broker.peers.keys() {
+                effects.answers.push((*peer, Answer::Close(refusal.clone())));
+            }
+        });
+    }
+
+    /// Counters and gauges as of now.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            peers: self.peers.len() as u64,
+            sessions: self.sessions.len() as u64,
+            retained_messages: self.retained.len() as u64,
+            retained_bytes: self.retained.bytes() as u64,
+            match_visits: self.routes.visits,
+            ..self.statistics
+        }
+    }
+
+    /// One step: runs `act`, gives what it stored a ticket and sends on what is for peers of other shards.
+    fn step(&mut self, effects: &mut Effects, act: impl FnOnce(&mut Self, &mut Effects)) {
+        self.store_start = effects.store.len();
+        let (answers_start, deliveries_start) = (effects.answers.len(), effects.deliveries.len());
+        act(self, effects);
+        if effects.store.len() > self.store_start {
+            self.ticket += 1;
+            effects.ticket = self.ticket;
+        }
+        if self.shards > 1 {
+            self.send_home(effects, answers_start, deliveries_start);
+        }
+    }
+
+    /// The ticket that this step's answers wait for: `None` while the step has stored nothing.
+    fn step_ticket(&self, effects: &Effects) -> Option<u64> {
+        (effects.store.len() > self.store_start).then_some(self.ticket + 1)
+    }
+
+    /// Answers and deliveries for connections of other shards become words.
+    fn send_home(&self, effects: &mut Effects, answers_start: usize, deliveries_start: usize) {
+        let own = self.shard;
+        for (peer, answer) in effects.answers.extract_if(answers_start.., |(peer, _)| peer.shard != own) {
+            effects.forward.push((peer.shard, Word::Answer(peer, answer)));
+        }
+        for delivery in effects.deliveries.extract_if(deliveries_start.., |delivery| delivery.peer.shard != own) {
+            effects.forward.push((delivery.peer.shard, Word::Delivery(delivery)));
+        }
+    }
+
+    /// Where a peer's session lives. A connection without an id gets one here, because the id decides it.
+    fn home_of(&mut self, peer: PeerId, request: &Request) -> u16 {
+        if self.shards == 1 {
+            return self.shard;
+        }
+        if let Request::Connect(connect) = request
+            && let Some(client) = &connect.client
+        {
+            let hash = FixedState::with_seed(PLACEMENT_SEED).hash_one((&connect.realm[..], &client[..]));
+            let home = (hash % u64::from(self.shards)) as u16;
+            if home != self.shard {
+                self.away.insert(peer, home);
+            }
+            return home;
+        }
+        self.away.get(&peer).copied().unwrap_or(self.shard)
+    }
+
+    fn decide(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {
+        match request {
+            Request::Connect(connect) => return self.connect(peer, *connect, effects),
+            Request::Authenticate(step) => return self.authenticate(peer, *step, effects),
+            _ => {}
+        }
+        let Some(index) = self.peers.get(&peer).copied() else {
+            // It was refused, or its session was taken over, and it has not heard yet.
+            self.exchanges.remove(&peer);
+            return;
+        };
+        match request {
+            Request::Publish(publish) => self.publish_from(now, index, publish, effects),
+            Request::Release { token } => self.release_token(now, index, token, effects),
+            Request::Subscribe(subscribe) => self.subscribe(now, index, *subscribe, effects),
+            Request::Unsubscribe(unsubscribe) => self.unsubscribe(now, index, *unsubscribe, effects),
+            Request::Settle { number, outcome } => self.settle(now, index, number, outcome, effects),
+            Request::Disconnect(disconnect) => self.disconnect(now, peer, index, disconnect, effects),
+            Request::Connect(_) | Request::Authenticate(_) => {}
+        }
+    }
+
+    fn hear(&mut self, now: Now, from: u16, word: Word, effects: &mut Effects) {
+        match word {
+            Word::Request(peer, request) => self.decide(now, peer, request, effects),
+            Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
+            Word::Delivery(delivery) => effects.deliveries.push(delivery),
+            Word::Pace(peer, pace) => self.set_pace(now, peer, pace, effects),
+            Word::Done { operation, matched } => self.done(now, operation, matched, effects),
+            Word::Interest { pattern, wanted, operation } => {
+                self.routes.set_shard(&pattern, from, wanted);
+                self.reply(from, operation, false, effects);
+            }
+            Word::Forward { message, retain, operation } => {
+                self.take_forwarded(now, from, message, retain, operation, effects);
+            }
+            Word::Query { session, filter, options, operation } => {
+                let mut messages = Vec::new();
+                self.retained.matching(&filter, now.mono_ns, &mut messages);
+                effects.forward.push((from, Word::Snapshot { session, messages, options, operation }));
+            }
+            Word::Snapshot { session, messages, options, operation } => {
+                self.take_snapshot(now, session, messages, options, operation, effects);
+            }
+            Word::Join { filter, session, options, window, lasts, operation } => {
+                self.join_here(now, from, &filter, session, options, window, lasts, operation, effects);
+            }
+            Word::Window { filter, session, window } => self.set_window(now, &filter, session, window, effects),
+            Word::Leave { filter, session } => self.leave_here(&filter, session, effects),
+            Word::Assign { session, entry } => self.take_assigned(now, session, entry, effects),
+            Word::Settled { filter, session } => self.settled_here(now, &filter, session, effects),
+            Word::Return { filter, session, entries } => {
+                self.returned_here(now, &filter, session, entries, effects);
+            }
+        }
+    }
+}

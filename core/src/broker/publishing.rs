@@ -1,0 +1,243 @@
+//! A publish, from its authorisation to everyone who gets it.
+
+use super::Broker;
+use super::delivery::Incoming;
+use crate::authorisation::{Action, Authorised, authorise};
+use crate::effects::{Effects, Event, Record};
+use crate::limits::Overflow;
+use crate::message::{Guarantee, Message, Origin};
+use crate::routes::{Route, Subscriber};
+use crate::session::{Tags, Then};
+use crate::shard::Word;
+use crate::time::Now;
+use crate::topic::Topic;
+use crate::verbs::{Accepted, Answer, Publish, Reason, Refusal};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// Where a message went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Distributed {
+    /// Whether anybody here, or any interest elsewhere, matched.
+    pub matched: bool,
+    /// Other shards that owe a `Done`.
+    pub waits: u32,
+}
+
+impl Broker {
+    pub(super) fn publish_from(&mut self, now: Now, index: u32, publish: Publish, effects: &mut Effects) {
+        self.statistics.publishes_received += 1;
+        let Publish { message, token, correlation } = publish;
+        let guarantee = message.guarantee;
+        let answered = guarantee != Guarantee::AtMostOnce;
+        let Some(session) = self.sessions.get(index) else { return };
+        if let Some(token) = token
+            && session.tokens.contains(&token)
+        {
+            // A repeat: the message was taken before, only its answer was lost ([MQTT-4.3.3-10]).
+            let answer = Answer::Published { correlation, guarantee, outcome: Ok(Accepted { matched: true }) };
+            return self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
+        }
+        let operation = if answered { self.new_operation() } else { 0 };
+        let distributed = self.publish_as(now, index, message, operation, effects);
+        if let (Ok(_), Some(token)) = (&distributed, token) {
+            self.hold_token(index, token, effects);
+        }
+        let waits = distributed.as_ref().map_or(0, |distributed| distributed.waits);
+        let outcome = distributed.map(|distributed| Accepted { matched: distributed.matched });
+        if answered {
+            let answer = Answer::Published { correlation, guarantee, outcome };
+            self.answer(now, index, (operation, waits), answer, Then::Nothing, effects);
+        }
+    }
+
+    /// Publishes in a session's name, with its rights.
+    pub(super) fn publish_as(
+        &mut self,
+        now: Now,
+        index: u32,
+        mut message: Message,
+        operation: u64,
+        effects: &mut Effects,
+    ) -> Result<Distributed, Refusal> {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
+        };
+        let (protocol, principal) = (session.protocol, &session.principal);
+        let origin = session.origin.get_or_insert_with(|| {
+            let (client, principal) = (principal.client.clone(), principal.name.clone());
+            Arc::new(Origin { protocol, client, principal, address: None })
+        });
+        message.origin = Some(origin.clone());
+        match authorise(&self.policy, &session.principal, message, |message| Action::Publish(&message.topic)) {
+            Ok(message) => self.distribute(now, message.shared(), Some(index), operation, effects),
+            Err(_) => {
+                let client = session.principal.client.clone();
+                effects.events.push(Event::Refused { client, why: "not authorised to publish there".into() });
+                Err(Refusal::new(Reason::NotAuthorised, "you may not publish to this topic"))
+            }
+        }
+    }
+
+    /// Gives a message to everyone who wants it. Only authorised ones come this far.
+    pub(super) fn distribute(
+        &mut self,
+        now: Now,
+        message: Authorised<Arc<Message>>,
+        publisher: Option<u32>,
+        operation: u64,
+        effects: &mut Effects,
+    ) -> Result<Distributed, Refusal> {
+        let route = self.route(&message.peek().topic)?;
+        if self.limits.queue_overflow == Overflow::Refuse && !self.has_room(&route, message.peek()) {
+            return Err(Refusal::new(Reason::QuotaExceeded, "a queue of this topic is full"));
+        }
+        let mut incoming = Incoming::new(message.peek().clone(), publisher);
+        let owner = incoming.message.retain.then(|| self.owner_of(&incoming.message.topic));
+        if owner == Some(self.shard) {
+            self.retain(&mut incoming, effects)?;
+        }
+        self.deliver_here(now, &route, &mut incoming, effects);
+        let mut waits = 0;
+        let elsewhere = owner.filter(|owner| *owner != self.shard && !route.shards.contains(owner));
+        for shard in route.shards.iter().copied().chain(elsewhere) {
+            let word = Word::Forward { message: message.clone(), retain: owner == Some(shard), operation };
+            effects.forward.push((shard, word));
+            waits += u32::from(operation != 0);
+        }
+        Ok(Distributed { matched: !route.subscribers.is_empty() || !route.groups.is_empty(), waits })
+    }
+
+    /// A message that another shard distributes.
+    pub(super) fn take_forwarded(
+        &mut self,
+        now: Now,
+        from: u16,
+        message: Authorised<Arc<Message>>,
+        retain: bool,
+        operation: u64,
+        effects: &mut Effects,
+    ) {
+        let mut matched = false;
+        if let Ok(route) = self.route(&message.peek().topic) {
+            let mut incoming = Incoming::new(message.get(), None);
+            if retain && let Err(refusal) = self.retain(&mut incoming, effects) {
+                effects.events.push(Event::Refused { client: "".into(), why: refusal.text.into() });
+            }
+            self.deliver_here(now, &route, &mut incoming, effects);
+            matched = !route.subscribers.is_empty() || !route.groups.is_empty();
+        }
+        self.reply_when_stored(from, operation, matched, effects);
+    }
+
+    fn route(&mut self, topic: &Topic) -> Result<Arc<Route>, Refusal> {
+        self.routes.find(topic).map_err(|_| {
+            let text = "matching this topic against all subscriptions costs more than one publish may";
+            Refusal::new(Reason::QuotaExceeded, text)
+        })
+    }
+
+    /// Which shard keeps a topic's last value.
+    fn owner_of(&self, topic: &Topic) -> u16 {
+        if self.shards == 1 {
+            return self.shard;
+        }
+        (FixedState::with_seed(super::PLACEMENT_SEED).hash_one(topic.as_str()) % u64::from(self.shards)) as u16
+    }
+
+    /// Keeps (or, when it is empty, clears) a topic's last value (§3.3.1.3).
+    fn retain(&mut self, incoming: &mut Incoming, effects: &mut Effects) -> Result<(), Refusal> {
+        let topic = incoming.message.topic.clone();
+        let message = (!incoming.message.payload.is_empty()).then(|| incoming.kept());
+        match &message {
+            Some(message) => self
+                .retained
+                .set(message.clone())
+                .map_err(|_| Refusal::new(Reason::QuotaExceeded, "the broker retains as many messages as it may"))?,
+            None => {
+                self.retained.clear(&topic);
+            }
+        }
+        effects.store.push(Record::Retained { topic: topic.detached(), message });
+        Ok(())
+    }
+
+    fn deliver_here(&mut self, now: Now, route: &Route, incoming: &mut Incoming, effects: &mut Effects) {
+        for overlapping in route.subscribers.chunk_by(|a, b| a.session == b.session) {
+            if let Some((index, terms)) = merge(overlapping, incoming) {
+                self.offer(now, index, incoming, terms, effects);
+            }
+        }
+        for group in &route.groups {
+            self.offer_group(now, *group, incoming, effects);
+        }
+    }
+
+    fn has_room(&self, route: &Route, message: &Message) -> bool {
+        message.guarantee == Guarantee::AtMostOnce
+            || route.subscribers.iter().all(|subscriber| {
+                self.sessions.get(subscriber.session).is_none_or(|session| {
+                    session.queue.len() < self.limits.queue_messages_max
+                        && session.queue.bytes() + message.size_bytes() <= self.limits.queue_bytes_max
+                })
+            })
+    }
+
+    fn hold_token(&mut self, index: u32, token: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.tokens.push(token);
+        if session.lasts() {
+            effects.store.push(Record::TokenHeld { client: session.principal.client.clone(), token });
+        }
+    }
+
+    /// The publisher lets go of a token (PUBREL). Its removal must be durable before the answer: a token
+    /// that came back after a crash would swallow a new message.
+    pub(super) fn release_token(&mut self, now: Now, index: u32, token: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let position = session.tokens.iter().position(|held| *held == token);
+        if let Some(position) = position {
+            session.tokens.swap_remove(position);
+            if session.tokens.is_empty() {
+                session.tokens = Vec::new();
+            }
+            if session.lasts() {
+                effects.store.push(Record::TokenReleased { client: session.principal.client.clone(), token });
+            }
+        }
+        let answer = Answer::Released { token, known: position.is_some() };
+        self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
+    }
+}
+
+/// How one delivery should look.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub guarantee: Guarantee,
+    pub retain: bool,
+    pub tags: Tags,
+}
+
+/// One session's overlapping subscriptions make one copy, at the highest guarantee, with all
+/// identifiers (§3.3.4). `None` when all of them decline what the session itself published.
+fn merge(overlapping: &[Subscriber], incoming: &Incoming) -> Option<(u32, Terms)> {
+    let index = overlapping.first()?.session;
+    let own = incoming.publisher == Some(index);
+    let mut terms: Option<Terms> = None;
+    for options in overlapping.iter().map(|subscriber| &subscriber.options) {
+        if own && options.no_local {
+            continue;
+        }
+        let terms = terms.get_or_insert(Terms { guarantee: Guarantee::AtMostOnce, retain: false, tags: Tags::new() });
+        terms.guarantee = terms.guarantee.max(options.guarantee);
+        terms.retain |= options.retain_as_published;
+        if options.tag != 0 {
+            terms.tags.push(options.tag);
+        }
+    }
+    let mut terms = terms?;
+    terms.guarantee = terms.guarantee.min(incoming.message.guarantee);
+    terms.retain &= incoming.message.retain;
+    Some((index, terms))
+}

@@ -1,0 +1,278 @@
+//! Subscriptions: made, changed, ended; and the last values that a new one receives.
+
+use super::Broker;
+use super::delivery::Incoming;
+use super::publishing::Terms;
+use crate::authorisation::{Action, Authorised, authorise};
+use crate::effects::{Effects, Event, Record};
+use crate::group::SessionRef;
+use crate::message::{Guarantee, Message};
+use crate::routes::Subscriber;
+use crate::session::{Entry, Snapshot, Tags, Then};
+use crate::shard::Word;
+use crate::time::Now;
+use crate::topic::Filter;
+use crate::tree::NodeId;
+use crate::verbs::{Answer, Reason, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
+use std::sync::Arc;
+
+impl Broker {
+    pub(super) fn subscribe(&mut self, now: Now, index: u32, subscribe: Subscribe, effects: &mut Effects) {
+        let operation = self.new_operation();
+        let (mut waits, mut wanted) = (0, Vec::new());
+        let mut results = Vec::with_capacity(subscribe.filters.len());
+        for (position, SubscribeFilter { filter, options }) in subscribe.filters.into_iter().enumerate() {
+            if position >= self.limits.filters_per_request_max {
+                results.push(Err(Reason::QuotaExceeded));
+                continue;
+            }
+            let admitted = filter.and_then(|filter| self.admit(index, filter, effects));
+            results.push(admitted.map(|filter| {
+                let is_new = self.subscribe_one(now, index, &filter, options, operation, &mut waits, effects);
+                let snapshot = match options.retain_handling {
+                    RetainHandling::Always => true,
+                    RetainHandling::IfNew => is_new,
+                    RetainHandling::Never => false,
+                };
+                let filter = filter.get();
+                // No last values for shared subscriptions (§4.8.2).
+                if snapshot && filter.group().is_none() {
+                    wanted.push((filter, options));
+                }
+                options.guarantee
+            }));
+        }
+        let answer = Answer::Subscribed { correlation: subscribe.correlation, results };
+        self.answer(now, index, (operation, waits), answer, Then::Retained(wanted), effects);
+    }
+
+    /// Whether a session may have this subscription.
+    fn admit(&mut self, index: u32, filter: Filter, effects: &mut Effects) -> Result<Authorised<Filter>, Reason> {
+        let session = self.sessions.get(index).ok_or(Reason::Unspecified)?;
+        let client = &session.principal.client;
+        if session.subscriptions_len() >= self.limits.subscriptions_per_session_max
+            && !self.has_subscription(index, &filter)
+        {
+            let why = format!("{filter} not subscribed: the session has as many subscriptions as it may");
+            effects.events.push(Event::Refused { client: client.clone(), why });
+            return Err(Reason::QuotaExceeded);
+        }
+        let shown = filter.clone();
+        authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)).map_err(|_| {
+            let why = format!("not authorised to subscribe to {shown}");
+            effects.events.push(Event::Refused { client: client.clone(), why });
+            Reason::NotAuthorised
+        })
+    }
+
+    fn has_subscription(&self, index: u32, filter: &Filter) -> bool {
+        let Some(session) = self.sessions.get(index) else { return false };
+        match filter.group() {
+            Some(_) => session.shared.as_ref().is_some_and(|shared| shared.contains_key(filter)),
+            None => {
+                self.routes.find_node(filter.pattern()).is_some_and(|node| session.subscriptions.contains_key(&node))
+            }
+        }
+    }
+
+    /// Makes or replaces one subscription; returns whether it is new.
+    #[allow(clippy::too_many_arguments, reason = "a step of subscribe alone")]
+    fn subscribe_one(
+        &mut self,
+        now: Now,
+        index: u32,
+        filter: &Authorised<Filter>,
+        options: SubscriptionOptions,
+        operation: u64,
+        waits: &mut u32,
+        effects: &mut Effects,
+    ) -> bool {
+        let filter = filter.peek();
+        if let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
+            let client = session.principal.client.clone();
+            effects.store.push(Record::Subscribed { client, filter: filter.detached(), options });
+        }
+        let is_new = if filter.group().is_some() {
+            self.join(now, index, filter, options, operation, waits, effects)
+        } else {
+            let node = self.routes.node(filter.pattern());
+            let is_new = self.subscribe_plain(index, node, options);
+            if self.shards > 1 {
+                let word = Word::Interest { pattern: filter.pattern().into(), wanted: true, operation };
+                *waits += self.tell_all(&word, effects);
+            }
+            is_new
+        };
+        let counter = if filter.group().is_some() {
+            &mut self.statistics.shared_subscriptions
+        } else {
+            &mut self.statistics.subscriptions
+        };
+        *counter += u64::from(is_new);
+        is_new
+    }
+
+    fn subscribe_plain(&mut self, index: u32, node: NodeId, options: SubscriptionOptions) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let subscriber = Subscriber { session: index, options };
+        match session.subscriptions.get(&node) {
+            Some(position) => {
+                self.routes.replace(node, *position, subscriber);
+                false
+            }
+            None => {
+                let position = self.routes.add(node, subscriber);
+                session.subscriptions.insert(node, position);
+                true
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, now: Now, index: u32, unsubscribe: Unsubscribe, effects: &mut Effects) {
+        let results = unsubscribe
+            .filters
+            .into_iter()
+            .map(|filter| filter.map(|filter| self.unsubscribe_one(now, index, &filter, effects)))
+            .collect();
+        let answer = Answer::Unsubscribed { correlation: unsubscribe.correlation, results };
+        self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
+    }
+
+    fn unsubscribe_one(&mut self, now: Now, index: u32, filter: &Filter, effects: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let existed = if filter.group().is_some() {
+            let existed = session.shared.as_mut().is_some_and(|shared| shared.remove(filter).is_some());
+            session.shared.take_if(|shared| shared.is_empty());
+            if existed {
+                self.statistics.shared_subscriptions -= 1;
+                self.leave(now, index, filter, effects);
+            }
+            existed
+        } else {
+            self.routes.find_node(filter.pattern()).is_some_and(|node| self.unsubscribe_plain(index, node, effects))
+        };
+        if existed && let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
+            let client = session.principal.client.clone();
+            effects.store.push(Record::Unsubscribed { client, filter: filter.detached() });
+        }
+        existed
+    }
+
+    fn unsubscribe_plain(&mut self, index: u32, node: NodeId, effects: &mut Effects) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let Some(position) = session.subscriptions.remove(&node) else { return false };
+        self.statistics.subscriptions -= 1;
+        if let Some(moved) = self.routes.remove(node, position)
+            && let Some(session) = self.sessions.get_mut(moved)
+        {
+            session.subscriptions.insert(node, position);
+        }
+        self.lose_interest(node, effects);
+        true
+    }
+
+    /// Other shards need no longer send what nobody here wants; an unused node is freed.
+    pub(super) fn lose_interest(&mut self, node: NodeId, effects: &mut Effects) {
+        if self.routes.subscribers(node).is_local() {
+            return;
+        }
+        if self.shards > 1 {
+            let word = Word::Interest { pattern: self.routes.pattern(node), wanted: false, operation: 0 };
+            self.tell_all(&word, effects);
+        }
+        self.routes.prune(node);
+    }
+
+    /// Ends all subscriptions of a session that ends.
+    pub(super) fn drop_subscriptions(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let nodes: Vec<NodeId> = session.subscriptions.keys().copied().collect();
+        let shared = session.shared.take();
+        for node in nodes {
+            self.unsubscribe_plain(index, node, effects);
+        }
+        for filter in shared.iter().flat_map(|shared| shared.keys()) {
+            self.statistics.shared_subscriptions -= 1;
+            self.leave(now, index, filter, effects);
+        }
+    }
+
+    /// The subscriptions stand everywhere: now the last values, here and from the other shards. A value
+    /// published meanwhile arrives by itself, so the snapshot may not overwrite it.
+    pub(super) fn request_snapshots(
+        &mut self,
+        now: Now,
+        index: u32,
+        wanted: Vec<(Filter, SubscriptionOptions)>,
+        effects: &mut Effects,
+    ) {
+        for (filter, options) in wanted {
+            let mut messages = Vec::new();
+            self.retained.matching(&filter, now.mono_ns, &mut messages);
+            self.deliver_snapshot(now, index, messages, options, effects);
+            if self.shards == 1 {
+                continue;
+            }
+            let (operation, shard) = (self.new_operation(), self.shard);
+            let Some(session) = self.sessions.get_mut(index) else { return };
+            let asking = SessionRef { shard, index, id: session.id };
+            let waits = u32::from(self.shards) - 1;
+            session.snapshots.push(Snapshot { operation, waits, filter: filter.detached(), seen: Vec::new() });
+            self.tell_all(&Word::Query { session: asking, filter, options, operation }, effects);
+        }
+    }
+
+    pub(super) fn take_snapshot(
+        &mut self,
+        now: Now,
+        asking: SessionRef,
+        mut messages: Vec<Arc<Message>>,
+        options: SubscriptionOptions,
+        operation: u64,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(asking.index).filter(|session| session.id == asking.id) else {
+            return;
+        };
+        let Some(position) = session.snapshots.iter().position(|snapshot| snapshot.operation == operation) else {
+            return;
+        };
+        let snapshot = &mut session.snapshots[position];
+        messages.retain(|message| !snapshot.seen.contains(&message.topic));
+        snapshot.waits -= 1;
+        if snapshot.waits == 0 {
+            session.snapshots.swap_remove(position);
+        }
+        self.deliver_snapshot(now, asking.index, messages, options, effects);
+    }
+
+    fn deliver_snapshot(
+        &mut self,
+        now: Now,
+        index: u32,
+        messages: Vec<Arc<Message>>,
+        options: SubscriptionOptions,
+        effects: &mut Effects,
+    ) {
+        // A snapshot may be larger than a queue may grow by publishing, since it costs only references;
+        // but whoever does not read gets no second one on top.
+        if self.sessions.get(index).is_none_or(|session| session.queue.len() > self.limits.queue_messages_max) {
+            for _ in messages {
+                self.dropped(index, "its queue is full of last values that it has not read", effects);
+            }
+            return;
+        }
+        for message in messages {
+            let guarantee = options.guarantee.min(message.guarantee);
+            let tags = Tags::from_iter((options.tag != 0).then_some(options.tag));
+            if guarantee == Guarantee::AtMostOnce {
+                let entry = Entry { message, guarantee, retain: true, sequence: 0, tags, group: None };
+                self.push_back(index, entry);
+            } else {
+                let mut incoming = Incoming::already_kept(message);
+                self.enqueue(now, index, &mut incoming, Terms { guarantee, retain: true, tags }, None, effects);
+            }
+        }
+        self.drain(now, index, effects);
+    }
+}

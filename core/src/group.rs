@@ -1,0 +1,83 @@
+//! Shared subscriptions: one queue, competing members (MQTT 5.0 §4.8.2).
+//!
+//! A group lives on the shard that its filter hashes to. A message that a member takes moves into that
+//! member's session; when the member leaves before settling it, its shard sends it back, except
+//! `ExactlyOnce` deliveries under way, which stay with their member ([MQTT-4.8.2-4], [MQTT-4.8.2-5]).
+
+use crate::message::Guarantee;
+use crate::session::Queue;
+use crate::topic::Filter;
+use crate::tree::NodeId;
+use crate::verbs::SubscriptionOptions;
+use std::sync::Arc;
+
+/// A session, from any shard's view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// Its home.
+    pub shard: u16,
+    /// Its place there.
+    pub index: u32,
+    /// Tells it from a later user of the place.
+    pub id: u64,
+}
+
+/// One shared subscription's state.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub filter: Arc<Filter>,
+    pub node: NodeId,
+    pub members: Vec<Member>,
+    /// Where the next choice begins, so that everyone gets a turn.
+    turn: usize,
+    pub queue: Queue,
+    pub next_sequence: u64,
+}
+
+/// One member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub session: SessionRef,
+    pub options: SubscriptionOptions,
+    /// Unsettled messages that it takes at once; 0 while it is away or slow.
+    pub window: u32,
+    /// Those that it has.
+    pub outstanding: u32,
+    /// Whether the session outlives its connection: then messages wait for it.
+    pub lasts: bool,
+}
+
+impl Group {
+    pub fn new(filter: Arc<Filter>, node: NodeId) -> Self {
+        Self { filter, node, members: Vec::new(), turn: 0, queue: Queue::default(), next_sequence: 1 }
+    }
+
+    pub fn member_mut(&mut self, session: SessionRef) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.session == session)
+    }
+
+    pub fn remove(&mut self, session: SessionRef) {
+        self.members.retain(|member| member.session != session);
+    }
+
+    /// The next member in turn that can take a message, with its credit already taken.
+    pub fn choose(&mut self, guarantee: Guarantee) -> Option<(SessionRef, SubscriptionOptions)> {
+        let count = self.members.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            let member = &mut self.members[index];
+            let counted = guarantee.min(member.options.guarantee) != Guarantee::AtMostOnce;
+            if member.window > 0 && (!counted || member.outstanding < member.window) {
+                member.outstanding += u32::from(counted);
+                self.turn = (index + 1) % count;
+                return Some((member.session, member.options));
+            }
+        }
+        None
+    }
+
+    /// Whether a message may wait for a member.
+    pub fn may_wait(&self) -> bool {
+        self.members.iter().any(|member| member.lasts || member.window > 0)
+    }
+}

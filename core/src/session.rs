@@ -1,0 +1,265 @@
+//! What the broker remembers of one client: its queue, what is on its way, what it subscribed to.
+
+use crate::authorisation::Principal;
+use crate::broker::Pace;
+use crate::hash::Seeded;
+use crate::message::{Guarantee, Message, Origin};
+use crate::topic::{Filter, Topic};
+use crate::tree::NodeId;
+use crate::verbs::{Answer, PeerId, SubscriptionOptions, Will};
+use bytestring::ByteString;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A session: state that may outlive its connections (MQTT 5.0 §4.1).
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The realm in which the id is unique; empty = the default one.
+    pub realm: ByteString,
+    /// The language that its last connection spoke.
+    pub protocol: &'static str,
+    /// Its id and the proven name behind it.
+    pub principal: Principal,
+    /// Tells the session from a later one in the same place.
+    pub id: u64,
+    /// Counts the connections of the whole shard: names this connection's timers and late words, and
+    /// fences those of the one before.
+    pub epoch: u64,
+    /// Its connection.
+    pub peer: Option<PeerId>,
+    /// Whether `Connected` has left, so that deliveries may follow.
+    pub live: bool,
+    /// How fast the peer reads.
+    pub pace: Pace,
+    /// Whether the session is in the list of those with more to drain.
+    pub draining: bool,
+    /// Whether deliveries of the connection before are still to be repeated.
+    pub resending: bool,
+    /// Messages that were dropped on their way to it.
+    pub drops: u64,
+    /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
+    pub pressed_ns: Option<u64>,
+    /// Seconds that it outlives its connection.
+    pub expiry_s: u32,
+    /// Most deliveries in flight.
+    pub window: u16,
+    /// The next delivery number to try.
+    pub next_number: u32,
+    /// The largest delivery number.
+    pub number_max: u32,
+    /// The place of the next entry that is stored.
+    pub next_sequence: u64,
+    /// Who it is for the messages it publishes; made with the first of them.
+    pub origin: Option<Arc<Origin>>,
+    /// Plain subscriptions: the tree's node and the place in the node's list. The nodes' numbers are ours,
+    /// so the small fixed hash state will do.
+    pub subscriptions: HashMap<NodeId, u32, FixedState>,
+    /// Shared subscriptions; rare, so boxed.
+    pub shared: Option<Box<HashMap<Filter, SubscriptionOptions, Seeded>>>,
+    /// What waits.
+    pub queue: Queue,
+    /// What is on its way, in the order of its numbers.
+    pub inflight: VecDeque<Inflight>,
+    /// Tokens of `ExactlyOnce` publishes that the peer has not let go of.
+    pub tokens: Vec<u32>,
+    /// Published when the connection is lost.
+    pub will: Option<Box<Will>>,
+    /// Answers that wait for the store or for other shards, in order.
+    pub pending: VecDeque<Pending>,
+    /// Snapshots of retained messages that other shards still owe.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// An answer that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Names the words that it waits for; 0 = none.
+    pub operation: u64,
+    /// Words from other shards still to come.
+    pub waits: u32,
+    /// The ticket that must be durable first; 0 = none.
+    pub ticket: u64,
+    /// What then leaves.
+    pub answer: Answer,
+    /// What follows it.
+    pub then: Then,
+}
+
+/// What follows an answer.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Nothing,
+    /// Deliveries may start: first what was in flight, then the queue.
+    Resume,
+    /// The retained messages of new subscriptions.
+    Retained(Vec<(Filter, SubscriptionOptions)>),
+}
+
+/// A snapshot that another shard owes. Topics whose live message came first are left out of it: the
+/// snapshot may be older than they are.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub operation: u64,
+    pub waits: u32,
+    pub filter: Filter,
+    pub seen: Vec<Topic>,
+}
+
+/// A message that waits for one session or group.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The message, in memory of its own.
+    pub message: Arc<Message>,
+    /// The smaller of the publisher's and the subscriber's guarantee.
+    pub guarantee: Guarantee,
+    /// The retain flag as the subscription sees it.
+    pub retain: bool,
+    /// The place in the durable queue; 0 when it is not stored.
+    pub sequence: u64,
+    /// The tags of all subscriptions that matched.
+    pub tags: Tags,
+    /// The group that it came from and goes back to.
+    pub group: Option<Arc<Filter>>,
+}
+
+/// Tags of the subscriptions that a message matched; two fit without memory of their own.
+pub type Tags = SmallVec<[u32; 2]>;
+
+/// A delivery above `AtMostOnce` that is not settled.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    pub number: u32,
+    pub guarantee: Guarantee,
+    /// The peer has received the `ExactlyOnce` delivery; it is not repeated any more.
+    pub received: bool,
+    /// Whether it has left on the present connection.
+    pub sent: bool,
+    /// The entry, for resumption or for another member of the group; `None` in a session that ends
+    /// with its connection, where nothing is ever repeated.
+    pub entry: Option<Entry>,
+}
+
+/// Entries in order, with their bytes counted.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn push_back(&mut self, entry: Entry) {
+        self.bytes += entry.message.size_bytes();
+        self.entries.push_back(entry);
+    }
+
+    pub fn push_front(&mut self, entry: Entry) {
+        self.bytes += entry.message.size_bytes();
+        self.entries.push_front(entry);
+    }
+
+    pub fn front(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    pub fn pop_front(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.message.size_bytes();
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    /// Takes the entries for which `taken` is true, keeping the order of both halves.
+    pub fn take_if(&mut self, mut taken: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+        let (out, kept): (Vec<Entry>, Vec<Entry>) = self.entries.drain(..).partition(|entry| taken(entry));
+        self.entries = kept.into();
+        self.bytes = self.entries.iter().map(|entry| entry.message.size_bytes()).sum();
+        out
+    }
+}
+
+impl Session {
+    /// Whether it outlives its connection, so that its state goes to the store.
+    pub fn lasts(&self) -> bool {
+        self.expiry_s > 0
+    }
+
+    /// A free delivery number, or `None` while the window is full.
+    ///
+    /// Numbers are handed out in a circle and `inflight` keeps that order, so only the oldest delivery
+    /// can still hold the next number; the window is then treated as full until it is settled.
+    pub fn free_number(&mut self) -> Option<u32> {
+        if self.inflight.len() >= usize::from(self.window) {
+            return None;
+        }
+        let number = self.next_number;
+        if self.inflight.front().is_some_and(|oldest| oldest.number == number) {
+            return None;
+        }
+        self.next_number = if number >= self.number_max { 1 } else { number + 1 };
+        Some(number)
+    }
+
+    /// The place of `number` in `inflight`; acknowledgements mostly come in order, so from the front.
+    pub fn inflight_position(&self, number: u32) -> Option<usize> {
+        self.inflight.iter().position(|inflight| inflight.number == number)
+    }
+
+    /// How many subscriptions it has.
+    pub fn subscriptions_len(&self) -> usize {
+        self.subscriptions.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+    }
+}
+
+/// Sessions by index, with vacant places reused.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    places: Vec<Option<Box<Session>>>,
+    vacant: Vec<u32>,
+}
+
+impl Sessions {
+    pub fn insert(&mut self, session: Session) -> u32 {
+        let session = Some(Box::new(session));
+        if let Some(index) = self.vacant.pop() {
+            self.places[index as usize] = session;
+            return index;
+        }
+        self.places.push(session);
+        (self.places.len() - 1) as u32
+    }
+
+    pub fn remove(&mut self, index: u32) -> Option<Box<Session>> {
+        let session = self.places.get_mut(index as usize)?.take()?;
+        self.vacant.push(index);
+        Some(session)
+    }
+
+    pub fn get(&self, index: u32) -> Option<&Session> {
+        self.places.get(index as usize)?.as_deref()
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Session> {
+        self.places.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+}

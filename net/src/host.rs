@@ -1,0 +1,57 @@
+//! What a shard needs from the program around it.
+
+use althing_core::Link;
+use althing_core::effects::{Event, Record, Verdict, Verify};
+use althing_core::shard::Word;
+use althing_core::verbs::Refusal;
+use bytestring::ByteString;
+use std::net::SocketAddr;
+
+/// The program around a shard: its store, its identities, its log, its other shards. Calls come from the
+/// event loop and must not block.
+pub trait Host {
+    /// Takes records that have to become durable, in order; `ticket` names the last of them.
+    fn store(&mut self, records: &mut Vec<Record>, ticket: u64);
+
+    /// Everything up to this ticket is durable. Asked once a tick.
+    fn durable(&mut self) -> u64;
+
+    /// Checks an identity; `None` promises [`local::verified`](crate::local::verified) later.
+    fn verify(&mut self, verify: Verify) -> Option<Verdict>;
+
+    /// Takes words for other shards.
+    fn forward(&mut self, words: &mut Vec<(u16, Word)>);
+
+    /// Something happened that the log may want to tell.
+    fn notice(&mut self, notice: Notice<'_>);
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// The broker says so; with the address of the peer that it speaks of, if it speaks of one.
+    Event(&'a Event, Option<SocketAddr>),
+    /// A conversation is over.
+    Closed {
+        /// Whose.
+        link: &'a Link,
+        /// The session's id, when there was a session.
+        client: Option<ByteString>,
+        /// Why.
+        why: &'a Refusal,
+    },
+    /// A connection was turned away, or could not be accepted, before anything was read.
+    TurnedAway {
+        /// Where it came in.
+        listener: &'static str,
+        /// One sentence.
+        why: String,
+    },
+    /// A subscriber has kept publishers waiting for too long: its QoS 0 messages are dropped now.
+    Stalled {
+        /// Whose connection.
+        link: &'a Link,
+        /// Bytes that wait for it.
+        waiting_bytes: usize,
+    },
+}

@@ -1,0 +1,139 @@
+//! The shard of this thread: how it runs, and how tasks on its thread talk to it.
+
+use crate::listener::{self, AdaptorFactory, Listener};
+use crate::shard::{Counters, Shard};
+use althing_core::broker::Statistics;
+use althing_core::effects::Verdict;
+use althing_core::{Message, Now, PeerId, Reason};
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep};
+
+thread_local! {
+    static SHARD: RefCell<Option<Shard>> = const { RefCell::new(None) };
+}
+
+/// Runs `shard` on this thread until `main` ends, and ends every connection then.
+///
+/// # Errors
+/// When the system has no event queue for us.
+pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Called when no task is ready: the end of a tick.
+        .on_thread_park(|| {
+            with_running(Shard::tick);
+        })
+        .build()?;
+    SHARD.set(Some(shard));
+    let result = runtime.block_on(async {
+        tokio::spawn(TimerTask::new());
+        main.await
+    });
+    // Before the runtime: sockets leave its event queue when they close.
+    drop(SHARD.take());
+    Ok(result)
+}
+
+/// Accepts from `listener` until the task is aborted. `name` shows in logs and metrics.
+pub fn listen(listener: Listener, name: &'static str, factory: AdaptorFactory) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, name, factory))
+}
+
+/// The broker itself publishes.
+pub fn publish(message: Message) {
+    with(|shard| shard.publish(message));
+}
+
+/// A late answer to [`Host::verify`](crate::Host::verify).
+pub fn verified(peer: PeerId, verdict: Verdict) {
+    with(|shard| shard.verified(peer, verdict));
+}
+
+/// Says goodbye to everyone, for `reason`.
+pub fn close_all(reason: Reason) {
+    with(|shard| shard.close_all(reason));
+}
+
+/// Waits until no connection is left.
+pub async fn drained() {
+    std::future::poll_fn(|cx| with(|shard| shard.poll_drained(cx))).await;
+}
+
+/// What the broker has counted.
+pub fn statistics() -> Statistics {
+    with(|shard| shard.statistics())
+}
+
+/// What the sockets have counted.
+pub fn counters() -> Counters {
+    with(|shard| shard.counters)
+}
+
+/// This moment, on the clock that the broker of this shard goes by.
+pub fn now() -> Now {
+    with(|shard| shard.clock.now())
+}
+
+/// Gives `act` the shard of this thread.
+pub(crate) fn with<R>(act: impl FnOnce(&mut Shard) -> R) -> R {
+    #[expect(clippy::expect_used, reason = "a call from outside is a mistake in the program, and has no answer")]
+    with_running(act).expect("called from outside of the thread of a running shard")
+}
+
+fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
+    let _core_guard = AbortOnPanic;
+    SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
+}
+
+/// Panics of adaptors are caught where they are called. One that comes this far is the core's or
+/// ours: its state cannot be trusted any more, and the event loop would swallow the panic.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The task of one connection. All state is in the shard, so that an idle task is as small as it can be.
+pub(crate) struct ConnectionTask(pub PeerId);
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        with(|shard| shard.poll_connection(self.0, cx))
+    }
+}
+
+/// Sleeps until the earliest deadline of the shard.
+struct TimerTask {
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl TimerTask {
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep_until(Instant::now())) }
+    }
+}
+
+impl Future for TimerTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let next = with(|shard| shard.poll_timers(cx));
+        self.sleep.as_mut().reset(next.into());
+        match self.sleep.as_mut().poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(()) => cx.waker().wake_by_ref(),
+        }
+        Poll::Pending
+    }
+}

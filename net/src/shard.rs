@@ -1,0 +1,534 @@
+//! One shard: requests to the broker, effects to the adaptors, deadlines.
+
+use crate::clock::Clock;
+use crate::connections::{Connection, Connections};
+use crate::host::{Host, Notice};
+use crate::listener::AdaptorFactory;
+use crate::local::ConnectionTask;
+use crate::reading::READ_BUFFER_BYTES;
+use crate::timers::{Entry, Timers};
+use crate::transport::Stream;
+use crate::writing::{Behind, FLUSH_BYTES, give_back};
+use althing_core::broker::{Broker, Pace, Statistics};
+use althing_core::effects::{Delivery, Event, Verdict};
+use althing_core::verbs::{Disconnect, Refusal};
+use althing_core::{Adaptor, Answer, Close, Effects, Limits, Link, Message, Now, Out, PeerId, Reason, Request};
+use bytes::BytesMut;
+use bytestring::ByteString;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// How long a peer has to read our last words and to close its side.
+const LINGER_MS: u64 = 2_000;
+
+/// Rounds of confirming, answering and flushing at the end of one tick; what is left waits for the next,
+/// so that a queue that is drained as fast as it is read keeps nobody else waiting.
+const ROUNDS_MAX: usize = 4;
+
+/// Reads after which a tick ends even though tasks are still ready.
+const TURNS_A_TICK: usize = 128;
+
+/// The place of the broker's own deadline in the heap of timers.
+const BROKER_SLOT: u32 = u32::MAX;
+
+/// What the sockets of a shard have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections that are open.
+    pub connections: u64,
+    /// The most that were open at once.
+    pub connections_max: u64,
+    /// Connections that were ever accepted.
+    pub connections_total: u64,
+    /// Connections that were turned away before anything was read.
+    pub connections_refused: u64,
+    /// Bytes from peers.
+    pub bytes_received: u64,
+    /// Bytes to peers.
+    pub bytes_sent: u64,
+    /// Requests from peers: their messages of any kind, except those that the adaptor answers itself.
+    pub messages_received: u64,
+    /// Answers and deliveries to peers.
+    pub messages_sent: u64,
+    /// Requests to open a session.
+    pub connects_received: u64,
+    /// Bytes of published payloads from peers.
+    pub payload_bytes_received: u64,
+    /// Bytes of delivered payloads to peers.
+    pub payload_bytes_sent: u64,
+    /// How often a publisher was asked to wait for a slow subscriber.
+    pub pauses: u64,
+    /// How often a subscriber was declared stalled.
+    pub stalls: u64,
+}
+
+/// One thread's broker and connections.
+pub struct Shard {
+    pub(crate) broker: Broker,
+    pub(crate) host: Box<dyn Host>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clock: Clock,
+    pub(crate) connections: Connections,
+    /// What the broker wants done and nobody has done yet.
+    pub(crate) effects: Effects,
+    /// The other `Effects`, whose memory is used in turn.
+    effects_spare: Effects,
+    /// What the adaptor that is being called asks for; empty between calls.
+    requests: VecDeque<Request>,
+    pub(crate) read_buffer: BytesMut,
+    pub(crate) spares: Vec<Vec<u8>>,
+    pub(crate) dirty: Vec<PeerId>,
+    pub(crate) dirty_spare: Vec<PeerId>,
+    /// Bytes appended and reads done since the last flush.
+    pub(crate) appended_bytes: usize,
+    pub(crate) turns: usize,
+    pub(crate) behind: HashMap<PeerId, Behind>,
+    pub(crate) counters: Counters,
+    timers: Timers,
+    /// Memory for the entries that are due; empty between polls.
+    due: Vec<Entry>,
+    timer_waker: Option<Waker>,
+    /// The deadline that the timer task sleeps for.
+    sleeps_until_ns: u64,
+    broker_armed_ns: u64,
+    drained_waker: Option<Waker>,
+    /// The highest ticket that the broker knows to be durable.
+    confirmed: u64,
+}
+
+impl Shard {
+    /// A shard around `broker`, which was made for shard number `shard`.
+    pub fn new(shard: u16, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
+        Self {
+            broker,
+            host,
+            limits,
+            clock: Clock::new(),
+            connections: Connections::new(shard),
+            effects: Effects::default(),
+            effects_spare: Effects::default(),
+            requests: VecDeque::new(),
+            read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            spares: Vec::new(),
+            dirty: Vec::new(),
+            dirty_spare: Vec::new(),
+            appended_bytes: 0,
+            turns: 0,
+            behind: HashMap::new(),
+            counters: Counters::default(),
+            timers: Timers::default(),
+            due: Vec::new(),
+            timer_waker: None,
+            sleeps_until_ns: u64::MAX,
+            broker_armed_ns: u64::MAX,
+            drained_waker: None,
+            confirmed: 0,
+        }
+    }
+
+    /// Takes a new connection in.
+    pub(crate) fn accept(&mut self, stream: Stream, link: Link, factory: &AdaptorFactory) {
+        if self.connections.len() >= self.limits.connections_max {
+            return self.turned_away(link.listener, "limits.connections_max is reached".into());
+        }
+        let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
+            return self.turned_away(link.listener, "a mistake in this broker; standard error has the details".into());
+        };
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link));
+        self.counters.connections += 1;
+        self.counters.connections_total += 1;
+        self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
+        self.arm(peer);
+        tokio::spawn(ConnectionTask(peer));
+    }
+
+    /// Counts and tells of a connection that got no adaptor.
+    pub(crate) fn turned_away(&mut self, listener: &'static str, why: String) {
+        self.counters.connections_refused += 1;
+        self.host.notice(Notice::TurnedAway { listener, why });
+    }
+
+    pub(crate) fn publish(&mut self, message: Message) {
+        let now = self.clock.now();
+        self.broker.publish(now, message, &mut self.effects);
+        self.settle(now);
+    }
+
+    pub(crate) fn verified(&mut self, peer: PeerId, verdict: Verdict) {
+        let now = self.clock.now();
+        self.broker.verified(now, peer, verdict, &mut self.effects);
+        self.settle(now);
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.broker.statistics()
+    }
+
+    /// Ends every conversation: those that the broker knows, and those that have not come so far.
+    pub(crate) fn close_all(&mut self, reason: Reason) {
+        let now = self.clock.now();
+        self.broker.close_all(reason, &mut self.effects);
+        self.settle(now);
+        for peer in self.connections.peers() {
+            let answer = Answer::Close(Refusal::new(reason, "the broker is stopping"));
+            self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
+            self.end(now, peer, Close { refusal: Refusal::new(reason, "the broker is stopping"), publish_will: false });
+        }
+        self.settle(now);
+    }
+
+    pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connections.len() == 0 {
+            return Poll::Ready(());
+        }
+        self.drained_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ends the tick early when everyone is so busy that the thread does not come to park.
+    pub(crate) fn tick_when_busy(&mut self) {
+        if self.turns >= TURNS_A_TICK {
+            self.tick();
+        }
+    }
+
+    /// The end of a tick: confirms what is durable, carries out what follows, flushes.
+    pub(crate) fn tick(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..ROUNDS_MAX {
+            let durable = self.host.durable();
+            if durable > self.confirmed {
+                self.confirmed = durable;
+                self.broker.stored(now, durable, &mut self.effects);
+            }
+            self.settle(now);
+            self.flush(now);
+            if is_empty(&self.effects) && self.dirty.is_empty() && self.host.durable() == self.confirmed {
+                return self.arm_broker();
+            }
+        }
+        // The thread must not park: there is more to do.
+        self.wake_timer_task();
+    }
+
+    /// Calls the adaptor of `peer`, then hands its requests to the broker. `None` when there is no adaptor,
+    /// or none any more. Its effects wait for [`settle`](Self::settle).
+    pub(crate) fn call<R>(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        act: impl FnOnce(&mut dyn Adaptor, &mut Out<'_>) -> Result<R, Close>,
+    ) -> Option<R> {
+        let (result, appended_bytes) = self.call_adaptor(peer, act)?;
+        self.drain_requests(now, peer);
+        self.check_high_mark(now, peer);
+        if let Some(connection) = self.connections.get_mut(peer) {
+            connection.unread_answer_bytes += appended_bytes;
+            if connection.unread_answer_bytes > self.unread_answer_bytes_max() {
+                let why = "the peer keeps asking but does not read the answers";
+                self.end(now, peer, Close::with_will(Refusal::new(Reason::QuotaExceeded, why)));
+                return None;
+            }
+        }
+        match result {
+            Ok(value) => Some(value),
+            Err(close) => {
+                self.end(now, peer, close);
+                None
+            }
+        }
+    }
+
+    /// Hands a run of deliveries to the adaptor of their peer.
+    fn deliver(&mut self, now: Now, batch: &[Delivery]) {
+        let peer = batch[0].peer;
+        let called = self.call_adaptor(peer, |adaptor, out| {
+            adaptor.deliver(now, batch, out);
+            Ok(())
+        });
+        let Some((result, _)) = called else { return };
+        self.counters.messages_sent += batch.len() as u64;
+        self.counters.payload_bytes_sent +=
+            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
+        self.drain_requests(now, peer);
+        self.check_high_mark(now, peer);
+        if let Err(close) = result {
+            self.end(now, peer, close);
+        }
+    }
+
+    /// The one place where an adaptor's code runs: memory for its bytes, its panics, its deadline.
+    fn call_adaptor<R>(
+        &mut self,
+        peer: PeerId,
+        act: impl FnOnce(&mut dyn Adaptor, &mut Out<'_>) -> Result<R, Close>,
+    ) -> Option<(Result<R, Close>, usize)> {
+        let connection = self.connections.get_mut(peer)?;
+        let adaptor = connection.adaptor.as_mut()?;
+        let length_before = connection.out.len();
+        if length_before == 0
+            && let Some(spare) = self.spares.pop()
+        {
+            connection.out.give_spare(spare);
+        }
+        let mut out = Out { bytes: &mut connection.out, requests: &mut self.requests };
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let result = act(&mut **adaptor, &mut out);
+            (result, adaptor.next_timeout().map_or(u64::MAX, |deadline| deadline.mono_ns))
+        }));
+        let (result, deadline_ns) = caught.unwrap_or_else(|_| {
+            // What it asked for before it broke is not to be trusted.
+            self.requests.clear();
+            let why = "a mistake in this broker broke the conversation; standard error has the details";
+            (Err(Close::with_will(Refusal::new(Reason::Unspecified, why))), u64::MAX)
+        });
+        let appended_bytes = connection.out.len() - length_before;
+        if appended_bytes > 0 {
+            self.appended_bytes += appended_bytes;
+            self.mark_dirty(peer);
+        } else if length_before == 0 {
+            give_back(&mut self.spares, &mut connection.out);
+        }
+        self.arm_at(peer, deadline_ns);
+        Some((result, appended_bytes))
+    }
+
+    fn drain_requests(&mut self, now: Now, peer: PeerId) {
+        while let Some(request) = self.requests.pop_front() {
+            self.counters.messages_received += 1;
+            match &request {
+                Request::Publish(publish) => {
+                    self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+                }
+                Request::Connect(_) => self.counters.connects_received += 1,
+                Request::Disconnect(_) => {
+                    if let Some(connection) = self.connections.get_mut(peer) {
+                        connection.has_left = true;
+                    }
+                }
+                _ => {}
+            }
+            self.broker.request(now, peer, request, &mut self.effects);
+        }
+    }
+
+    /// What a peer may leave unread of the answers to its own requests. Deliveries have their own bound: the
+    /// high mark, above which the broker sends no more.
+    fn unread_answer_bytes_max(&self) -> usize {
+        const AT_LEAST: usize = 256 << 10;
+        self.limits.write_buffer_high_bytes.max(AT_LEAST)
+    }
+
+    /// Carries out the broker's effects, and theirs, until there are none.
+    pub(crate) fn settle(&mut self, now: Now) {
+        while !is_empty(&self.effects) {
+            let mut work = mem::replace(&mut self.effects, mem::take(&mut self.effects_spare));
+            if !work.store.is_empty() {
+                self.host.store(&mut work.store, work.ticket);
+                work.store.clear();
+            }
+            work.ticket = 0;
+            for event in work.events.drain(..) {
+                let remote = self.remote_of(&event);
+                self.host.notice(Notice::Event(&event, remote));
+            }
+            for (peer, answer) in work.answers.drain(..) {
+                self.answer(now, peer, answer);
+            }
+            for batch in work.deliveries.chunk_by(|one, next| one.peer == next.peer) {
+                self.deliver(now, batch);
+            }
+            work.deliveries.clear();
+            for verify in work.verify.drain(..) {
+                let peer = verify.peer;
+                if let Some(verdict) = self.host.verify(verify) {
+                    self.broker.verified(now, peer, verdict, &mut self.effects);
+                }
+            }
+            for (publisher, subscriber) in work.pause.drain(..) {
+                self.pause(now, publisher, subscriber);
+            }
+            for subscriber in work.resume.drain(..) {
+                self.resume(subscriber);
+            }
+            if !work.forward.is_empty() {
+                self.host.forward(&mut work.forward);
+                work.forward.clear();
+            }
+            self.effects_spare = work;
+            if self.appended_bytes >= FLUSH_BYTES {
+                self.flush(now);
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Now, peer: PeerId, answer: Answer) {
+        self.counters.messages_sent += 1;
+        self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
+        if let Some(connection) = self.connections.get_mut(peer)
+            && connection.waits
+        {
+            connection.waits = false;
+            connection.wake();
+        }
+    }
+
+    fn remote_of(&self, event: &Event) -> Option<std::net::SocketAddr> {
+        let (Event::Connected { peer, .. } | Event::Disconnected { peer, .. }) = event else { return None };
+        self.connections.get(*peer)?.link.remote
+    }
+
+    /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
+    /// moment to close its side.
+    pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        let Some(adaptor) = connection.adaptor.take() else { return };
+        // An adaptor that has panicked may do so again; that concerns nobody.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(adaptor)));
+        connection.input = BytesMut::new();
+        (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
+        connection.pace = Pace::Ready;
+        // The adaptor's deadlines are void.
+        connection.armed_ns = u64::MAX;
+        connection.wake();
+        if !connection.has_left {
+            let disconnect =
+                Disconnect { publish_will: close.publish_will, session_expiry_s: None, reason: close.refusal.reason };
+            self.broker.request(now, peer, Request::Disconnect(disconnect), &mut self.effects);
+        }
+        let client = client_that_left(&self.effects, peer);
+        if let Some(connection) = self.connections.get(peer) {
+            self.host.notice(Notice::Closed { link: &connection.link, client, why: &close.refusal });
+        }
+        self.release(peer);
+        self.arm_at(peer, now.after_ms(LINGER_MS));
+        self.mark_dirty(peer);
+    }
+
+    /// Closes the socket and frees the slot.
+    pub(crate) fn remove(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.remove(peer) else { return };
+        connection.wake();
+        self.counters.connections -= 1;
+        let connections = &self.connections;
+        self.timers.compact(connections.len(), |entry| is_armed(connections, peer.shard, entry));
+        if connections.len() == 0
+            && let Some(waker) = self.drained_waker.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// Deadlines.
+impl Shard {
+    /// What the timer task does when it is woken; returns how long it may sleep.
+    pub(crate) fn poll_timers(&mut self, cx: &mut Context<'_>) -> Instant {
+        if self.timer_waker.is_none() {
+            self.timer_waker = Some(cx.waker().clone());
+        }
+        let now = self.clock.now();
+        // Those that are armed meanwhile have their turn in the next poll, even when they are late already.
+        let mut due = mem::take(&mut self.due);
+        due.extend(std::iter::from_fn(|| self.timers.pop_due(now.mono_ns)));
+        for entry in due.drain(..) {
+            self.fire(now, entry);
+        }
+        self.due = due;
+        self.settle(now);
+        self.arm_broker();
+        self.sleeps_until_ns = self.timers.next().unwrap_or(u64::MAX);
+        self.clock.instant(self.sleeps_until_ns)
+    }
+
+    fn fire(&mut self, now: Now, entry: Entry) {
+        if entry.slot == BROKER_SLOT {
+            if entry.mono_ns == self.broker_armed_ns {
+                self.broker_armed_ns = u64::MAX;
+                self.broker.timeout(now, &mut self.effects);
+            }
+            return;
+        }
+        let peer = PeerId { shard: self.connections.shard(), generation: entry.generation, slot: entry.slot };
+        let Some(connection) = self.connections.get_mut(peer).filter(|it| it.armed_ns == entry.mono_ns) else { return };
+        connection.armed_ns = u64::MAX;
+        let Some(adaptor) = &connection.adaptor else { return self.remove(peer) };
+        // What a paused publisher has sent was not read: its silence is ours. It is armed again by the poll
+        // that follows the pause.
+        let is_due = connection.paused_for.is_none()
+            && adaptor.next_timeout().is_some_and(|deadline| deadline.mono_ns <= now.mono_ns);
+        if is_due {
+            self.call(now, peer, |adaptor, out| adaptor.timeout(now, out));
+        }
+        self.check_stall(now, peer);
+        self.arm(peer);
+    }
+
+    /// Makes sure that the peer's next deadline has an entry.
+    pub(crate) fn arm(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.get(peer) else { return };
+        let until_ns = self.behind.get(&peer).map(|behind| behind.until_ns);
+        let adaptor = connection.adaptor.as_ref().filter(|_| connection.paused_for.is_none());
+        let timeout_ns = adaptor.and_then(|adaptor| adaptor.next_timeout()).map(|deadline| deadline.mono_ns);
+        self.arm_at(peer, until_ns.unwrap_or(u64::MAX).min(timeout_ns.unwrap_or(u64::MAX)));
+    }
+
+    pub(crate) fn arm_at(&mut self, peer: PeerId, mono_ns: u64) {
+        let Some(connection) = self.connections.get_mut(peer) else { return };
+        if mono_ns < connection.armed_ns {
+            connection.armed_ns = mono_ns;
+            self.push_timer(Entry { mono_ns, slot: peer.slot, generation: peer.generation });
+        }
+    }
+
+    fn arm_broker(&mut self) {
+        if let Some(deadline) = self.broker.next_timeout()
+            && deadline.mono_ns < self.broker_armed_ns
+        {
+            self.broker_armed_ns = deadline.mono_ns;
+            self.push_timer(Entry { mono_ns: deadline.mono_ns, slot: BROKER_SLOT, generation: 0 });
+        }
+    }
+
+    fn push_timer(&mut self, entry: Entry) {
+        self.timers.push(entry);
+        if entry.mono_ns < self.sleeps_until_ns {
+            self.sleeps_until_ns = entry.mono_ns;
+            self.wake_timer_task();
+        }
+    }
+
+    fn wake_timer_task(&self) {
+        if let Some(waker) = &self.timer_waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+fn is_armed(connections: &Connections, shard: u16, entry: &Entry) -> bool {
+    let peer = PeerId { shard, generation: entry.generation, slot: entry.slot };
+    entry.slot == BROKER_SLOT || connections.get(peer).is_some_and(|connection| connection.armed_ns == entry.mono_ns)
+}
+
+/// The session's name, from the event that the broker has just made of its end.
+fn client_that_left(effects: &Effects, peer: PeerId) -> Option<ByteString> {
+    effects.events.iter().rev().find_map(|event| match event {
+        Event::Disconnected { peer: who, client, .. } if *who == peer => Some(client.clone()),
+        _ => None,
+    })
+}
+
+fn is_empty(effects: &Effects) -> bool {
+    effects.answers.is_empty()
+        && effects.deliveries.is_empty()
+        && effects.store.is_empty()
+        && effects.forward.is_empty()
+        && effects.verify.is_empty()
+        && effects.pause.is_empty()
+        && effects.resume.is_empty()
+        && effects.events.is_empty()
+}

@@ -1,0 +1,234 @@
+//! A language of lines, and a shard that speaks it.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use althing_core::authorisation::Policy;
+use althing_core::broker::Broker;
+use althing_core::effects::{Record, Verdict, Verify};
+use althing_core::shard::Word;
+use althing_core::time::MILLISECOND_NS;
+use althing_core::topic::TopicLimits;
+use althing_core::verbs::{Connect, Publish, Refusal, Subscribe, SubscribeFilter, SubscriptionOptions};
+use althing_core::{
+    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, Reason, Receive, Request,
+    Topic,
+};
+use althing_net::{Address, Host, Listener, Notice, Shard, local};
+use bytes::{Bytes, BytesMut};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Runs `test` on a shard with the usual limits.
+pub fn house(test: impl AsyncFnOnce(House)) {
+    house_with(Limits::default(), test);
+}
+
+/// Runs `test` on a shard.
+pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
+    let limits = Arc::new(limits);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), Entropy::new(1));
+    let closes = Rc::new(Closes::default());
+    let shard = Shard::new(0, broker, limits, Box::new(TestHost { closes: Rc::clone(&closes) }));
+    althing_net::run(shard, async {
+        let mut house = House { address: Address::Unix("".into()), closes };
+        house.address = house.listen("127.0.0.1:0");
+        test(house).await;
+    })
+    .unwrap();
+}
+
+pub async fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+pub async fn hear(stream: &mut TcpStream, expected: &str) {
+    let mut heard = vec![0; expected.len()];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&heard), expected);
+}
+
+/// A running shard.
+pub struct House {
+    address: Address,
+    closes: Rc<Closes>,
+}
+
+/// Why conversations ended.
+#[derive(Default)]
+struct Closes {
+    texts: RefCell<VecDeque<String>>,
+    more: Notify,
+}
+
+impl House {
+    /// Listens at one more address; returns the real one.
+    pub fn listen(&self, address: &str) -> Address {
+        let listener = Listener::bind(&address.parse().unwrap()).unwrap();
+        let address = listener.address().clone();
+        local::listen(listener, "line", Arc::new(|_| Box::new(LineAdaptor::default())));
+        address
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address.to_string()).await.unwrap()
+    }
+
+    /// A peer with a session.
+    pub async fn connect_as(&self, name: &str) -> TcpStream {
+        let mut peer = self.connect().await;
+        say(&mut peer, &format!("connect {name}\n")).await;
+        hear(&mut peer, "connected\n").await;
+        peer
+    }
+
+    /// Waits until a conversation has ended, or was found wanting, for this reason.
+    pub async fn closed(&self, why: &str) {
+        loop {
+            while let Some(text) = self.closes.texts.borrow_mut().pop_front() {
+                if text.contains(why) {
+                    return;
+                }
+            }
+            self.closes.more.notified().await;
+        }
+    }
+}
+
+struct TestHost {
+    closes: Rc<Closes>,
+}
+
+impl Host for TestHost {
+    fn store(&mut self, _: &mut Vec<Record>, _: u64) {}
+
+    fn durable(&mut self) -> u64 {
+        0
+    }
+
+    fn verify(&mut self, _: Verify) -> Option<Verdict> {
+        Some(Verdict::Accept { principal: None, data: None })
+    }
+
+    fn forward(&mut self, _: &mut Vec<(u16, Word)>) {}
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        let text = match notice {
+            Notice::Closed { why, .. } => why.to_string(),
+            Notice::TurnedAway { why, .. } => why,
+            Notice::Stalled { .. } => "stalled".to_owned(),
+            _ => return,
+        };
+        self.closes.texts.borrow_mut().push_back(text);
+        self.closes.more.notify_one();
+    }
+}
+
+/// Echoes lines, and does what some of them say.
+#[derive(Default)]
+struct LineAdaptor {
+    /// Bytes of an unfinished line that hold no line end.
+    searched_bytes: usize,
+    timeout_ns: Option<u64>,
+    panics_in_drop: bool,
+}
+
+impl Adaptor for LineAdaptor {
+    fn receive(&mut self, now: Now, input: &mut BytesMut, out: &mut Out<'_>) -> Result<Receive, Close> {
+        let Some(end) = input[self.searched_bytes..].iter().position(|byte| *byte == b'\n') else {
+            self.searched_bytes = input.len();
+            return Ok(Receive::NeedMore);
+        };
+        let line = input.split_to(self.searched_bytes + end + 1).freeze();
+        self.searched_bytes = 0;
+        let text = std::str::from_utf8(&line).unwrap().trim_end();
+        match text.split_once(' ').unwrap_or((text, "")) {
+            ("panic", "") => panic!("a line said so"),
+            ("panic", _) => {
+                self.panics_in_drop = true;
+                panic!("a line said so")
+            }
+            ("close", _) => {
+                out.bytes.tail().extend_from_slice(b"bye\n");
+                return Err(Close::with_will(Refusal::new(Reason::Normal, "said close")));
+            }
+            ("big", count) => out.bytes.put_payload(&Bytes::from(vec![b'b'; count.parse().unwrap()])),
+            ("timeout", ms) => {
+                self.timeout_ns = Some(now.mono_ns + ms.parse::<u64>().unwrap() * MILLISECOND_NS);
+            }
+            ("connect", name) => {
+                out.requests.push_back(connect(name));
+                return Ok(Receive::Wait);
+            }
+            ("subscribe", filter) => out.requests.push_back(subscribe(filter)),
+            ("publish", count) => out.requests.push_back(publish(count.parse().unwrap())),
+            _ => out.bytes.put_payload(&line),
+        }
+        Ok(Receive::Again)
+    }
+
+    fn answer(&mut self, _: Now, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
+        out.bytes.tail().extend_from_slice(match answer {
+            Answer::Connected(_) => b"connected\n",
+            Answer::Subscribed { .. } => b"subscribed\n",
+            _ => b"farewell\n",
+        });
+        Ok(())
+    }
+
+    fn deliver(&mut self, _: Now, batch: &[Delivery], out: &mut Out<'_>) {
+        for delivery in batch {
+            out.bytes.put_payload(&delivery.message.payload);
+        }
+    }
+
+    fn timeout(&mut self, now: Now, out: &mut Out<'_>) -> Result<(), Close> {
+        if self.timeout_ns.is_some_and(|timeout_ns| timeout_ns <= now.mono_ns) {
+            self.timeout_ns = None;
+            out.bytes.tail().extend_from_slice(b"timed out\n");
+        }
+        Ok(())
+    }
+
+    fn next_timeout(&self) -> Option<Deadline> {
+        self.timeout_ns.map(|mono_ns| Deadline { mono_ns, reason: "a line said so" })
+    }
+}
+
+fn connect(name: &str) -> Request {
+    Request::Connect(Box::new(Connect {
+        protocol: "line",
+        realm: "".into(),
+        client: Some(name.into()),
+        clean_start: true,
+        session_expiry_s: 0,
+        window: 1,
+        number_max: 1,
+        packet_bytes_max: u32::MAX,
+        will: None,
+        username: None,
+        password: None,
+        authentication: None,
+    }))
+}
+
+fn subscribe(filter: &str) -> Request {
+    let filter = Filter::new(filter.into(), &TopicLimits::default()).unwrap();
+    let filters = vec![SubscribeFilter { filter: Ok(filter), options: SubscriptionOptions::default() }];
+    Request::Subscribe(Box::new(Subscribe { correlation: 0, filters }))
+}
+
+fn publish(count: usize) -> Request {
+    let topic = Topic::new("t".into(), &TopicLimits::default()).unwrap();
+    let message = Message::new(topic, Bytes::from(vec![b'p'; count]));
+    Request::Publish(Publish { message, token: None, correlation: 0 })
+}
+
+impl Drop for LineAdaptor {
+    fn drop(&mut self) {
+        assert!(!self.panics_in_drop, "a line said so");
+    }
+}

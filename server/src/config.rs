@@ -1,0 +1,237 @@
+//! The configuration: one TOML file, the environment, the command line; the later ones win.
+//!
+//! Every key can be written three ways: `stall_ms` in `[limits]` of the file, `ALTHING__LIMITS__STALL_MS` in the
+//! environment, and `--set limits.stall_ms=500`. A key that does not exist is an error in all three.
+
+mod keys;
+mod sources;
+
+pub use keys::KEYS;
+pub use sources::{ConfigError, Setting, Source};
+
+use crate::protocols::PROTOCOLS;
+use crate::serve::ServeOptions;
+use althing_core::Limits;
+use althing_mqtt::MqttConfig;
+use althing_net::Address;
+use std::path::PathBuf;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[mqtt]`: where it listens.
+    pub mqtt_listen: Listen,
+    /// `[mqtt]`: how it is spoken.
+    pub mqtt: MqttConfig,
+    /// `[log]`.
+    pub log: Log,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[server]`.
+    pub server: Server,
+}
+
+/// Where a language listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Whether it listens at all.
+    pub enabled: bool,
+    /// Where.
+    pub bind: Vec<Address>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// What is important enough.
+    pub level: tracing::Level,
+    /// What a line looks like.
+    pub format: LogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for programs.
+    Json,
+}
+
+/// The program itself.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where what must outlive the process is kept.
+    pub data: PathBuf,
+    /// Whether listeners that other machines can reach may let everyone in.
+    pub anonymous_beyond_loopback: bool,
+    /// How often `$SYS` is brought up to date, in seconds; 0 = never.
+    pub sys_interval_s: u32,
+}
+
+impl Config {
+    /// What holds when nothing is said. `port_offset` is added to every default port.
+    ///
+    /// # Errors
+    /// When the offset leads beyond port 65535.
+    pub fn new(port_offset: u16) -> Result<Self, ConfigError> {
+        let row = &althing_mqtt::PROTOCOL;
+        let bind = default_bind(row.default_bind, port_offset)?;
+        Ok(Self {
+            mqtt_listen: Listen { enabled: true, bind: vec![bind] },
+            mqtt: MqttConfig::default(),
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            limits: Limits::default(),
+            server: Server { data: "althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
+        })
+    }
+
+    /// Reads everything that `options` and the environment say.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
+        let mut settings = Vec::new();
+        if let Some(path) = &options.config {
+            settings.extend(sources::from_file(path)?);
+        }
+        settings.extend(sources::from_environment(std::env::vars_os())?);
+        settings.extend(sources::from_arguments(&options.set)?);
+        let mut config = Self::new(options.port_offset)?;
+        for setting in &settings {
+            config.apply(setting)?;
+        }
+        if let Some(data) = &options.data {
+            config.server.data.clone_from(data);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Applies one setting.
+    ///
+    /// # Errors
+    /// When there is no such key, or it takes no such value.
+    pub fn apply(&mut self, setting: &Setting) -> Result<(), ConfigError> {
+        let Some(key) = KEYS.iter().find(|key| key.name == setting.key) else {
+            return Err(ConfigError::UnknownKey {
+                source_text: setting.source.to_string(),
+                key: setting.key.clone(),
+                nearest: keys::nearest(&setting.key),
+            });
+        };
+        (key.set)(self, &setting.value).map_err(|expected| ConfigError::Value {
+            source_text: setting.source.to_string(),
+            key: key.name,
+            expected,
+            value: setting.value.to_string(),
+        })
+    }
+
+    /// What no single key can tell.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.limits.write_buffer_low_bytes > self.limits.write_buffer_high_bytes {
+            return Err(ConfigError::Contradiction(
+                "limits.write_buffer_low_bytes must not be above limits.write_buffer_high_bytes".into(),
+            ));
+        }
+        for protocol in PROTOCOLS {
+            let listen = (protocol.listen)(self);
+            let open = listen.bind.iter().find(|address| !address.is_local());
+            if let Some(address) = open.filter(|_| listen.enabled && !self.server.anonymous_beyond_loopback) {
+                let name = protocol.row.name;
+                return Err(ConfigError::Contradiction(format!(
+                    "{name}.bind = \"{address}\" can be reached from other machines, where everyone would be let in without \
+                     a password: bind it to 127.0.0.1, or set server.anonymous_beyond_loopback = true"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn default_bind(text: &str, port_offset: u16) -> Result<Address, ConfigError> {
+    let wrong = || ConfigError::Contradiction(format!("--port-offset {port_offset} leads beyond port 65535"));
+    match text.parse() {
+        Ok(Address::Tcp(mut address)) => {
+            address.set_port(address.port().checked_add(port_offset).ok_or_else(wrong)?);
+            Ok(Address::Tcp(address))
+        }
+        Ok(address) => Ok(address),
+        Err(error) => Err(ConfigError::Contradiction(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(set: &[&str]) -> Result<Config, String> {
+        let options = ServeOptions { set: set.iter().map(|text| (*text).to_owned()).collect(), ..Default::default() };
+        Config::load(&options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn keys_change_what_they_name() {
+        let config = config(&[
+            "mqtt.bind=[\"127.0.0.1:1\", \"unix:/run/althing.sock\"]",
+            "log.level=debug",
+            "log.format=json",
+            "limits.stall_ms=500",
+            "limits.topic_levels_max=16",
+            "limits.queue_overflow=refuse",
+            "server.sys_interval_s=0",
+        ])
+        .unwrap();
+        assert_eq!(config.mqtt_listen.bind.len(), 2);
+        assert_eq!((config.log.level, config.log.format), (tracing::Level::DEBUG, LogFormat::Json));
+        assert_eq!((config.limits.stall_ms, config.limits.topic.levels_max), (500, 16));
+        assert_eq!(config.limits.queue_overflow, althing_core::limits::Overflow::Refuse);
+        assert_eq!(config.server.sys_interval_s, 0);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_what_would_be_right() {
+        for (set, expected) in [
+            ("mqtt.bnd=1", "--set mqtt.bnd=1: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
+            (
+                "limits.stal_ms=1",
+                "--set limits.stal_ms=1: there is no key `limits.stal_ms`; did you mean `limits.stall_ms`?",
+            ),
+            (
+                "limits.stall_ms=soon",
+                "--set limits.stall_ms=soon: `limits.stall_ms` takes a whole number, not \"soon\"",
+            ),
+            (
+                "limits.keep_alive_s_max=65536",
+                "--set limits.keep_alive_s_max=65536: `limits.keep_alive_s_max` takes a whole number from 0 to 65535, not 65536",
+            ),
+            (
+                "log.level=loud",
+                "--set log.level=loud: `log.level` takes error, warn, info, debug or trace, not \"loud\"",
+            ),
+            ("mqtt.enabled", "--set mqtt.enabled: write KEY=VALUE"),
+        ] {
+            assert_eq!(config(&[set]).unwrap_err(), expected);
+        }
+        assert!(config(&["mqtt.bind=nowhere"]).unwrap_err().contains("`nowhere` is not an address"));
+    }
+
+    #[test]
+    fn other_machines_are_let_in_only_on_purpose() {
+        let error = config(&["mqtt.bind=0.0.0.0:1883"]).unwrap_err();
+        assert!(error.contains("server.anonymous_beyond_loopback = true"), "{error}");
+        assert!(config(&["mqtt.bind=*:1883", "server.anonymous_beyond_loopback=true"]).is_ok());
+        assert!(config(&["mqtt.bind=*:1883", "mqtt.enabled=false"]).is_ok());
+    }
+
+    #[test]
+    fn the_offset_moves_default_ports_only() {
+        let mut options = ServeOptions { port_offset: 1_000, ..Default::default() };
+        assert_eq!(Config::load(&options).unwrap().mqtt_listen.bind[0].port(), Some(2_883));
+        options.set.push("mqtt.bind=127.0.0.1:7".into());
+        assert_eq!(Config::load(&options).unwrap().mqtt_listen.bind[0].port(), Some(7));
+        options.port_offset = 65_000;
+        assert!(Config::load(&options).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of keys.
+
+use super::{Config, LogFormat};
+use althing_core::Limits;
+use althing_core::limits::Overflow;
+use althing_core::topic::TopicLimits;
+use althing_net::Address;
+use bytestring::ByteString;
+use std::path::PathBuf;
+use toml::Value;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name, section first.
+    pub name: &'static str,
+    /// Puts a value in its place, or says what it takes instead.
+    pub set: fn(&mut Config, &Value) -> Result<(), String>,
+}
+
+macro_rules! key {
+    ($name:expr, $($place:ident).+) => {
+        Key { name: $name, set: |config, value| FromValue::from_value(value).map(|it| config.$($place).+ = it) }
+    };
+}
+
+/// The keys of the limits that are plain numbers and switches. The pattern below does not compile when a
+/// limit has no key.
+macro_rules! keys_with_limits {
+    ($($limit:ident)+; $($key:expr,)+) => {
+        /// Every key.
+        pub const KEYS: &[Key] = &[$($key,)+ $(key!(concat!("limits.", stringify!($limit)), limits.$limit),)+];
+
+        const _: fn(&Limits) = |limits| {
+            let Limits { topic: TopicLimits { length_bytes_max: _, levels_max: _ }, $($limit: _,)+ } = limits;
+        };
+    };
+}
+
+keys_with_limits! {
+    packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
+    receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
+    subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
+    queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max queue_overflow queue_at_most_once
+    retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
+    write_buffer_low_bytes stall_ms connections_max;
+
+    key!("mqtt.enabled", mqtt_listen.enabled),
+    key!("mqtt.bind", mqtt_listen.bind),
+    key!("mqtt.server_reference", mqtt.server_reference),
+    key!("log.level", log.level),
+    key!("log.format", log.format),
+    key!("server.data", server.data),
+    key!("server.anonymous_beyond_loopback", server.anonymous_beyond_loopback),
+    key!("server.sys_interval_s", server.sys_interval_s),
+    key!("limits.topic_length_bytes_max", limits.topic.length_bytes_max),
+    key!("limits.topic_levels_max", limits.topic.levels_max),
+}
+
+/// The key that was most likely meant, if any is near.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    const NEAR: f64 = 0.8;
+    let near = KEYS.iter().map(|key| (strsim::jaro_winkler(key.name, name), key.name));
+    near.filter(|(similarity, _)| *similarity > NEAR).max_by(|one, other| one.0.total_cmp(&other.0)).map(|it| it.1)
+}
+
+/// A type that a value can be read as; the error says what it takes.
+trait FromValue: Sized {
+    fn from_value(value: &Value) -> Result<Self, String>;
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty)+) => {$(
+        impl FromValue for $number {
+            fn from_value(value: &Value) -> Result<Self, String> {
+                let integer = value.as_integer().ok_or("a whole number")?;
+                integer.try_into().map_err(|_| format!("a whole number from 0 to {}", <$number>::MAX))
+            }
+        }
+    )+};
+}
+
+whole_numbers!(u16 u32 u64 usize);
+
+impl FromValue for bool {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_bool().ok_or_else(|| "true or false".into())
+    }
+}
+
+impl FromValue for PathBuf {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_str().filter(|text| !text.is_empty()).map(Self::from).ok_or_else(|| "a path".into())
+    }
+}
+
+/// The empty text says that there is none.
+impl FromValue for Option<ByteString> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or("text")?;
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+}
+
+impl FromValue for Vec<Address> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let read = |value: &Value| {
+            let text = value.as_str().ok_or("an address or a list of addresses")?;
+            text.parse().map_err(|error: althing_net::AddressError| format!("an address ({error})"))
+        };
+        match value {
+            Value::Array(list) => list.iter().map(read).collect(),
+            one => Ok(vec![read(one)?]),
+        }
+    }
+}
+
+impl FromValue for tracing::Level {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let named = value.as_str().filter(|text| text.parse::<u8>().is_err()).and_then(|text| text.parse().ok());
+        named.ok_or_else(|| "error, warn, info, debug or trace".into())
+    }
+}
+
+impl FromValue for LogFormat {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("text") => Ok(Self::Text),
+            Some("json") => Ok(Self::Json),
+            _ => Err("text or json".into()),
+        }
+    }
+}
+
+impl FromValue for Overflow {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("drop_oldest") => Ok(Self::DropOldest),
+            Some("drop_newest") => Ok(Self::DropNewest),
+            Some("refuse") => Ok(Self::Refuse),
+            _ => Err("drop_oldest, drop_newest or refuse".into()),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Where settings come from.
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use toml::Value;
+use toml::de::{DeTable, DeValue};
+
+/// One key and its value, as somebody wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The key, section first.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In this line of the file.
+    File(PathBuf, usize),
+    /// In this variable of the environment.
+    Environment(String),
+    /// In this argument of `--set`.
+    Argument(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Argument(text) => write!(f, "--set {text}"),
+        }
+    }
+}
+
+/// A mistake in the configuration; the text says where it is and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Not TOML, or not `KEY=VALUE`.
+    #[error("{source_text}: {expected}")]
+    Syntax {
+        /// Where.
+        source_text: String,
+        /// What is wrong.
+        expected: String,
+    },
+    /// A key that does not exist.
+    #[error("{source_text}: there is no key `{key}`{}", nearest.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// Where.
+        source_text: String,
+        /// What was written.
+        key: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value that the key does not take.
+    #[error("{source_text}: `{key}` takes {expected}, not {value}")]
+    Value {
+        /// Where.
+        source_text: String,
+        /// Which key.
+        key: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What was written.
+        value: String,
+    },
+    /// Values that do not go together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// The settings of a TOML file, each with its line.
+pub fn from_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
+    from_toml(path, &text)
+}
+
+fn from_toml(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigError> {
+    let syntax = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let source_text = Source::File(path.to_owned(), line_of(text, start)).to_string();
+        ConfigError::Syntax { source_text, expected: error.message().to_owned() }
+    };
+    let mut settings = Vec::new();
+    // Tables that are still to be walked, with the key that leads to each.
+    let mut tables = vec![(String::new(), DeTable::parse(text).map_err(syntax)?.into_inner())];
+    while let Some((prefix, table)) = tables.pop() {
+        for (name, value) in table {
+            let key = format!("{prefix}{}", name.get_ref());
+            let source = Source::File(path.to_owned(), line_of(text, name.span().start));
+            if !value.get_ref().is_table() {
+                let value = Value::deserialize(value.into_deserializer()).map_err(syntax)?;
+                settings.push(Setting { key, value, source });
+            } else if let DeValue::Table(inner) = value.into_inner() {
+                tables.push((format!("{key}."), inner));
+            }
+        }
+    }
+    Ok(settings)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The settings of the variables that begin with `ALTHING__`.
+pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Setting>, ConfigError> {
+    const PREFIX: &str = "ALTHING__";
+    let mut settings = Vec::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let text = value.to_str().ok_or_else(|| ConfigError::Syntax {
+            source_text: name.to_owned(),
+            expected: "the value is not UTF-8".into(),
+        })?;
+        let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        settings.push(Setting { key, value: read_value(text), source: Source::Environment(name.to_owned()) });
+    }
+    Ok(settings)
+}
+
+/// The settings of `--set KEY=VALUE`.
+pub fn from_arguments(arguments: &[String]) -> Result<Vec<Setting>, ConfigError> {
+    let read = |text: &String| {
+        let source = Source::Argument(text.clone());
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(ConfigError::Syntax { source_text: source.to_string(), expected: "write KEY=VALUE".into() });
+        };
+        Ok(Setting { key: key.trim().to_owned(), value: read_value(value.trim()), source })
+    };
+    arguments.iter().map(read).collect()
+}
+
+/// A value as TOML writes it; what is not TOML is text that needs no quotes.
+fn read_value(text: &str) -> Value {
+    toml::de::ValueDeserializer::parse(text)
+        .and_then(Value::deserialize)
+        .unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gives_keys_with_lines() {
+        let text = "[mqtt]\nbind = \"127.0.0.1:1\"\n\n[limits]\nstall_ms = 5\n";
+        let mut settings = from_toml(Path::new("a.toml"), text).unwrap();
+        settings.sort_by(|one, other| one.key.cmp(&other.key));
+        let shown: Vec<String> =
+            settings.iter().map(|setting| format!("{} {} {}", setting.source, setting.key, setting.value)).collect();
+        assert_eq!(shown, ["a.toml:5 limits.stall_ms 5", "a.toml:2 mqtt.bind \"127.0.0.1:1\""]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_says_where() {
+        let error = from_toml(Path::new("a.toml"), "[mqtt]\nbind = \n").unwrap_err();
+        assert!(error.to_string().starts_with("a.toml:2: "), "{error}");
+    }
+
+    #[test]
+    fn the_environment_gives_keys() {
+        let variables = [("ALTHING__LIMITS__STALL_MS", "7"), ("HOME", "/"), ("ALTHING__MQTT__BIND", "127.0.0.1:1")];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let settings = from_environment(variables.into_iter()).unwrap();
+        assert_eq!(settings[0].key, "limits.stall_ms");
+        assert_eq!(settings[0].value, Value::Integer(7));
+        assert_eq!(settings[1].key, "mqtt.bind");
+        assert_eq!(settings[1].value, Value::String("127.0.0.1:1".into()));
+    }
+}

@@ -1,0 +1,160 @@
+//! What a shard needs from the program: the store, identities, the log.
+
+use crate::log::{Dam, Kind};
+use althing_core::effects::{Event, Record, Verdict, Verify};
+use althing_core::shard::Word;
+use althing_core::verbs::Refusal;
+use althing_core::{Link, Reason};
+use althing_net::{Host, Notice};
+use althing_store::Memory;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tracing::Level;
+
+/// The host of the one shard.
+#[derive(Debug, Default)]
+pub struct ShardHost {
+    store: Memory,
+    dam: Dam,
+}
+
+impl Host for ShardHost {
+    fn store(&mut self, records: &mut Vec<Record>, ticket: u64) {
+        self.store.append(records, ticket);
+    }
+
+    fn durable(&mut self) -> u64 {
+        self.store.durable()
+    }
+
+    /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
+    fn verify(&mut self, verify: Verify) -> Option<Verdict> {
+        Some(match verify.authentication {
+            None => Verdict::Accept { principal: None, data: None },
+            Some(authentication) => Verdict::Refuse(Refusal::new(
+                Reason::BadAuthenticationMethod,
+                format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
+            )),
+        })
+    }
+
+    fn forward(&mut self, words: &mut Vec<(u16, Word)>) {
+        debug_assert!(words.is_empty(), "there is one shard");
+        words.clear();
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Event(event, remote) => self.event(event, remote),
+            Notice::Closed { link, client, why } => {
+                let who = Who { client: client.as_deref(), link };
+                self.closed(&who, why);
+            }
+            Notice::TurnedAway { listener, why } => {
+                self.line(
+                    Level::WARN,
+                    ("turned away", None),
+                    format_args!("a connection to {listener} was turned away: {why}"),
+                );
+            }
+            Notice::Stalled { link, waiting_bytes } => {
+                let who = Who { client: None, link };
+                self.line(
+                    Level::WARN,
+                    ("stalled", None),
+                    format_args!("{who} does not read: {waiting_bytes} bytes wait for it, and publishers do no longer"),
+                );
+            }
+        }
+    }
+}
+
+impl ShardHost {
+    fn event(&mut self, event: &Event, remote: Option<SocketAddr>) {
+        match event {
+            Event::Connected { client, resumed, .. } => {
+                let place = Place(remote);
+                let how = if *resumed { " and resumed its session" } else { "" };
+                self.line(
+                    Level::INFO,
+                    ("connected", None),
+                    format_args!("client {:?} connected from {place}{how}", &client[..]),
+                );
+            }
+            Event::Disconnected { client, reason, .. } => {
+                tracing::debug!("client {:?} is disconnected ({reason:?})", &client[..]);
+            }
+            Event::Dropped { client, why, count } => {
+                self.line(
+                    Level::WARN,
+                    ("dropped", None),
+                    format_args!("a message for {:?} was dropped, its loss number {count}: {why}", &client[..]),
+                );
+            }
+            Event::Refused { client, why } => {
+                self.line(Level::WARN, ("refused", None), format_args!("client {:?} was refused: {why}", &client[..]));
+            }
+        }
+    }
+
+    fn closed(&mut self, who: &Who<'_>, why: &Refusal) {
+        let level = match why.reason {
+            Reason::Normal
+            | Reason::WithWill
+            | Reason::ConnectionLost
+            | Reason::SessionTakenOver
+            | Reason::ShuttingDown
+            | Reason::AdministrativeAction => Level::INFO,
+            _ => Level::WARN,
+        };
+        self.line(level, ("closed", Some(why.reason)), format_args!("{who} is gone: {why}"));
+    }
+
+    /// One line, unless too many like it have been written just now.
+    fn line(&mut self, level: Level, kind: Kind, text: fmt::Arguments<'_>) {
+        let is_wanted = match level {
+            Level::INFO => tracing::enabled!(Level::INFO),
+            _ => tracing::enabled!(Level::WARN),
+        };
+        if !is_wanted {
+            return;
+        }
+        // Who asks for details gets them all.
+        let admitted = if tracing::enabled!(Level::DEBUG) { Some(0) } else { self.dam.admit(kind, Instant::now()) };
+        match (admitted, level) {
+            (None, _) => {}
+            (Some(0), Level::INFO) => tracing::info!("{text}"),
+            (Some(0), _) => tracing::warn!("{text}"),
+            (Some(held_back), Level::INFO) => tracing::info!("{text} ({held_back} lines like this were held back)"),
+            (Some(held_back), _) => tracing::warn!("{text} ({held_back} lines like this were held back)"),
+        }
+    }
+}
+
+/// Who a line speaks of. Names come from outside: they are quoted and escaped.
+struct Who<'a> {
+    client: Option<&'a str>,
+    link: &'a Link,
+}
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = Place(self.link.remote);
+        match self.client {
+            Some(client) => write!(f, "client {client:?} at {place}"),
+            None => write!(f, "a {} connection from {place}", self.link.listener),
+        }
+    }
+}
+
+struct Place(Option<SocketAddr>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("this machine"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! From the configuration to a running broker, and to its orderly end.
+
+use crate::banner;
+use crate::config::{Config, ConfigError};
+use crate::host::ShardHost;
+use crate::log;
+use crate::protocols::{PROTOCOLS, Protocol};
+use crate::sys;
+use althing_core::authorisation::Policy;
+use althing_core::broker::Broker;
+use althing_core::{Entropy, Reason};
+use althing_net::{Address, Listener, Shard, local};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Where what must outlive the process is kept; wins over `server.data`.
+    pub data: Option<PathBuf>,
+    /// Added to every default port, so that several brokers share a machine.
+    pub port_offset: u16,
+    /// `KEY=VALUE`, each; they win over the environment, which wins over the file.
+    pub set: Vec<String>,
+}
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration has to be corrected.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address is not to be had: another program has it, or it is not ours to take.
+    #[error(
+        "cannot listen on {address} for {protocol}: {error}; choose another with --set {protocol}.bind=… or --port-offset N"
+    )]
+    Listen {
+        /// Which language wanted it.
+        protocol: &'static str,
+        /// Where.
+        address: Address,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system gives us no event queue or no signals.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+impl ServeError {
+    /// The exit code of the process: 2 for what the user wrote, 1 for what the system did.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Listen { .. } | Self::System(_) => 1,
+        }
+    }
+}
+
+/// How long the last words to everyone may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs the broker until it is told to stop (SIGTERM or SIGINT).
+///
+/// # Errors
+/// When it cannot start.
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let config = Config::load(options)?;
+    log::start(&config.log);
+    raise_descriptor_limit();
+    let limits = Arc::new(config.limits.clone());
+    let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
+    let shard = Shard::new(0, broker, limits, Box::new(ShardHost::default()));
+    althing_net::run(shard, run(config))?
+}
+
+async fn run(config: Config) -> Result<(), ServeError> {
+    let mut stop = Stop::new()?;
+    let (listening, accepting) = listen(&config)?;
+    greet(&listening);
+    for (protocol, address) in &listening {
+        tracing::info!("{} listens on {address}", protocol.row.name);
+    }
+    let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s));
+    let signal = stop.wait().await;
+    tracing::info!("{signal}: saying goodbye to everyone");
+    sys.abort();
+    for task in accepting {
+        task.abort();
+    }
+    local::close_all(Reason::ShuttingDown);
+    tokio::select! {
+        () = local::drained() => {}
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("some peers did not close their side in time"),
+        signal = stop.wait() => tracing::warn!("{signal} again: leaving at once"),
+    }
+    Ok(())
+}
+
+type Listening = Vec<(&'static Protocol, Address)>;
+
+/// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
+fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
+    let mut bound = Vec::new();
+    for protocol in PROTOCOLS {
+        let listen = (protocol.listen)(config);
+        for address in listen.bind.iter().filter(|_| listen.enabled) {
+            let listener = Listener::bind(address).map_err(|error| ServeError::Listen {
+                protocol: protocol.row.name,
+                address: address.clone(),
+                error,
+            })?;
+            bound.push((protocol, listener));
+        }
+    }
+    let listening = bound.iter().map(|(protocol, listener)| (*protocol, listener.address().clone())).collect();
+    let start = |(protocol, listener): (&'static Protocol, Listener)| {
+        local::listen(listener, protocol.row.name, (protocol.factory)(config))
+    };
+    Ok((listening, bound.into_iter().map(start).collect()))
+}
+
+fn greet(listening: &Listening) {
+    let program = std::env::args().next().unwrap_or_else(|| "althing".into());
+    // Whoever closes our standard output does not want to be greeted.
+    let _ = io::stdout().lock().write_all(banner::text(&program, listening).as_bytes());
+}
+
+/// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!("at most {:?} connections: the limit cannot be raised: {error}", limit.current);
+        }
+    }
+}
+
+/// The signals that end the broker.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
