@@ -88,10 +88,15 @@ impl Link {
     pub async fn connect(&mut self) -> Result<ConnAck, Failure> {
         let limit = self.plan.connect_timeout;
         let endpoint = self.plan.endpoint.clone();
-        timeout(limit, self.connect_patiently()).await.unwrap_or_else(|_| {
+        let result = timeout(limit, self.connect_patiently()).await.unwrap_or_else(|_| {
             let text = format!("{endpoint} did not answer within {limit:?}: is a broker running there?");
             Err(Failure::new(ExitCode::CannotConnect, text))
-        })
+        });
+        if result.is_err() {
+            // Nobody to say goodbye to.
+            self.socket = None;
+        }
+        result
     }
 
     async fn connect_patiently(&mut self) -> Result<ConnAck, Failure> {

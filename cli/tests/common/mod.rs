@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
@@ -107,7 +107,7 @@ impl Drop for Running {
 }
 
 /// Lines as they come, read by a thread so that a pipe never fills.
-fn lines(source: ChildStderr) -> Receiver<String> {
+fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(source).lines() {
@@ -118,24 +118,43 @@ fn lines(source: ChildStderr) -> Receiver<String> {
     receiver
 }
 
-/// A broker for one test: the one that `ALTHING_TEST_BROKER` (host:port) names, or a mosquitto of our own.
+/// A broker for one test: ours, or the one that `ALTHING_TEST_BROKER` names (`mosquitto`, or a host:port).
 pub struct Broker {
-    process: Option<Running>,
+    pub process: Option<Running>,
     pub host: String,
     pub port: String,
 }
 
 impl Broker {
-    /// `None`, said on stderr, when there is none to be had.
-    pub fn start() -> Option<Self> {
-        if let Ok(address) = std::env::var("ALTHING_TEST_BROKER") {
-            let (host, port) = address.rsplit_once(':').expect("ALTHING_TEST_BROKER is host:port");
-            return Some(Self { process: None, host: host.to_owned(), port: port.to_owned() });
+    pub fn start() -> Self {
+        match std::env::var("ALTHING_TEST_BROKER") {
+            Err(_) => Self::ours("127.0.0.1:0"),
+            Ok(name) if name == "mosquitto" => {
+                Self::mosquitto("allow_anonymous true\n").expect("ALTHING_TEST_BROKER asks for mosquitto")
+            }
+            Ok(address) => {
+                let (host, port) = address.rsplit_once(':').expect("ALTHING_TEST_BROKER is host:port");
+                Self { process: None, host: host.to_owned(), port: port.to_owned() }
+            }
         }
-        Self::mosquitto("allow_anonymous true\n")
     }
 
-    /// A mosquitto with these lines in its configuration, on a free port.
+    /// `althing serve` on this address; the banner says which port it got.
+    pub fn ours(bind: &str) -> Self {
+        let mut process = Running::start(althing(&["serve", "--set", &format!("mqtt.bind={bind}")]));
+        let banner = lines(process.child().stdout.take().unwrap());
+        let address = loop {
+            let line = banner.recv_timeout(PATIENCE).expect("the banner names the MQTT listener");
+            let mut words = line.split_whitespace();
+            if words.next() == Some("mqtt") {
+                break words.next().unwrap().to_owned();
+            }
+        };
+        let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+        Self { host: host.to_owned(), port: port.to_owned(), process: Some(process) }
+    }
+
+    /// A mosquitto with these lines in its configuration, on a free port; `None`, said on stderr, where it is not installed.
     pub fn mosquitto(configuration: &str) -> Option<Self> {
         let Some(program) = find_mosquitto() else {
             eprintln!("SKIPPED: no mosquitto on this machine");
