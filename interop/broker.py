@@ -113,6 +113,9 @@ class Althing(Broker):
             [mqtt]
             bind = ["{HOST}:{self.port}", "unix:{self.unix}"]
 
+            [server]
+            sys_interval_s = 1
+
             [limits]
             keep_alive_s_max = {KEEP_ALIVE_S_MAX}
             packet_bytes_max = {PACKET_BYTES_MAX}
