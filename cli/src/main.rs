@@ -10,6 +10,7 @@ mod message;
 mod output;
 mod payload;
 mod properties;
+mod protocols;
 mod publish;
 mod refusal;
 mod reply;
@@ -43,6 +44,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
+        Command::Protocols(arguments) => protocols::print(&[althing_mqtt::PROTOCOL], arguments.json)?,
         Command::Version(arguments) => version(&arguments)?,
         _ => {}
     }

@@ -122,11 +122,7 @@ impl MqttAdaptor {
 
     fn send_auth(&mut self, code: u8, step: Authentication, out: &mut Out<'_>) -> Result<(), Close> {
         let auth = Auth { code, method: Some(step.method), data: step.data, details: Default::default() };
-        if self.send(&Packet::Auth(Box::new(auth)), out) {
-            return Ok(());
-        }
-        let refusal = Refusal::new(Reason::PacketTooLarge, "the client's maximum packet size has no room for AUTH");
-        Err(self.refuse(refusal, out))
+        self.send_or_close(&Packet::Auth(Box::new(auth)), out)
     }
 
     /// The session stands: CONNACK leaves, and what was only needed for it goes.
@@ -137,10 +133,7 @@ impl MqttAdaptor {
             _ => ConnAckProperties::default(),
         };
         let connack = ConnAck { session_present: connected.session_present, code: code::SUCCESS, properties };
-        if !self.send(&Packet::ConnAck(Box::new(connack)), out) {
-            let text = "the client's maximum packet size has no room for CONNACK";
-            return Err(self.refuse(Refusal::new(Reason::PacketTooLarge, text), out));
-        }
+        self.send_or_close(&Packet::ConnAck(Box::new(connack)), out)?;
         self.phase = Phase::Connected;
         self.rare.take_if(|rare| rare.authentication_method.is_none() && rare.aliases_out.is_none());
         Ok(())
