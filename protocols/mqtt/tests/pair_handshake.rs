@@ -361,6 +361,19 @@ fn a_goodbye_may_want_the_will_or_change_the_expiry() {
 }
 
 #[test]
+fn a_session_that_the_broker_shortened_may_still_be_prolonged() {
+    let mut options = Options::new(Version::V5, "x");
+    options.connect.session_expiry_s = Some(60);
+    let mut pair = Pair::new(Limits { session_expiry_s_max: 0, ..Limits::default() }, options);
+    pair.connect();
+    assert_eq!(connack(&pair).properties.session_expiry_s, Some(0));
+    let goodbye = Disconnect { session_expiry_s: Some(60), ..Disconnect::default() };
+    pair.client.disconnect(pair.now, goodbye);
+    pair.settle();
+    assert!(matches!(pair.requests.last(), Some(Request::Disconnect(said)) if said.session_expiry_s == Some(0)));
+}
+
+#[test]
 fn the_broker_ends_a_conversation_and_version_5_hears_why() {
     for (reason, expected, will) in [
         (Reason::SessionTakenOver, code::SESSION_TAKEN_OVER, true),

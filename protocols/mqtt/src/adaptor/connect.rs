@@ -23,7 +23,8 @@ impl MqttAdaptor {
             _ if connect.clean_start => 0,
             _ => self.limits.session_expiry_s_max,
         };
-        self.session_ends = session_expiry_s == 0;
+        self.session_ends = connect.session_expiry_s.unwrap_or(0) == 0;
+        // 0 stays off: dead peers without keep alive are found by TCP.
         self.keep_alive_s = match connect.version {
             Version::V5 => connect.keep_alive_s.min(self.limits.keep_alive_s_max),
             _ => connect.keep_alive_s, // It could not be told to use another one.
@@ -77,7 +78,7 @@ impl MqttAdaptor {
         rare.asked.session_expiry_s = connect.session_expiry_s.unwrap_or(0);
         rare.asked.keep_alive_s = connect.keep_alive_s;
         rare.asked.response_information = connect.request_response_information;
-        rare.authentication_method = connect.authentication_method.clone();
+        rare.authentication_method = connect.authentication_method.as_ref().map(|method| ByteString::from(&method[..]));
         rare.aliases_out = (alias_max > 0).then(|| AliasesOut::new(alias_max));
     }
 
@@ -172,5 +173,6 @@ fn will_message(will: packet::Will) -> Will {
         properties: will.properties,
         ..Message::new(will.topic, will.payload)
     };
-    Will { message, delay_s: will.delay_s, expiry_s: will.message_expiry_s }
+    // A slice of CONNECT would keep the password in memory for as long as the will.
+    Will { message: message.detached(), delay_s: will.delay_s, expiry_s: will.message_expiry_s }
 }
