@@ -46,7 +46,8 @@ impl Story {
         let stored = holdings.iter().any(|one| self.may_be_snapshot(one, copy.publication));
         assert!(live || copy.retain && stored, "no subscription wanted it: {} of {holdings:?}", what());
 
-        if let Some(expiry_s) = published.expiry_s.filter(|_| !published.is_late) {
+        let on_time = !published.is_late && !biography.was_deaf_between(published.span.begin, copy.step);
+        if let Some(expiry_s) = published.expiry_s.filter(|_| on_time) {
             let age_s = ((copy.mono_ns - published.issued_ns) / SECOND_NS) as u32;
             // What had begun to leave before its time was over may be repeated after it.
             assert!(copy.duplicate || age_s < expiry_s, "after its expiry: {}", what());
