@@ -40,12 +40,14 @@ pub struct Setup {
     pub policy: Policy,
     /// How bytes are chopped; `None` leaves it to the seed.
     pub grain: Option<Grain>,
+    /// What a connection takes in each direction before its writer has to wait, as sockets do.
+    pub pipe_bytes_max: usize,
 }
 
 impl Setup {
     /// A world with the default limits in which everyone may do everything.
     pub fn new(seed: u64, shards: u16) -> Self {
-        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None }
+        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None, pipe_bytes_max: 64 << 10 }
     }
 }
 
@@ -88,6 +90,7 @@ pub struct House {
     wires_opened: usize,
     stations: Vec<Station>,
     grain: Grain,
+    pipe_bytes_max: usize,
     steps: u64,
     store_held: bool,
 }
@@ -124,6 +127,7 @@ impl House {
             wires_opened: 0,
             stations: Vec::new(),
             grain,
+            pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
             store_held: false,
         }
@@ -252,7 +256,7 @@ impl House {
         let id = WireId(self.wires_opened);
         self.wires_opened += 1;
         self.common.trace.note(format_args!("wire {} opens to {}", id.0, name(peer)));
-        self.wires.insert(id, Wire::new(peer));
+        self.wires.insert(id, Wire::new(peer, self.pipe_bytes_max));
         id
     }
 

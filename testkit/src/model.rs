@@ -169,6 +169,11 @@ impl Biography {
         self.stretches.iter().any(lasts) && !self.was_deaf_between(begin, end)
     }
 
+    /// Whether it does not read now.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf.last().is_some_and(|last| last.until.is_none())
+    }
+
     /// Whether it stopped reading at some step from `begin` to `end`.
     pub fn was_deaf_between(&self, begin: u64, end: u64) -> bool {
         self.deaf.iter().any(|deaf| deaf.from <= end && deaf.until.is_none_or(|until| until >= begin))

@@ -16,8 +16,9 @@ fn random_histories_keep_every_promise() {
             setup.policy = policy(setup.seed);
             if setup.seed % 3 == 0 {
                 // A few messages fill them, so that subscribers become slow and publishers wait.
-                setup.limits.write_buffer_high_bytes = 60;
-                setup.limits.write_buffer_low_bytes = 20;
+                setup.limits.write_buffer_high_bytes = 30;
+                setup.limits.write_buffer_low_bytes = 10;
+                setup.pipe_bytes_max = 16;
             }
         },
         |house| {

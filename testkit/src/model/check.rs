@@ -66,7 +66,7 @@ impl Story {
         holding.filter.group().is_some() && members.any(|one| one.touches(&published.span))
     }
 
-    /// Messages of one publisher on one topic with one guarantee arrive in the order of their publication,
+    /// Messages of one publisher on one topic with the same guarantees arrive in the order of their publication,
     /// [MQTT-4.6.0-5], [MQTT-4.6.0-6]. Repeats do not count, nor do last values and shared subscriptions.
     fn check_order(&self, station: usize) {
         let biography = &self.stations[station];
@@ -83,7 +83,8 @@ impl Story {
             if seen.insert((session, copy.publication), ()).is_some() {
                 continue;
             }
-            let line = (session, published.station, published.topic.clone(), copy.guarantee);
+            let guarantees = (published.guarantee, copy.guarantee);
+            let line = (session, published.station, published.topic.clone(), guarantees);
             let before = last.insert(line, copy.publication);
             assert!(
                 before.is_none_or(|before| before < copy.publication),

@@ -137,7 +137,9 @@ impl<'a> History<'a> {
             3..=7 if actor.connected => self.subscribe(index),
             8 if actor.connected => self.unsubscribe(index),
             9 => self.pass(),
-            10 | 11 if actor.connected => self.toggle_reading(index),
+            10 if actor.connected && (!self.story.stations[index].is_deaf() || self.house.one_in(4)) => {
+                self.toggle_reading(index);
+            }
             _ if !open => self.connect(index),
             _ if actor.connected => self.publish(index),
             _ => {}
@@ -276,7 +278,7 @@ impl<'a> History<'a> {
 
     fn let_all_read(&mut self) {
         for index in 0..self.actors.len() {
-            if self.story.stations[index].deaf.last().is_some_and(|last| last.until.is_none()) {
+            if self.story.stations[index].is_deaf() {
                 self.toggle_reading(index);
             }
         }
