@@ -67,7 +67,8 @@ impl Story {
     }
 
     /// Messages of one publisher on one topic with the same guarantees arrive in the order of their publication,
-    /// [MQTT-4.6.0-5], [MQTT-4.6.0-6]. Repeats do not count, nor do last values and shared subscriptions.
+    /// [MQTT-4.6.0-5], [MQTT-4.6.0-6]. What was perhaps published twice does not count, nor do
+    /// last values and shared subscriptions.
     fn check_order(&self, station: usize) {
         let biography = &self.stations[station];
         let mut last = BTreeMap::new();
@@ -77,7 +78,7 @@ impl Story {
             let session = biography.session_at(copy.step);
             let shared =
                 biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
-            if published.is_will || shared || copy.retain {
+            if published.is_will || published.repeatable || shared || copy.retain {
                 continue;
             }
             if seen.insert((session, copy.publication), ()).is_some() {
