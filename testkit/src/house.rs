@@ -27,6 +27,9 @@ use wire::{Wire, transfer};
 /// Beyond this many steps without coming to rest something goes round in circles.
 const STEPS_MAX: u64 = 4_000_000;
 
+/// How often the choice falls on something else before a slow channel or store gets its turn.
+const LAZINESS: usize = 20;
+
 /// How a world begins.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -90,6 +93,8 @@ pub struct House {
     wires_opened: usize,
     stations: Vec<Station>,
     grain: Grain,
+    /// Which channels and stores are slow in this world: a quarter of them.
+    lazy: u64,
     pipe_bytes_max: usize,
     steps: u64,
     store_held: bool,
@@ -106,6 +111,7 @@ impl House {
         });
         let shards = brokers.collect();
         let grain = setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
+        let lazy = entropy.next_u64() & entropy.next_u64();
         let now = Now { mono_ns: 1_000_000_000 + entropy.below(1_000_000_000_000), wall_ms: 1_800_000_000_000 };
         let common = Common {
             now,
@@ -127,6 +133,7 @@ impl House {
             wires_opened: 0,
             stations: Vec::new(),
             grain,
+            lazy,
             pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
             store_held: false,
@@ -341,11 +348,27 @@ impl House {
         if acts.is_empty() {
             return false;
         }
-        let act = acts[self.entropy.below(acts.len() as u64) as usize];
+        let mut act = acts[self.entropy.below(acts.len() as u64) as usize];
+        for _ in 0..LAZINESS {
+            if !self.is_lazy(act) {
+                break;
+            }
+            act = acts[self.entropy.below(acts.len() as u64) as usize];
+        }
         self.steps += 1;
         self.common.trace.note(format_args!("{act:?}"));
         self.perform(act);
         true
+    }
+
+    /// What is slow in this world happens when hardly anything else can.
+    fn is_lazy(&self, act: Act) -> bool {
+        let place = match act {
+            Act::Word(from, to) => 7 * from + to,
+            Act::Confirm(shard) => 48 + shard,
+            _ => return false,
+        };
+        self.lazy >> (place % 64) & 1 == 1
     }
 
     fn possible(&mut self) -> Vec<Act> {
