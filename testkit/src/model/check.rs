@@ -18,6 +18,7 @@ impl Story {
                     self.check_plain(station, session, publication);
                 }
                 self.check_retained(station, session);
+                self.check_snapshot_order(station, session);
             }
         }
         for publication in 0..self.publications.len() {
@@ -92,6 +93,29 @@ impl Story {
                 "station {station} got publication {} after {before:?}, out of order: {copy:?}",
                 copy.publication,
             );
+        }
+    }
+
+    /// A snapshot never brings a last value that is older than one that the session has had from the same publisher.
+    fn check_snapshot_order(&self, station: usize, session: usize) {
+        let biography = &self.stations[station];
+        if biography.sessions[session].holdings.iter().any(|one| one.options.retain_as_published) {
+            return; // live messages look like snapshots
+        }
+        let retained = |copy: &&Copy| {
+            let published = &self.publications[copy.publication];
+            published.retain && !published.is_will && !published.repeatable
+        };
+        let of_session = |copy: &&Copy| biography.session_at(copy.step) == Some(session);
+        let copies: Vec<&Copy> = biography.copies.iter().filter(retained).filter(of_session).collect();
+        for (place, old) in copies.iter().enumerate().filter(|(_, copy)| copy.retain && !copy.duplicate) {
+            let published = &self.publications[old.publication];
+            let newer = copies[..place].iter().find(|new| {
+                let other = &self.publications[new.publication];
+                let same = other.topic == published.topic && other.station == published.station;
+                same && new.guarantee == old.guarantee && published.span.is_before(&other.span)
+            });
+            assert!(newer.is_none(), "station {station}: the last value {old:?} after the newer {newer:?}");
         }
     }
 
@@ -222,8 +246,9 @@ impl Story {
             return;
         }
         let before = published.span.is_before(&holding.from);
+        let begin = if before { holding.from.begin } else { published.span.begin };
         let got = biography.copies.iter().any(|copy| {
-            let in_time = copy.step >= holding.from.begin && copy.step <= quiet;
+            let in_time = copy.step >= begin && copy.step <= quiet;
             copy.publication == number && in_time && (copy.retain || !before)
         });
         assert!(got, "station {station} did not get the last value {number} {published:?} of {holding:?}");

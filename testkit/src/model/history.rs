@@ -56,6 +56,8 @@ enum Waiting {
 struct Attempt {
     begin: u64,
     expects_session: bool,
+    /// Of the session that it finds.
+    expiry_before_s: u32,
 }
 
 /// What the historian knows about one station.
@@ -222,13 +224,14 @@ impl<'a> History<'a> {
         }
         connect.will = self.will(index).map(Box::new);
         let actor = &mut self.actors[index];
+        let expiry_before_s = actor.expiry_s;
         actor.expiry_s = match connect.version {
             Version::V5 => expiry_s,
             _ if clean => 0,
             _ => FOR_EVER,
         };
         actor.unclear = false;
-        actor.attempt = Some(Attempt { begin: step, expects_session: !clean });
+        actor.attempt = Some(Attempt { begin: step, expects_session: !clean, expiry_before_s });
         self.house.connect(actor.id, connect);
     }
 
@@ -501,9 +504,9 @@ impl<'a> History<'a> {
         if let Some(stretch) = self.story.stations[index].stretches.last_mut() {
             stretch.until.get_or_insert(step);
         }
-        // A CONNECT for a new session that nobody answered: is the old session still there?
-        if actor.attempt.take().is_some_and(|attempt| !attempt.expects_session || actor.expiry_s == 0) {
-            actor.unclear = true;
+        // A CONNECT that nobody answered: which session is there, and for how long?
+        if let Some(attempt) = actor.attempt.take() {
+            actor.unclear |= !attempt.expects_session || attempt.expiry_before_s != actor.expiry_s;
         }
         actor.connected = false;
         for waiting in std::mem::take(&mut actor.waiting) {
