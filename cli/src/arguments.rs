@@ -40,7 +40,7 @@ pub enum Command {
     #[command(disable_help_flag = true, after_help = exit_codes_help())]
     Reply(ReplyArguments),
     /// Load a broker and verify every message
-    #[command(subcommand)]
+    #[command(subcommand, after_help = exit_codes_help())]
     Bench(BenchCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
@@ -80,6 +80,7 @@ pub struct ServeArguments {
 #[derive(Subcommand, Debug)]
 pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
+    #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
 }
 

@@ -1,5 +1,7 @@
 //! The client commands against a real broker.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::*;
