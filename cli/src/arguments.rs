@@ -59,6 +59,19 @@ pub enum Command {
     Version(TableArguments),
 }
 
+impl Command {
+    /// Whether stderr is to stay empty.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Self::Pub(arguments) => arguments.connection.quiet,
+            Self::Sub(arguments) => arguments.connection.quiet,
+            Self::Request(arguments) => arguments.connection.quiet,
+            Self::Reply(arguments) => arguments.connection.quiet,
+            _ => false,
+        }
+    }
+}
+
 /// `althing serve`
 #[derive(Args, Debug, Default)]
 pub struct ServeArguments {
