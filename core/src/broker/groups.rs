@@ -104,8 +104,10 @@ impl Broker {
     /// Leaves a group for good: what was not settled goes back first.
     pub(super) fn leave(&mut self, now: Now, index: u32, filter: &Filter, effects: &mut Effects) {
         let Some(session) = self.reference(index) else { return };
-        self.return_entries_of(now, index, Some(filter), effects);
         let owner = self.owner_of_group(filter);
+        // It takes nothing any more: what it gives back must not come to it again.
+        self.tell_group(now, filter, owner, session, 0, effects);
+        self.return_entries_of(now, index, Some(filter), effects);
         if owner == self.shard {
             self.leave_here(filter, session, effects);
         } else {
@@ -137,11 +139,24 @@ impl Broker {
         };
         for filter in filters {
             let owner = self.owner_of_group(&filter);
-            if owner == self.shard {
-                self.set_window(now, &filter, session, window, effects);
-            } else {
-                effects.forward.push((owner, Word::Window { filter: Arc::new(filter), session, window }));
-            }
+            self.tell_group(now, &filter, owner, session, window, effects);
+        }
+    }
+
+    fn tell_group(
+        &mut self,
+        now: Now,
+        filter: &Filter,
+        owner: u16,
+        session: SessionRef,
+        window: u32,
+        effects: &mut Effects,
+    ) {
+        if owner == self.shard {
+            self.set_window(now, filter, session, window, effects);
+        } else {
+            let filter = Arc::new(filter.detached());
+            effects.forward.push((owner, Word::Window { filter, session, window }));
         }
     }
 
@@ -237,7 +252,8 @@ impl Broker {
     pub(super) fn offer_group(&mut self, now: Now, index: u32, incoming: &mut Incoming, effects: &mut Effects) {
         let Some(group) = self.groups.get_mut(index) else { return };
         let guarantee = incoming.message.guarantee;
-        if group.queue.is_empty()
+        // `AtMostOnce` does not wait behind others: it would be lost for want of a place in the queue.
+        if (guarantee == Guarantee::AtMostOnce || group.queue.is_empty())
             && let Some((member, options)) = group.choose(guarantee)
         {
             let filter = group.filter.clone();

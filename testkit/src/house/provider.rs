@@ -1,0 +1,35 @@
+//! The identity provider of a simulated world.
+
+use althing_core::effects::{Verdict, Verify};
+use althing_core::verbs::{Reason, Refusal};
+use bytes::Bytes;
+
+/// The one method of enhanced authentication: the peer sends the challenge back.
+pub const METHOD_ECHO: &str = "ECHO";
+/// What the peer has to send back.
+pub const CHALLENGE: &[u8] = b"say this again";
+/// The password that nobody has.
+pub const WRONG_PASSWORD: &[u8] = b"wrong";
+
+/// Every user name is proven by any password but the wrong one; no user name makes an anonymous peer.
+pub(crate) fn judge(question: &Verify) -> Verdict {
+    let principal = question.username.clone();
+    let Some(step) = &question.authentication else {
+        return match question.password.as_deref() {
+            Some(WRONG_PASSWORD) => refuse(Reason::BadCredentials, "wrong user name or password"),
+            _ => Verdict::Accept { principal, data: None },
+        };
+    };
+    if &step.method[..] != METHOD_ECHO {
+        return refuse(Reason::BadAuthenticationMethod, "the only method here is ECHO");
+    }
+    match (question.first, step.data.as_deref()) {
+        (true, _) => Verdict::Continue(Some(Bytes::from_static(CHALLENGE))),
+        (false, Some(CHALLENGE)) => Verdict::Accept { principal, data: None },
+        (false, _) => refuse(Reason::NotAuthorised, "that was not the challenge"),
+    }
+}
+
+fn refuse(reason: Reason, text: &'static str) -> Verdict {
+    Verdict::Refuse(Refusal::new(reason, text))
+}

@@ -1,0 +1,653 @@
+//! Random histories: stations that come, go, speak and listen as the seed says, and the story of it.
+
+use super::{Biography, Copy, Holding, Publication, Session, Span, Story, Stretch};
+use crate::house::{Heard, House, Received, StationId};
+use althing_core::authorisation::{Policy, Rule};
+use althing_core::time::SECOND_NS;
+use althing_core::topic::TopicLimits;
+use althing_core::{Entropy, Filter, Guarantee, Topic};
+use althing_mqtt::packet::{Connect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version, Will};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Where stations speak. Shared subscriptions have `jobs/…` for themselves, so that copies can be told apart.
+const TOPICS: [&str; 8] = ["t", "t/a", "t/b", "t/a/b", "u/a", "u/a/b", "jobs/x", "jobs/y"];
+const PLAIN_FILTERS: [&str; 10] = ["t/#", "t/a", "t/+", "t/a/#", "t/+/b", "u/#", "u/+", "t/b", "+/a/b", "u/a/b"];
+const SHARED_FILTERS: [&str; 4] = ["$share/g/jobs/#", "$share/g/jobs/x", "$share/h/jobs/+", "$share/h/jobs/y"];
+/// A session that never expires.
+const FOR_EVER: u32 = u32::MAX;
+
+/// A policy with a few random rules about the topics above, or none.
+pub fn random_policy(entropy: &mut Entropy) -> Policy {
+    let mut policy = Policy::open();
+    if entropy.below(2) == 0 {
+        return policy;
+    }
+    for _ in 0..1 + entropy.below(4) {
+        let text = PLAIN_FILTERS[entropy.below(PLAIN_FILTERS.len() as u64) as usize];
+        policy.rules.push(Rule {
+            principal: (entropy.below(2) == 0).then(|| format!("user{}", entropy.below(3)).into()),
+            publish: entropy.below(2) == 0,
+            filter: filter(text),
+            allow: entropy.below(3) == 0,
+        });
+    }
+    policy
+}
+
+/// Lives through `acts` random acts and checks the story.
+pub fn live(house: &mut House, policy: Policy, acts: u64) -> Story {
+    let stations = 2 + house.below(4);
+    let mut history = History::new(house, policy, stations as usize);
+    for _ in 0..acts {
+        history.act();
+    }
+    history.finish();
+    history.story
+}
+
+/// What a station waits for, by the number that the client half gave it.
+enum Waiting {
+    Publication(usize),
+    Subscriptions { session: usize, first: usize, count: usize },
+    Unsubscription { session: usize, holdings: Vec<usize> },
+}
+
+/// A CONNECT that is not answered.
+struct Attempt {
+    begin: u64,
+    expects_session: bool,
+}
+
+/// What the historian knows about one station.
+struct Actor {
+    id: StationId,
+    version: Version,
+    client_id: String,
+    /// A CONNECT is under way.
+    attempt: Option<Attempt>,
+    connected: bool,
+    /// When the last connection ended.
+    lost_ns: u64,
+    /// The step of the last goodbye: until the next quiet moment the broker may not have heard it.
+    goodbye: Option<u64>,
+    /// The present session's.
+    expiry_s: u32,
+    /// Nobody knows what the broker thinks of the session.
+    unclear: bool,
+    waiting: BTreeMap<u64, Waiting>,
+    /// The publication that is the will of the present connection, and its delay.
+    will: Option<(usize, u32)>,
+    /// A will that will be due at this moment.
+    will_due: Option<(usize, u64)>,
+    /// A delayed will that the CONNECT under way cancels when it resumes the session.
+    will_in_doubt: Option<usize>,
+    heard: usize,
+    received: usize,
+}
+
+struct History<'a> {
+    house: &'a mut House,
+    story: Story,
+    actors: Vec<Actor>,
+}
+
+impl<'a> History<'a> {
+    fn new(house: &'a mut House, policy: Policy, count: usize) -> Self {
+        let mut actors = Vec::new();
+        let mut stations = Vec::new();
+        for index in 0..count {
+            let version = [Version::V5, Version::V5, Version::V311, Version::V31][house.below(4) as usize];
+            let client_id = format!("station{index}");
+            stations.push(Biography {
+                username: (house.below(3) > 0).then(|| format!("user{}", house.below(3))),
+                sees_identifiers: version == Version::V5,
+                ..Biography::default()
+            });
+            actors.push(Actor {
+                id: house.station(),
+                version,
+                client_id,
+                attempt: None,
+                connected: false,
+                lost_ns: 0,
+                goodbye: None,
+                expiry_s: 0,
+                unclear: false,
+                waiting: BTreeMap::new(),
+                will: None,
+                will_due: None,
+                will_in_doubt: None,
+                heard: 0,
+                received: 0,
+            });
+        }
+        let story = Story { policy, publications: Vec::new(), stations, quiet: Vec::new() };
+        Self { house, story, actors }
+    }
+
+    /// One act of one station, and some of its consequences.
+    fn act(&mut self) {
+        let index = self.house.below(self.actors.len() as u64) as usize;
+        let actor = &self.actors[index];
+        let open = actor.connected || actor.attempt.is_some();
+        match self.house.below(24) {
+            0 if open => self.cut(index),
+            1 if actor.connected => self.disconnect(index),
+            2 if actor.connected && !actor.unclear => self.connect(index),
+            3..=7 if actor.connected => self.subscribe(index),
+            8 if actor.connected => self.unsubscribe(index),
+            9 => self.pass(),
+            _ if !open => self.connect(index),
+            _ if actor.connected => self.publish(index),
+            _ => {}
+        }
+        match self.house.below(3) {
+            0 => self.settle(),
+            1 => {
+                let steps = self.house.below(40);
+                self.house.run_steps(steps);
+            }
+            _ => {}
+        }
+        self.observe();
+    }
+
+    /// Everyone whose session lives comes back; the story is checked; everyone leaves for good.
+    fn finish(&mut self) {
+        self.settle();
+        for index in 0..self.actors.len() {
+            let actor = &self.actors[index];
+            if !actor.connected && !actor.unclear && actor.expiry_s > 0 && !self.session_is_over(index) {
+                self.connect(index);
+            }
+        }
+        self.settle();
+        self.story.check();
+        for index in 0..self.actors.len() {
+            self.leave_for_good(index);
+        }
+        let statistics = self.house.statistics();
+        let left = [
+            ("peers", statistics.peers),
+            ("sessions", statistics.sessions),
+            ("subscriptions", statistics.subscriptions),
+            ("shared subscriptions", statistics.shared_subscriptions),
+            ("queued messages", statistics.queued_messages),
+            ("queued bytes", statistics.queued_bytes),
+            ("inflight messages", statistics.inflight_messages),
+        ];
+        for (what, count) in left {
+            assert_eq!(count, 0, "{what} are left when all sessions are gone");
+        }
+        assert_eq!(self.house.connections_open(), 0, "connections are left");
+    }
+
+    fn leave_for_good(&mut self, index: usize) {
+        let actor = &self.actors[index];
+        let mut connect = packet(actor, &self.story.stations[index]);
+        connect.clean_start = true;
+        self.house.connect(actor.id, connect);
+        self.house.settle();
+        self.house.disconnect(self.actors[index].id);
+        self.house.settle();
+    }
+
+    // ---- acts ----
+
+    fn connect(&mut self, index: usize) {
+        let step = self.house.tick();
+        let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
+        let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
+        let expiry_s = [0, 30, FOR_EVER][self.house.below(3) as usize];
+        self.lose(index, false);
+        if clean {
+            self.end_session(index, Span::open(step));
+            self.story.stations[index].sessions.push(Session {
+                begin: Span::open(step),
+                end: None,
+                holdings: Vec::new(),
+            });
+        }
+        let mut connect = packet(&self.actors[index], &self.story.stations[index]);
+        connect.clean_start = clean;
+        if connect.version == Version::V5 {
+            connect.session_expiry_s = Some(expiry_s);
+            connect.receive_maximum = self.house.one_in(3).then(|| 1 + self.house.below(3) as u16);
+            connect.topic_alias_maximum = self.house.below(3) as u16;
+        }
+        connect.will = self.will(index).map(Box::new);
+        let actor = &mut self.actors[index];
+        actor.expiry_s = match connect.version {
+            Version::V5 => expiry_s,
+            _ if clean => 0,
+            _ => FOR_EVER,
+        };
+        actor.unclear = false;
+        actor.attempt = Some(Attempt { begin: step, expects_session: !clean });
+        self.house.connect(actor.id, connect);
+    }
+
+    fn will(&mut self, index: usize) -> Option<Will> {
+        if !self.house.one_in(3) {
+            return None;
+        }
+        let delay_s = if self.house.one_in(2) { 0 } else { 1 + self.house.below(20) as u32 };
+        let publish = self.random_publish(index);
+        let number = self.story.publications.len() - 1;
+        let published = &mut self.story.publications[number];
+        published.is_will = true;
+        published.certain = false;
+        published.expiry_s = None;
+        published.span = Span::open(u64::MAX);
+        if !published.allowed {
+            return None; // CONNECT would be refused
+        }
+        let is_v5 = self.actors[index].version == Version::V5;
+        let delay_s = if is_v5 { delay_s } else { 0 };
+        self.actors[index].will = Some((number, delay_s));
+        Some(Will {
+            topic: publish.topic?,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            delay_s,
+            message_expiry_s: None,
+            properties: None,
+        })
+    }
+
+    fn cut(&mut self, index: usize) {
+        self.house.cut_station(self.actors[index].id);
+        self.lose(index, true);
+    }
+
+    fn disconnect(&mut self, index: usize) {
+        let actor = &mut self.actors[index];
+        self.house.disconnect(actor.id);
+        actor.goodbye = Some(self.house.tick());
+        let will = actor.will.take();
+        self.lose(index, true);
+        self.actors[index].will = will; // should a new connection overtake the goodbye
+    }
+
+    fn publish(&mut self, index: usize) {
+        let publish = self.random_publish(index);
+        let number = self.story.publications.len() - 1;
+        let is_v5 = self.actors[index].version == Version::V5;
+        if !is_v5 && !self.story.publications[number].allowed {
+            self.story.publications[number].span = Span::open(u64::MAX);
+            return; // version 3 has no words for the refusal
+        }
+        let token = self.house.publish(self.actors[index].id, publish);
+        if let Some(token) = token {
+            self.actors[index].waiting.insert(token, Waiting::Publication(number));
+        }
+    }
+
+    /// A publish of the next number, noted in the story.
+    fn random_publish(&mut self, index: usize) -> Publish {
+        let number = self.story.publications.len();
+        let topic = topic(TOPICS[self.house.below(TOPICS.len() as u64) as usize]);
+        let qos = [Guarantee::AtMostOnce, Guarantee::AtLeastOnce, Guarantee::ExactlyOnce][self.house.below(3) as usize];
+        let retain = self.house.one_in(5);
+        let is_empty = retain && self.house.one_in(4);
+        let is_v5 = self.actors[index].version == Version::V5;
+        let expiry_s = (is_v5 && self.house.one_in(5)).then(|| 1 + self.house.below(30) as u32);
+        let allowed = self.story.allows(self.story.stations[index].username.as_deref(), true, &topic);
+        self.story.publications.push(Publication {
+            station: index,
+            topic: topic.clone(),
+            guarantee: qos,
+            retain,
+            is_empty,
+            expiry_s,
+            span: Span::open(self.house.tick()),
+            issued_ns: self.house.now().mono_ns,
+            allowed,
+            certain: true,
+            is_late: false,
+            repeatable: false,
+            is_will: false,
+        });
+        Publish {
+            dup: false,
+            qos,
+            retain,
+            topic: Some(topic),
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry_s: expiry_s,
+            subscription_ids: Vec::new(),
+            properties: None,
+            payload: if is_empty { Bytes::new() } else { Bytes::from(format!("#{number}")) },
+        }
+    }
+
+    fn subscribe(&mut self, index: usize) {
+        let is_v5 = self.actors[index].version == Version::V5;
+        let step = self.house.tick();
+        let identifier = if is_v5 && self.house.one_in(2) { 1 + self.house.below(9) as u32 } else { 0 };
+        let mut filters = Vec::new();
+        for _ in 0..1 + self.house.below(2) {
+            let shared = is_v5 && self.house.one_in(4);
+            let from: &[&str] = if shared { &SHARED_FILTERS } else { &PLAIN_FILTERS };
+            let text = from[self.house.below(from.len() as u64) as usize];
+            if filters.iter().all(|one: &SubscribeFilter| one.filter != text) {
+                filters.push(SubscribeFilter {
+                    filter: text.into(),
+                    qos: Guarantee::from_qos(self.house.below(3) as u8).unwrap_or_default(),
+                    no_local: is_v5 && !shared && self.house.one_in(4),
+                    retain_as_published: is_v5 && self.house.one_in(3),
+                    retain_handling: if is_v5 { self.house.below(3) as u8 } else { 0 },
+                });
+            }
+        }
+        let Some(session) = self.story.stations[index].sessions.len().checked_sub(1) else { return };
+        let holdings = &mut self.story.stations[index].sessions[session].holdings;
+        let first = holdings.len();
+        for options in &filters {
+            let wanted = filter(&options.filter);
+            let mut is_repeat = false;
+            for old in holdings.iter_mut().filter(|old| old.filter == wanted && !old.refused) {
+                is_repeat |= old.until.is_none_or(|until| until.end.is_none());
+                old.until.get_or_insert(Span::open(step));
+            }
+            holdings.push(Holding {
+                filter: wanted,
+                options: options.clone(),
+                identifier,
+                from: Span::open(step),
+                until: None,
+                refused: false,
+                is_repeat,
+            });
+        }
+        let count = filters.len();
+        let subscribe = Subscribe {
+            packet_id: 0,
+            subscription_id: (identifier > 0).then_some(identifier),
+            user_properties: Vec::new(),
+            filters,
+        };
+        let token = self.house.subscribe(self.actors[index].id, subscribe);
+        self.actors[index].waiting.insert(token, Waiting::Subscriptions { session, first, count });
+    }
+
+    fn unsubscribe(&mut self, index: usize) {
+        let step = self.house.tick();
+        let Some(session) = self.story.stations[index].sessions.len().checked_sub(1) else { return };
+        let holdings = &self.story.stations[index].sessions[session].holdings;
+        if holdings.is_empty() {
+            return;
+        }
+        let wanted = holdings[self.house.below(holdings.len() as u64) as usize].filter.clone();
+        let mut ended = Vec::new();
+        for (place, old) in self.story.stations[index].sessions[session].holdings.iter_mut().enumerate() {
+            if old.filter == wanted && old.until.is_none() {
+                old.until = Some(Span::open(step));
+                ended.push(place);
+            }
+        }
+        let unsubscribe =
+            Unsubscribe { packet_id: 0, user_properties: Vec::new(), filters: vec![wanted.as_str().into()] };
+        let token = self.house.unsubscribe(self.actors[index].id, unsubscribe);
+        self.actors[index].waiting.insert(token, Waiting::Unsubscription { session, holdings: ended });
+    }
+
+    fn pass(&mut self) {
+        self.settle();
+        let duration_ms = match self.house.below(3) {
+            0 => self.house.below(100),
+            1 => self.house.below(3_000),
+            _ => self.house.below(40_000),
+        };
+        let (begin, now_ns) = (self.house.tick(), self.house.now().mono_ns);
+        let end_ns = now_ns + duration_ms * 1_000_000;
+        for actor in &mut self.actors {
+            if let Some((number, _)) = actor.will_due.take_if(|(_, due_ns)| *due_ns <= end_ns) {
+                let published = &mut self.story.publications[number];
+                (published.span, published.certain) = (Span::open(begin), true);
+            }
+        }
+        self.house.note(format_args!("HISTORY {duration_ms} ms pass"));
+        self.house.pass_ms(duration_ms);
+        let end = self.house.steps();
+        for index in 0..self.actors.len() {
+            if self.session_is_over(index) {
+                self.end_session(index, Span { begin, end: Some(end) });
+            }
+        }
+        self.settle();
+    }
+
+    // ---- consequences ----
+
+    fn settle(&mut self) {
+        self.house.settle();
+        self.observe();
+        let step = self.house.steps();
+        self.story.quiet.push(step);
+        for published in &mut self.story.publications {
+            let ends_quietly = published.is_will || published.guarantee == Guarantee::AtMostOnce;
+            let lost = self.story.stations[published.station].was_lost_between(published.span.begin, step);
+            if ends_quietly && published.certain && published.span.begin <= step && (published.is_will || !lost) {
+                published.span.end.get_or_insert(step);
+            }
+        }
+        for actor in &mut self.actors {
+            let said_goodbye = actor.goodbye.take().is_some();
+            if said_goodbye && !actor.connected && actor.attempt.is_none() {
+                actor.will = None;
+            }
+        }
+    }
+
+    /// The present connection of a station, if there is one, is over; or a new one begins (`gone` false).
+    fn lose(&mut self, index: usize, gone: bool) {
+        let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
+        let actor = &mut self.actors[index];
+        actor.will_in_doubt = None;
+        let was_open = actor.connected || actor.attempt.is_some();
+        let answered = actor.connected;
+        if let Some(stretch) = self.story.stations[index].stretches.last_mut() {
+            stretch.until.get_or_insert(step);
+        }
+        // A CONNECT for a new session that nobody answered: is the old session still there?
+        if actor.attempt.take().is_some_and(|attempt| !attempt.expects_session || actor.expiry_s == 0) {
+            actor.unclear = true;
+        }
+        actor.connected = false;
+        for waiting in std::mem::take(&mut actor.waiting) {
+            if let (token, Waiting::Publication(number)) = waiting {
+                let published = &mut self.story.publications[number];
+                published.is_late = true;
+                published.repeatable |= published.guarantee == Guarantee::AtLeastOnce;
+                actor.waiting.insert(token, Waiting::Publication(number));
+            }
+        }
+        if was_open {
+            actor.lost_ns = now_ns;
+        }
+        if let Some((number, delay_s)) = actor.will.take() {
+            let published = &mut self.story.publications[number];
+            published.issued_ns = now_ns;
+            let at_once = delay_s == 0 || gone && actor.expiry_s == 0;
+            if at_once && answered && actor.goodbye.is_none() {
+                (published.span, published.certain) = (Span::open(step), true);
+            } else if gone && answered && actor.goodbye.is_none() {
+                actor.will_due = Some((number, now_ns + u64::from(delay_s.min(actor.expiry_s)) * SECOND_NS));
+            } else {
+                published.span = Span::open(step);
+                actor.will_in_doubt = (!gone && answered && actor.goodbye.is_none()).then_some(number);
+            }
+        }
+        if !gone && let Some((number, _)) = actor.will_due.take() {
+            self.story.publications[number].span = Span::open(step);
+            actor.will_in_doubt = Some(number);
+        }
+        if gone && (actor.expiry_s == 0 || actor.unclear) {
+            self.end_session(index, Span::open(step));
+        }
+    }
+
+    fn end_session(&mut self, index: usize, span: Span) {
+        let Some(session) = self.story.stations[index].sessions.last_mut() else { return };
+        if session.end.is_some() {
+            return;
+        }
+        session.end = Some(span);
+        for holding in &mut session.holdings {
+            holding.until.get_or_insert(span);
+        }
+        for published in self.story.publications.iter_mut().filter(|one| one.station == index && one.span.end.is_none())
+        {
+            // The client half publishes it anew in the next session.
+            published.repeatable |= published.guarantee > Guarantee::AtMostOnce && !published.is_will;
+        }
+    }
+
+    /// Whether the absent station's session has expired by now.
+    fn session_is_over(&self, index: usize) -> bool {
+        let actor = &self.actors[index];
+        let absent = !actor.connected && actor.attempt.is_none();
+        let expires_ns = actor.lost_ns + u64::from(actor.expiry_s) * SECOND_NS;
+        absent && actor.expiry_s != FOR_EVER && expires_ns <= self.house.now().mono_ns
+    }
+
+    /// Takes down what the stations have heard and received.
+    fn observe(&mut self) {
+        for index in 0..self.actors.len() {
+            let station = self.house.at(self.actors[index].id);
+            let heard = station.heard[self.actors[index].heard..].to_vec();
+            let received = station.received[self.actors[index].received..].to_vec();
+            self.actors[index].heard += heard.len();
+            self.actors[index].received += received.len();
+            for (step, heard) in heard {
+                self.hear(index, step, heard);
+            }
+            self.story.stations[index].copies.extend(received.into_iter().filter_map(copy));
+        }
+    }
+
+    fn hear(&mut self, index: usize, step: u64, heard: Heard) {
+        let actor = &mut self.actors[index];
+        let biography = &mut self.story.stations[index];
+        match heard {
+            Heard::Connected(connack) => {
+                let Some(attempt) = actor.attempt.take() else { panic!("station {index}: CONNACK without CONNECT") };
+                assert_eq!(connack.code, 0, "station {index} is refused: {connack:?}");
+                if actor.version >= Version::V311 {
+                    assert_eq!(connack.session_present, attempt.expects_session, "station {index}: session present");
+                }
+                actor.connected = true;
+                biography.stretches.push(Stretch { from: step, until: None });
+                if let Some(number) = actor.will_in_doubt.take().filter(|_| attempt.expects_session) {
+                    self.story.publications[number].span = Span::open(u64::MAX); // cancelled
+                }
+                if !attempt.expects_session {
+                    let count = biography.sessions.len();
+                    biography.sessions[count - 1].begin = Span { begin: attempt.begin, end: Some(step) };
+                    if let Some(before) = count.checked_sub(2).map(|before| &mut biography.sessions[before]) {
+                        close_session(before, step);
+                    }
+                }
+            }
+            Heard::Acknowledged { token, codes } => self.acknowledged(index, step, token, &codes),
+            Heard::Closed => {
+                let quietly = !actor.connected && actor.attempt.is_none();
+                assert!(quietly, "station {index}: the house closed the connection");
+            }
+            Heard::Disconnected(_) | Heard::Auth(_) | Heard::Failed(_) => panic!("station {index}: {heard:?}"),
+        }
+    }
+
+    fn acknowledged(&mut self, index: usize, step: u64, token: u64, codes: &[u8]) {
+        match self.actors[index].waiting.remove(&token) {
+            Some(Waiting::Publication(number)) => {
+                let published = &mut self.story.publications[number];
+                let accepted = codes.iter().all(|code| *code < 0x80);
+                assert_eq!(accepted, published.allowed, "publication {number}, codes {codes:x?}: {published:?}");
+                published.span.end = Some(step);
+            }
+            Some(Waiting::Subscriptions { session, first, count }) => {
+                let holdings = &mut self.story.stations[index].sessions[session].holdings[first..first + count];
+                assert_eq!(codes.len(), count, "station {index}: one code a filter");
+                for (place, code) in codes.iter().enumerate() {
+                    let holding = &mut holdings[place];
+                    holding.refused = *code >= 0x80;
+                    holding.from.end = Some(step);
+                    let right =
+                        holding.refused && !self.story.policy.rules.is_empty() || *code == holding.options.qos as u8;
+                    assert!(right, "station {index} subscribed {holding:?} and heard {code:#x}");
+                }
+                self.replaced(index, session, first, count, step);
+            }
+            Some(Waiting::Unsubscription { session, holdings }) => {
+                for place in holdings {
+                    let holding = &mut self.story.stations[index].sessions[session].holdings[place];
+                    if let Some(until) = &mut holding.until {
+                        until.end.get_or_insert(step);
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// What stood under the same filters before is over, or, after a refusal, may stand on.
+    fn replaced(&mut self, index: usize, session: usize, first: usize, count: usize, step: u64) {
+        let holdings = &mut self.story.stations[index].sessions[session].holdings;
+        for place in first..first + count {
+            let (wanted, refused) = (holdings[place].filter.clone(), holdings[place].refused);
+            for old in holdings[..first].iter_mut().filter(|old| old.filter == wanted) {
+                if let Some(until) = old.until.as_mut().filter(|_| !refused) {
+                    until.end.get_or_insert(step);
+                }
+            }
+        }
+    }
+}
+
+fn close_session(session: &mut Session, step: u64) {
+    if let Some(end) = &mut session.end {
+        end.end.get_or_insert(step);
+    }
+    for until in session.holdings.iter_mut().filter_map(|holding| holding.until.as_mut()) {
+        until.end.get_or_insert(step);
+    }
+}
+
+/// The CONNECT of a station, before the seed decorates it.
+fn packet(actor: &Actor, biography: &Biography) -> Connect {
+    let mut connect = crate::house::connect_packet(&actor.client_id, actor.version);
+    connect.username = biography.username.as_deref().map(Into::into);
+    connect
+}
+
+/// A received message in the words of the story; empty ones cannot be told apart and are left out.
+fn copy(received: Received) -> Option<Copy> {
+    let publish = received.publish;
+    let text = std::str::from_utf8(&publish.payload).ok()?;
+    let mut identifiers = publish.subscription_ids;
+    identifiers.sort_unstable();
+    Some(Copy {
+        step: received.step,
+        mono_ns: received.mono_ns,
+        publication: text.strip_prefix('#')?.parse().ok()?,
+        topic: publish.topic?,
+        guarantee: publish.qos,
+        retain: publish.retain,
+        duplicate: publish.dup,
+        identifiers,
+        expiry_s: publish.message_expiry_s,
+    })
+}
+
+fn filter(text: &str) -> Filter {
+    Filter::new(text.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
+fn topic(text: &str) -> Topic {
+    Topic::new(text.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
