@@ -30,7 +30,7 @@ function written(properties, version) {
   for (const [name, word] of Object.entries(names)) {
     if (properties[name] !== undefined) result[word] = properties[name];
   }
-  if (result.payloadFormatIndicator !== undefined) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
+  if ("payloadFormatIndicator" in result) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
   if (properties.user) {
     result.userProperties = {};
     for (const [name, value] of properties.user) (result.userProperties[name] ??= []).push(value);
@@ -45,7 +45,8 @@ function read(properties = {}) {
   }
   if (result.payload_format !== undefined) result.payload_format = Number(result.payload_format);
   if (properties.userProperties) {
-    result.user = Object.entries(properties.userProperties).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
+    const pairs = ([name, values]) => [values].flat().map((value) => [name, value]);
+    result.user = Object.entries(properties.userProperties).flatMap(pairs);
   }
   if (properties.subscriptionIdentifier !== undefined) result.identifiers = [properties.subscriptionIdentifier].flat();
   return result;
@@ -103,7 +104,9 @@ const verbs = {
     const v5 = client.options.protocolVersion === 5;
     const options = v5 ? { qos, nl: no_local, rap: retain_as_published, rh: retain_handling } : { qos };
     if (identifier !== undefined) options.properties = { subscriptionIdentifier: identifier };
-    client.subscribe(filter, options, (error, granted, packet) => done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos));
+    client.subscribe(filter, options, (error, granted, packet) => {
+      done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos);
+    });
   },
 
   unsubscribe({ client, filter }, done) {

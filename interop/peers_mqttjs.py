@@ -31,7 +31,7 @@ def decoded(value):
 
 
 class Node:
-    """The process that all peers share, started when the first one needs it; it ends when our end of its input closes."""
+    """The process that all peers share. The first one starts it; it ends when our end of its input closes."""
 
     started = None
 
@@ -44,8 +44,12 @@ class Node:
 
     async def _start(self):
         self.process = await asyncio.create_subprocess_exec(
-            "node", str(Path(__file__).with_name("mqttjs.mjs")), limit=LINE_BYTES_MAX,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+            "node",
+            str(Path(__file__).with_name("mqttjs.mjs")),
+            limit=LINE_BYTES_MAX,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         self.numbers = itertools.count()
         self.peers, self.answers = {}, {}
         self.reading = asyncio.ensure_future(self._read())
@@ -93,17 +97,27 @@ class MqttJsPeer(Peer):
         self.node = await Node.get()
         self.number = next(self.node.numbers)
         self.node.peers[self.number] = self
-        connack = await self._ask("connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options))
+        connack = await self._ask(
+            "connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options)
+        )
         self.session_present = connack.pop("session_present")
         self.connack = connack
 
     async def _ask(self, verb, **arguments):
         return await self.node.ask(self.number, verb, **arguments)
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
-        return await self._ask("subscribe", filter=topic_filter, qos=qos, no_local=no_local,
-                               retain_as_published=retain_as_published, retain_handling=retain_handling, identifier=identifier)
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
+        return await self._ask(
+            "subscribe",
+            filter=topic_filter,
+            qos=qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+            identifier=identifier,
+        )
 
     async def unsubscribe(self, topic_filter):
         await self._ask("unsubscribe", filter=topic_filter)
