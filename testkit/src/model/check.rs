@@ -323,7 +323,9 @@ impl Story {
                     && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
             })
         };
-        if loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
+        // Whoever has it may be away when its life ends.
+        let expires = published.expiry_s.is_some() && touched.clone().any(|(biography, ..)| !connected(biography));
+        if expires || loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
             return false;
         }
         members.iter().any(|(biography, session, holding)| {

@@ -472,6 +472,13 @@ impl<'a> History<'a> {
             return;
         }
         let step = self.house.steps();
+        let last_quiet = self.story.quiet.last().copied().unwrap_or(0);
+        for biography in &mut self.story.stations {
+            // Whoever reads again has caught up only now.
+            if let Some(until) = biography.deaf.last_mut().and_then(|deaf| deaf.until.as_mut()) {
+                *until = if *until > last_quiet { step } else { *until };
+            }
+        }
         self.story.quiet.push(step);
         for published in &mut self.story.publications {
             let ends_quietly = published.is_will || published.guarantee == Guarantee::AtMostOnce;
