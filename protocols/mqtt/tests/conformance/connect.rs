@@ -34,8 +34,21 @@ fn malformed(version: Version) -> Option<u8> {
 fn mqtt5_3_1_0_1_the_first_packet_is_connect() {
     in_all_versions(|stage, version| {
         for packet in [
-            "20020000", "300300016178", "40020001", "50020001", "62020001", "70020001", "8206000100016100", "9003000100",
-            "A20500010001'a'", "B0020001", "C000", "D000", "E000", "F000", "0000",
+            "20020000",
+            "300300016178",
+            "40020001",
+            "50020001",
+            "62020001",
+            "70020001",
+            "8206000100016100",
+            "9003000100",
+            "A20500010001'a'",
+            "B0020001",
+            "C000",
+            "D000",
+            "E000",
+            "F000",
+            "0000",
         ] {
             let peer = stage.open(version);
             assert_eq!(stage.say(peer, packet), "", "{packet}");
@@ -69,7 +82,8 @@ fn mqtt5_3_1_2_1_another_protocol_name_is_refused() {
 #[test]
 fn mqtt5_3_1_2_2_another_protocol_version_is_refused() {
     on_stage(|stage| {
-        for (head, code) in [("0004'MQTT'06", 0x84), ("0004'MQTT'7F", 0x84), ("0004'MQTT'00", 1), ("0006'MQIsdp'04", 1)] {
+        for (head, code) in [("0004'MQTT'06", 0x84), ("0004'MQTT'7F", 0x84), ("0004'MQTT'00", 1), ("0006'MQIsdp'04", 1)]
+        {
             let said = frame(0x10, &format!("{head} 02 0000 00 0001'c'"));
             assert_eq!(stage.refused_connect(V5, &said), Some(code), "{head}");
         }

@@ -367,14 +367,20 @@ fn mqtt311_4_6_0_2_acknowledgements_keep_their_order() {
         stage.house.settle();
         stage.house.hold_store(false);
         let packets = stage.packets(publisher);
-        let acked: Vec<_> = packets.iter().filter_map(|packet| match packet {
-            Packet::PubAck(ack) => Some(ack.packet_id),
-            _ => None,
-        }).collect();
-        let received: Vec<_> = packets.iter().filter_map(|packet| match packet {
-            Packet::PubRec(ack) => Some(ack.packet_id),
-            _ => None,
-        }).collect();
+        let acked: Vec<_> = packets
+            .iter()
+            .filter_map(|packet| match packet {
+                Packet::PubAck(ack) => Some(ack.packet_id),
+                _ => None,
+            })
+            .collect();
+        let received: Vec<_> = packets
+            .iter()
+            .filter_map(|packet| match packet {
+                Packet::PubRec(ack) => Some(ack.packet_id),
+                _ => None,
+            })
+            .collect();
         assert_eq!(acked, (1..=50).filter(|id| id % 2 == 0).collect::<Vec<_>>());
         assert_eq!(received, (1..=50).filter(|id| id % 2 == 1).collect::<Vec<_>>());
     });
@@ -393,10 +399,36 @@ fn mqtt311_4_6_0_4_pubrel_keeps_the_order_of_pubrec() {
         for id in &ids {
             stage.house.send_packet(peer.wire, &Packet::PubRec(ack(*id, 0)), version);
         }
-        let released: Vec<_> = stage.packets(peer).iter().map(|packet| match packet {
-            Packet::PubRel(release) => release.packet_id,
-            other => panic!("{other:?}"),
-        }).collect();
+        let released: Vec<_> = stage
+            .packets(peer)
+            .iter()
+            .map(|packet| match packet {
+                Packet::PubRel(release) => release.packet_id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
         assert_eq!(released, ids);
+    });
+}
+
+#[test]
+fn mqtt311_4_8_0_2_a_transient_error_ends_the_connection() {
+    let refuse = |setup: &mut althing_testkit::house::Setup| {
+        setup.limits.queue_overflow = althing_core::limits::Overflow::Refuse;
+        setup.limits.queue_messages_max = 1;
+    };
+    on_prepared_stage(refuse, |stage| {
+        for (version, qos) in [(Version::V31, 1), (Version::V311, 1), (Version::V311, 2)] {
+            let (absent, _) = stage.resume("absent", version);
+            stage.subscribe(absent, "a", 2);
+            stage.hang_up(absent);
+            let peer = stage.connect("c", version);
+            stage.send(peer, Packet::Publish(Publish { packet_id: 1, ..publish("a", qos, "1") }));
+            assert_eq!(stage.packets(peer).len(), 1);
+            // What cannot be taken now stays the client's: no acknowledgement, and no connection.
+            stage.send(peer, Packet::Publish(Publish { packet_id: 2, ..publish("a", qos, "2") }));
+            stage.assert_ended(peer, 0);
+            stage.connect("absent", version);
+        }
     });
 }

@@ -22,8 +22,11 @@ fn with_will(version: Version) -> Connect {
 #[test]
 fn mqtt5_3_14_0_1_no_disconnect_before_connack() {
     on_stage(|stage| {
-        for body in ["0004'MQTT'05 03 0000 00 0001'c'", "0004'MQTT'05 02 0000 00", "0004'MQTT'05 C2 0000 00 0001'c' 0001'u' 0005'wrong'"]
-        {
+        for body in [
+            "0004'MQTT'05 03 0000 00 0001'c'",
+            "0004'MQTT'05 02 0000 00",
+            "0004'MQTT'05 C2 0000 00 0001'c' 0001'u' 0005'wrong'",
+        ] {
             let peer = stage.open(V5);
             let said = stage.say(peer, &hex(&frame(0x10, body)));
             assert!(said.starts_with("20"), "{said}");
@@ -50,9 +53,7 @@ fn mqtt5_3_14_1_1_the_flags_of_disconnect_are_0() {
 
 #[test]
 fn mqtt5_3_14_2_1_the_reason_codes_of_disconnect_are_from_its_table() {
-    let from_client = [
-        0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-    ];
+    let from_client = [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
     on_stage(|stage| {
         for code in 0..=0xFF {
             let peer = stage.connect("c", V5);
@@ -325,8 +326,18 @@ fn mqtt311_4_8_0_1_a_violation_ends_the_connection() {
     on_stage(|stage| {
         for version in [Version::V31, Version::V311] {
             for said in [
-                "0000", "F000", "D000", "20020000", "9003000100", "B0020001", "C00100", "E00100", "40030001 00",
-                "30FFFFFFFF7F", "300000", "8200",
+                "0000",
+                "F000",
+                "D000",
+                "20020000",
+                "9003000100",
+                "B0020001",
+                "C00100",
+                "E00100",
+                "40030001 00",
+                "30FFFFFFFF7F",
+                "300000",
+                "8200",
             ] {
                 stage.assert_refused(version, &bytes(said), 0);
             }

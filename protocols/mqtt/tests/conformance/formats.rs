@@ -256,7 +256,7 @@ fn mqtt5_2_2_2_1_no_properties_are_a_property_length_of_0() {
     on_stage(|stage| {
         let peer = stage.connect("peer", V5);
         assert_eq!(stage.say(peer, "82 07 0001 00 0001'a' 01"), "900400010001");
-        assert_eq!(stage.say(peer, "30 05 0001'a' 00 'x'"), "300500016100" .to_owned() + "78");
+        assert_eq!(stage.say(peer, "30 05 0001'a' 00 'x'"), "300500016100".to_owned() + "78");
         assert_eq!(stage.say(peer, "A2 06 0002 00 0001'a'"), "B00400020000");
         // Without the length there is no packet.
         stage.assert_refused(V5, &bytes("30 03 0001'a'"), 0x81);

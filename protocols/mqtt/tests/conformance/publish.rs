@@ -216,13 +216,16 @@ fn mqtt311_3_3_1_6_a_subscription_brings_the_last_values() {
             stage.send(peer, retained(name, 0, payload));
         }
         let packets = stage.subscribe(peer, "r/+", 0);
-        let mut found: Vec<_> = packets.iter().map(|packet| match packet {
-            Packet::Publish(publish) => {
-                assert!(publish.retain, "[MQTT-3.3.1-8]");
-                (name(publish), publish.payload.clone())
-            }
-            other => panic!("{other:?}"),
-        }).collect();
+        let mut found: Vec<_> = packets
+            .iter()
+            .map(|packet| match packet {
+                Packet::Publish(publish) => {
+                    assert!(publish.retain, "[MQTT-3.3.1-8]");
+                    (name(publish), publish.payload.clone())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
         found.sort();
         assert_eq!(found, [("r/1".to_owned(), Bytes::from("new")), ("r/2".to_owned(), Bytes::from("x"))]);
     });
@@ -355,7 +358,10 @@ fn mqtt5_3_3_2_5_an_expired_message_is_not_delivered() {
             let sent = Publish { message_expiry_s: expiry_s, retain: true, ..publish("a", 1, payload) };
             stage.send(publisher, Packet::Publish(sent));
         }
-        stage.send(publisher, Packet::Publish(Publish { message_expiry_s: Some(5), retain: true, ..publish("b", 1, "x") }));
+        stage.send(
+            publisher,
+            Packet::Publish(Publish { message_expiry_s: Some(5), retain: true, ..publish("b", 1, "x") }),
+        );
         stage.pass_s(6);
         let (absent, _) = stage.resume("absent", V5);
         assert_eq!(stage.payloads(absent), ["long", "for ever"]);
@@ -484,7 +490,8 @@ fn mqtt5_3_3_4_1_each_qos_has_its_answer() {
 #[test]
 fn mqtt5_3_3_4_2_overlapping_subscriptions_give_the_best_qos() {
     in_all_versions(|stage, version| {
-        for filters in [[("a", 0), ("+", 1), ("#", 2)], [("#", 2), ("+", 1), ("a", 0)], [("+", 2), ("a", 1), ("#", 0)]] {
+        for filters in [[("a", 0), ("+", 1), ("#", 2)], [("#", 2), ("+", 1), ("a", 0)], [("+", 2), ("a", 1), ("#", 0)]]
+        {
             let peer = stage.connect("c", version);
             stage.send(peer, subscribe(1, &filters));
             stage.packets(peer);

@@ -145,9 +145,7 @@ impl Stage {
     pub fn retained(&mut self, filter: &str) -> Vec<(String, String)> {
         let peer = self.connect("looks for last values", V5);
         let found = self.subscribe(peer, filter, 0).into_iter().filter_map(|packet| match packet {
-            Packet::Publish(publish) => {
-                Some((name(&publish), String::from_utf8_lossy(&publish.payload).into_owned()))
-            }
+            Packet::Publish(publish) => Some((name(&publish), String::from_utf8_lossy(&publish.payload).into_owned())),
             _ => None,
         });
         let mut found: Vec<_> = found.collect();

@@ -47,10 +47,14 @@ fn mqtt5_3_8_3_3_no_local_keeps_a_clients_own_messages_away() {
         stage.send(peer, Packet::Publish(publish("b", 0, "own, but wanted")));
         let other = stage.connect("other", V5);
         stage.send(other, Packet::Publish(publish("a", 0, "another's")));
-        let payloads: Vec<_> = stage.packets(peer).into_iter().filter_map(|packet| match packet {
-            Packet::Publish(publish) => Some(publish.payload),
-            _ => None,
-        }).collect();
+        let payloads: Vec<_> = stage
+            .packets(peer)
+            .into_iter()
+            .filter_map(|packet| match packet {
+                Packet::Publish(publish) => Some(publish.payload),
+                _ => None,
+            })
+            .collect();
         assert_eq!(payloads, ["own, but wanted", "another's"]);
     });
 }
@@ -130,10 +134,13 @@ fn mqtt5_3_8_4_4_replacing_a_subscription_repeats_last_values_and_loses_nothing(
             }
         }
         let packets = stage.packets(peer);
-        let payloads: Vec<_> = packets.iter().filter_map(|packet| match packet {
-            Packet::Publish(publish) => Some(String::from_utf8_lossy(&publish.payload).into_owned()),
-            _ => None,
-        }).collect();
+        let payloads: Vec<_> = packets
+            .iter()
+            .filter_map(|packet| match packet {
+                Packet::Publish(publish) => Some(String::from_utf8_lossy(&publish.payload).into_owned()),
+                _ => None,
+            })
+            .collect();
         assert_eq!(payloads.iter().filter(|payload| *payload == "last").count(), 4);
         let live: Vec<_> = payloads.iter().filter(|payload| *payload != "last").cloned().collect();
         assert_eq!(live, (0..20).map(|index| index.to_string()).collect::<Vec<_>>());

@@ -137,7 +137,8 @@ fn mqtt5_4_7_3_3_the_longest_names_arrive_whole() {
 fn mqtt5_4_7_3_4_names_are_not_normalised() {
     in_all_versions(|stage, version| {
         // An accent as one character and as two, the ligature fi, full-width letters, a character nobody has given a meaning.
-        let names = ["\u{E9}", "e\u{301}", "\u{FB01}", "fi", "\u{FF41}", "a", "\u{E000}", "\u{FFFE}", "I", "i", "\u{131}"];
+        let names =
+            ["\u{E9}", "e\u{301}", "\u{FB01}", "fi", "\u{FF41}", "a", "\u{E000}", "\u{FFFE}", "I", "i", "\u{131}"];
         for filter in names {
             for name in names {
                 assert_eq!(matches(stage, version, filter, name), filter == name, "{filter} {name}");
@@ -148,7 +149,16 @@ fn mqtt5_4_7_3_4_names_are_not_normalised() {
 
 #[test]
 fn mqtt5_4_8_2_1_a_shared_filter_has_a_name_and_a_filter() {
-    refuses_filters(&["$share//a", "$share/g", "$share/g/", "$share/", "$share/+/a", "$share/#/a", "$share/g+/a", "$share/g#/a"]);
+    refuses_filters(&[
+        "$share//a",
+        "$share/g",
+        "$share/g/",
+        "$share/",
+        "$share/+/a",
+        "$share/#/a",
+        "$share/g+/a",
+        "$share/g#/a",
+    ]);
     on_stage(|stage| {
         for filter in ["$share/g/a", "$share/g//", "$share/g/#", "$share/g/+/a", "$SHARE/g/a"] {
             assert_eq!(granted(stage, V5, filter), 0, "{filter}");
@@ -191,7 +201,8 @@ fn lose_a_member(stage: &mut Stage, qos: u8) -> (Peer, &'static str) {
     stage.send(publisher, Packet::Publish(publish("a", qos, "x")));
     let arrived = members.map(|peer| stage.publishes(peer).len());
     assert_eq!(arrived[0] + arrived[1], 1, "one copy for the group");
-    let (lost, other, id) = if arrived[0] == 1 { (members[0], members[1], "one") } else { (members[1], members[0], "two") };
+    let (lost, other, id) =
+        if arrived[0] == 1 { (members[0], members[1], "one") } else { (members[1], members[0], "two") };
     stage.hang_up(lost);
     (other, id)
 }
