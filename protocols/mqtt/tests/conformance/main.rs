@@ -7,6 +7,8 @@ mod connect;
 mod delivery;
 mod disconnect;
 mod formats;
+mod mutations;
+mod packets;
 mod page;
 mod publish;
 mod sessions;

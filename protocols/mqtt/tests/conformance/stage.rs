@@ -39,7 +39,7 @@ pub fn on_prepared_stage(prepare: impl Fn(&mut Setup), play: impl Fn(&mut Stage)
     for shards in [1, 3] {
         let mut setup = Setup::new(u64::from(shards), shards);
         prepare(&mut setup);
-        play(&mut Stage { house: House::new(setup), unread: BTreeMap::new() });
+        play(&mut Stage::new(House::new(setup)));
     }
 }
 
@@ -51,6 +51,11 @@ pub fn in_all_versions(play: impl Fn(&mut Stage, Version)) {
 }
 
 impl Stage {
+    /// A stage in this world.
+    pub fn new(house: House) -> Self {
+        Self { house, unread: BTreeMap::new() }
+    }
+
     /// A connection on which nothing has been said yet.
     pub fn open(&mut self, version: Version) -> Peer {
         Peer { wire: self.house.open_wire(), version }
@@ -119,6 +124,12 @@ impl Stage {
     /// What has arrived, as hexadecimal digits.
     pub fn hear(&mut self, peer: Peer) -> String {
         hex(&self.inbox(peer).split())
+    }
+
+    /// Up to `count` bytes of what has arrived.
+    pub fn hear_bytes(&mut self, peer: Peer, count: usize) -> Vec<u8> {
+        let inbox = self.inbox(peer);
+        inbox.split_to(count.min(inbox.len())).to_vec()
     }
 
     /// What has arrived, as packets.
@@ -356,7 +367,7 @@ pub fn bytes(text: &str) -> Vec<u8> {
             continue;
         }
         let digits: Vec<u8> = part.chars().filter(|digit| !digit.is_whitespace()).map(digit).collect();
-        assert!(digits.len() % 2 == 0, "half a byte in {part:?}");
+        assert!(digits.len().is_multiple_of(2), "half a byte in {part:?}");
         out.extend(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]));
     }
     out
