@@ -83,6 +83,7 @@ fn tables(annotations: &[Annotation], bytes: &[u8]) -> String {
         table::write(&mut text, annotation, bytes, start, style);
         start += annotation.length_bytes;
     }
+    table::write_specifications(&mut text, annotations, style);
     text
 }
 

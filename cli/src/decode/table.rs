@@ -43,9 +43,8 @@ impl Style {
 /// Appends a packet that begins at `start` of `bytes`.
 pub fn write(text: &mut String, annotation: &Annotation, bytes: &[u8], start: usize, style: Style) {
     let name = annotation.name.unwrap_or("?");
-    let title = style.paint(BOLD, name, 0);
-    let about = format!("{}, {}", count(annotation.length_bytes, "byte"), annotation.version);
-    text.push_str(&format!("{title}  {about}  {}\n", style.paint(DIM, annotation.specification, 0)));
+    let size = count(annotation.length_bytes, "byte");
+    text.push_str(&format!("{}, {size}, {}\n", style.paint(BOLD, name, 0), annotation.version));
     let table = Table { bytes, start, style, widths: Widths::of(annotation) };
     let mut previous = None;
     for field in &annotation.fields {
@@ -56,6 +55,14 @@ pub fn write(text: &mut String, annotation: &Annotation, bytes: &[u8], start: us
     if let Some(mistake) = &annotation.mistake {
         table.mistake(text, annotation, mistake);
     }
+}
+
+/// Appends what the section numbers are numbers of.
+pub fn write_specifications(text: &mut String, annotations: &[Annotation], style: Style) {
+    let mut specifications: Vec<&str> = annotations.iter().map(|annotation| annotation.specification).collect();
+    specifications.dedup();
+    let note = format!("§ = section of {}", specifications.join("; "));
+    text.push_str(&format!("\n{}\n", style.paint(DIM, &note, 0)));
 }
 
 struct Widths {
@@ -111,15 +118,17 @@ impl Table<'_> {
         }
     }
 
-    /// The bytes at fault in red, why, and what was not read.
+    /// The bytes at fault in red, unless they have just been shown as a field, why, and what was not read.
     fn mistake(&self, text: &mut String, annotation: &Annotation, mistake: &Mistake) {
         let range = mistake.range();
         let bytes = &self.bytes[self.start..][range.clone()];
         let mut left = hex_lines(bytes);
         if left.is_empty() {
-            left.push("missing".to_owned());
+            left.push("--".to_owned());
         }
-        for (line, hex) in left.iter().enumerate() {
+        let last = annotation.fields.last();
+        let is_shown = last.is_some_and(|field| field.bits.is_none() && field.range() == range && !bytes.is_empty());
+        for (line, hex) in left.iter().enumerate().filter(|_| !is_shown) {
             let offset = format!("{:>6}", self.start + range.start + line * BYTES);
             let name = if line == 0 { &*mistake.name } else { "" };
             let cells = [self.style.paint(RED, &offset, 6), self.style.paint(RED, hex, BYTES_WIDTH)];
@@ -127,13 +136,13 @@ impl Table<'_> {
             text.push('\n');
         }
         let code = mistake.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-        let arrow = "^".repeat(left.iter().map(String::len).max().unwrap_or(1));
-        let reason = format!("{arrow} {}{code}", mistake.text);
+        let width = left.iter().map(|line| line.chars().count()).max().unwrap_or(0).min(BYTES_WIDTH);
+        let reason = format!("{} {}{code}", "^".repeat(width), mistake.text);
         text.push_str(&format!("{:8}{}\n", "", self.style.paint(RED, &reason, 0)));
-        let read = annotation.fields.last().map_or(0, |field| field.range().end).max(range.end);
-        let rest = self.bytes.len() - (self.start + read).min(self.bytes.len());
+        let read = self.start + last.map_or(0, |field| field.range().end).max(range.end);
+        let rest = self.bytes.len().saturating_sub(read);
         if rest > 0 {
-            let note = format!("{} behind it not looked at", count(rest, "byte"));
+            let note = format!("not looked at: {} from {read} on", count(rest, "byte"));
             text.push_str(&format!("{:8}{}\n", "", self.style.paint(DIM, &note, 0)));
         }
     }
