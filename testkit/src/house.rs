@@ -101,8 +101,7 @@ impl House {
             Shard::new(index, Broker::new(index, setup.shards, limits.clone(), policy.clone(), own))
         });
         let shards = brokers.collect();
-        let grain =
-            setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
+        let grain = setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
         let now = Now { mono_ns: 1_000_000_000 + entropy.below(1_000_000_000_000), wall_ms: 1_800_000_000_000 };
         let common = Common {
             now,

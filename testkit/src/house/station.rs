@@ -4,7 +4,9 @@ use super::{House, WireId};
 use althing_core::topic::TopicLimits;
 use althing_core::{Adaptor, Guarantee, Limits, Link, Now, Topic};
 use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options, publication};
-use althing_mqtt::packet::{Auth, Connect, ConnAck, Disconnect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version};
+use althing_mqtt::packet::{
+    Auth, ConnAck, Connect, Disconnect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version,
+};
 use althing_mqtt::{MqttAdaptor, MqttConfig};
 use bytes::Bytes;
 use std::sync::Arc;

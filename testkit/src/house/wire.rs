@@ -60,13 +60,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub fn new(peer: PeerId) -> Self {
-        Self {
-            up: Pipe::default(),
-            down: Pipe::default(),
-            peer: Some(peer),
-            inbox: BytesMut::new(),
-            reading: true,
-        }
+        Self { up: Pipe::default(), down: Pipe::default(), peer: Some(peer), inbox: BytesMut::new(), reading: true }
     }
 
     /// Loses some of the bytes under way, and everything after them, in both directions.

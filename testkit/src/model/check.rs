@@ -64,7 +64,8 @@ impl Story {
         for copy in &biography.copies {
             let published = &self.publications[copy.publication];
             let session = biography.session_at(copy.step);
-            let shared = biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
+            let shared =
+                biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
             if published.is_will || shared || copy.retain {
                 continue;
             }
@@ -94,7 +95,9 @@ impl Story {
             return;
         }
         let what = || {
-            format!("publication {number} {published:?}, station {station}, session {session}: {copies:?} of {possible:?}")
+            format!(
+                "publication {number} {published:?}, station {station}, session {session}: {copies:?} of {possible:?}"
+            )
         };
 
         let snapshots = holdings.iter().filter(|one| self.may_be_snapshot(one, number)).count();
@@ -117,7 +120,13 @@ impl Story {
     }
 
     /// Whether a message with this guarantee, surely wanted by this session, must have reached its application.
-    fn must_arrive(&self, biography: &Biography, session: usize, published: &Publication, guarantee: Guarantee) -> bool {
+    fn must_arrive(
+        &self,
+        biography: &Biography,
+        session: usize,
+        published: &Publication,
+        guarantee: Guarantee,
+    ) -> bool {
         let Some(done) = published.span.end.filter(|_| published.certain && published.allowed) else { return false };
         let Some(quiet) = self.quiet_after(done) else { return false };
         if biography.is_uninterrupted(published.span.begin, quiet) {
@@ -158,7 +167,12 @@ impl Story {
                 && other.span.is_before(&holding.from)
         });
         let eligible = published.retain && !published.is_empty && published.allowed && !holding.refused;
-        eligible && asked && holding.filter.group().is_none() && holding.filter.matches(&published.topic) && in_time && !replaced
+        eligible
+            && asked
+            && holding.filter.group().is_none()
+            && holding.filter.matches(&published.topic)
+            && in_time
+            && !replaced
     }
 
     /// A new subscription gets the last value of every topic that it matches, when it is clear which one that is.
@@ -178,7 +192,10 @@ impl Story {
             for (number, published) in self.publications.iter().enumerate() {
                 if self.is_last_value(published, &holding.from, quiet) && holding.filter.matches(&published.topic) {
                     let got = biography.copies.iter().any(|copy| {
-                        copy.publication == number && copy.retain && copy.step >= holding.from.begin && copy.step <= quiet
+                        copy.publication == number
+                            && copy.retain
+                            && copy.step >= holding.from.begin
+                            && copy.step <= quiet
                     });
                     // A last value that lives for some time only may have ended before the subscription.
                     let lasts = published.expiry_s.is_none();
@@ -218,7 +235,8 @@ impl Story {
         let mut copies = Vec::new();
         for (station, biography) in self.stations.iter().enumerate() {
             for (index, session) in biography.sessions.iter().enumerate() {
-                let members: Vec<&Holding> = session.holdings.iter().filter(|one| one.is_shared_for(published)).collect();
+                let members: Vec<&Holding> =
+                    session.holdings.iter().filter(|one| one.is_shared_for(published)).collect();
                 for holding in &members {
                     groups.entry(holding.filter.as_str()).or_default().push((biography, session, holding));
                 }
@@ -233,8 +251,10 @@ impl Story {
         let most = groups.values().filter(may).count();
         let repeated = published.repeatable
             || published.guarantee == Guarantee::AtLeastOnce
-            && (groups.values().flatten().any(|(biography, session, holding)| {
-                    biography.was_lost_between(published.span.begin, u64::MAX) || session.end.is_some() || holding.until.is_some()
+                && (groups.values().flatten().any(|(biography, session, holding)| {
+                    biography.was_lost_between(published.span.begin, u64::MAX)
+                        || session.end.is_some()
+                        || holding.until.is_some()
                 }));
         let what = || {
             let holdings: Vec<&Holding> = groups.values().flatten().map(|(_, _, holding)| *holding).collect();
@@ -254,7 +274,9 @@ impl Story {
         let loses = |guarantee| {
             touched.clone().any(|(biography, session, holding)| {
                 let own = holding.options.qos.min(published.guarantee);
-                own == guarantee && !connected(biography) && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
+                own == guarantee
+                    && !connected(biography)
+                    && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
             })
         };
         if loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {

@@ -495,7 +495,8 @@ impl<'a> History<'a> {
         for holding in &mut session.holdings {
             holding.until.get_or_insert(span);
         }
-        for published in self.story.publications.iter_mut().filter(|one| one.station == index && one.span.end.is_none()) {
+        for published in self.story.publications.iter_mut().filter(|one| one.station == index && one.span.end.is_none())
+        {
             // The client half publishes it anew in the next session.
             published.repeatable |= published.guarantee > Guarantee::AtMostOnce && !published.is_will;
         }
@@ -568,7 +569,8 @@ impl<'a> History<'a> {
                     let holding = &mut holdings[place];
                     holding.refused = *code >= 0x80;
                     holding.from.end = Some(step);
-                    let right = holding.refused && !self.story.policy.rules.is_empty() || *code == holding.options.qos as u8;
+                    let right =
+                        holding.refused && !self.story.policy.rules.is_empty() || *code == holding.options.qos as u8;
                     assert!(right, "station {index} subscribed {holding:?} and heard {code:#x}");
                 }
                 self.replaced(index, session, first, count, step);
