@@ -43,6 +43,9 @@ pub struct CommonArguments {
     /// Load before the measured part.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0.5, value_parser = seconds)]
     pub warm_up_s: f64,
+    /// A broker that sends nothing for so long while something is due has failed, or lost it.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    pub silence_s: f64,
     /// Payload of each message; 20 bytes of it are the stamp that the verification needs.
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(20..=16_777_216))]
     pub payload_bytes: u32,
@@ -174,7 +177,7 @@ pub enum Scenario {
         #[arg(long, default_value_t = 1, value_parser = clients())]
         subscribers: u32,
         /// Bytes that each subscriber reads a second.
-        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
+        #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(10_000..))]
         read_bytes_per_s: u32,
     },
     /// Point to point while other clients subscribe and unsubscribe.

@@ -55,8 +55,8 @@ pub enum BenchError {
         /// Counted from 0 in the order of opening.
         connection: usize,
     },
-    /// The broker sent nothing for ten seconds while an answer was due.
-    #[error("the broker was silent for 10 s while {waiting_for} were due")]
+    /// The broker sent nothing for the time that the arguments allow while an answer was due.
+    #[error("the broker was silent for too long while {waiting_for} were due")]
     Silent {
         /// The answers that are missing.
         waiting_for: &'static str,

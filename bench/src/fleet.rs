@@ -37,6 +37,8 @@ pub struct Fleet {
     dirty: Vec<usize>,
     /// Every read goes here; what is left of a cut frame moves to its link.
     buffer: Vec<u8>,
+    /// How long the broker may send nothing while an answer is due.
+    silence: Duration,
     started: Instant,
     frames: u64,
     links_open: usize,
@@ -54,17 +56,20 @@ struct Link {
     closing: bool,
 }
 
-/// Connections that one source address of 127.0.0.0/8 carries before the next is used; below the usual range of
-/// 28,232 ephemeral ports.
-const LINKS_PER_SOURCE: usize = 25_000;
+/// Connections that one source address of 127.0.0.0/8 carries before the next is used: the ephemeral ports of one
+/// are 28,232, and those of earlier runs may still be in TIME_WAIT.
+const LINKS_PER_SOURCE: usize = 8_000;
 /// Reads below this size never fill the buffer, so a short read means that the socket is empty.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// How long a broker may send nothing while an answer is due.
-const SILENCE: Duration = Duration::from_secs(10);
 
 impl Fleet {
     /// No connection yet; frames of the run have at most about `payload_bytes`.
-    pub fn new(address: Address, version: Version, payload_bytes: usize) -> Result<Self, BenchError> {
+    pub fn new(
+        address: Address,
+        version: Version,
+        payload_bytes: usize,
+        silence: Duration,
+    ) -> Result<Self, BenchError> {
         Ok(Self {
             address,
             version,
@@ -73,6 +78,7 @@ impl Fleet {
             links: Vec::new(),
             dirty: Vec::new(),
             buffer: vec![0; BUFFER_BYTES + 2 * payload_bytes],
+            silence,
             started: Instant::now(),
             frames: 0,
             links_open: 0,
@@ -184,7 +190,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Turns until `done`; ten seconds without a frame are an error that names what was waited for.
+    /// Turns until `done`; silence is an error that names what was waited for.
     pub fn run_until<H: Handler>(
         &mut self,
         handler: &mut H,
@@ -196,7 +202,7 @@ impl Fleet {
             self.turn(handler, Duration::from_millis(100))?;
             if self.frames != frames {
                 (frames, progress) = (self.frames, Instant::now());
-            } else if progress.elapsed() > SILENCE {
+            } else if progress.elapsed() > self.silence {
                 return Err(BenchError::Silent { waiting_for });
             }
         }
@@ -298,7 +304,7 @@ impl Fleet {
     }
 }
 
-/// Starts a connection; on loopback, every 25,000th takes the next source address, so that ports do not run short.
+/// Starts a connection; on loopback, every 8,000th takes the next source address, so that ports do not run short.
 fn connect_tcp(address: SocketAddr, index: usize, receive_buffer_bytes: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -11,7 +11,6 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
 impl Default for Latencies {
     fn default() -> Self {
-        #[allow(clippy::expect_used)]
         let histogram = Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 2).expect("constant bounds are valid");
         Self(histogram)
     }

@@ -62,7 +62,6 @@ impl Report {
 
     /// One JSON object on one line.
     pub fn json(&self) -> String {
-        #[allow(clippy::expect_used)]
         serde_json::to_string(self).expect("a report has string keys and plain numbers only")
     }
 

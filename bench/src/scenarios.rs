@@ -11,6 +11,7 @@ use crate::process::{self, Process};
 use crate::report::Sample;
 use crate::traffic::Traffic;
 use crate::{BenchError, Report};
+use std::time::Duration;
 
 /// Runs the scenario that the arguments name.
 pub fn run(arguments: &BenchArguments) -> Result<Report, BenchError> {
@@ -47,7 +48,8 @@ impl Run<'_> {
     /// A fleet with room for `connections`.
     fn fleet(&self, connections: usize) -> Result<Fleet, BenchError> {
         process::reserve_descriptors(connections)?;
-        Fleet::new(self.common.address()?, self.common.version(), self.common.payload_bytes as usize)
+        let silence = Duration::from_secs_f64(self.common.silence_s);
+        Fleet::new(self.common.address()?, self.common.version(), self.common.payload_bytes as usize, silence)
     }
 
     fn sample(&self) -> Result<Sample, BenchError> {

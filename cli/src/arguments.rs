@@ -3,6 +3,7 @@
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
+use althing_bench::BenchArguments;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Answer requests at their response topics
     #[command(disable_help_flag = true, after_help = exit_codes_help())]
     Reply(ReplyArguments),
+    /// Load a broker and verify every message
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it
@@ -70,6 +74,13 @@ pub struct ServeArguments {
     /// Set a configuration key, repeatable; overrides file and environment
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// `althing bench`
+#[derive(Subcommand, Debug)]
+pub enum BenchCommand {
+    /// Load an MQTT broker, verify every message, and report what it cost
+    Mqtt(BenchArguments),
 }
 
 /// Commands that print facts.

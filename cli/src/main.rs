@@ -10,6 +10,7 @@ mod message;
 mod output;
 mod payload;
 mod properties;
+mod protocols;
 mod publish;
 mod refusal;
 mod reply;
@@ -19,9 +20,10 @@ mod subscribe;
 mod subscriber;
 mod url;
 
-use arguments::{Arguments, Command, ServeArguments, TableArguments};
+use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
 use exit::{ExitCode, Failure};
+use std::io::ErrorKind;
 
 fn main() {
     let arguments = Arguments::parse();
@@ -37,16 +39,51 @@ fn main() {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
+        Command::Serve(arguments) => serve(arguments)?,
+        Command::Bench(BenchCommand::Mqtt(arguments)) => return bench(&arguments),
         Command::Pub(arguments) => return block_on(publish::run(&arguments)),
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
+        Command::Protocols(arguments) => {
+            let rows: Vec<_> = althing_server::protocols::PROTOCOLS.iter().map(|protocol| *protocol.row).collect();
+            protocols::print(&rows, arguments.json)?;
+        }
         Command::Version(arguments) => version(&arguments)?,
-        _ => {}
     }
     Ok(ExitCode::Ok)
+}
+
+/// Runs the broker until it is told to stop.
+fn serve(arguments: ServeArguments) -> Result<(), Failure> {
+    let ServeArguments { config, data, port_offset, set } = arguments;
+    let options = althing_server::ServeOptions { config, data, port_offset, set };
+    althing_server::serve(&options).map_err(|error| {
+        let code = if error.exit_code() == ExitCode::Usage as u8 { ExitCode::Usage } else { ExitCode::Runtime };
+        Failure::new(code, error.to_string())
+    })
+}
+
+/// Runs a load and prints its report; what was lost, doubled or swapped makes the exit code.
+fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure> {
+    let report = althing_bench::run(arguments).map_err(|error| Failure::new(bench_code(&error), error.to_string()))?;
+    let text = if arguments.common.json { format!("{}\n", report.json()) } else { report.to_string() };
+    output::write_stdout(text.as_bytes())?;
+    Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })
+}
+
+fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
+    use althing_bench::BenchError;
+    match error {
+        BenchError::Resolve { .. } | BenchError::Unix { .. } => ExitCode::CannotConnect,
+        BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
+        BenchError::Refused { .. } => ExitCode::Refused,
+        BenchError::Malformed { .. } => ExitCode::Protocol,
+        BenchError::Silent { .. } => ExitCode::Timeout,
+        _ => ExitCode::Runtime,
+    }
 }
 
 /// Runs a client command on this thread.

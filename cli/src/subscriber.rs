@@ -49,7 +49,7 @@ pub enum News {
     /// Every subscription (and unsubscription) of this connection has been answered.
     Ready,
     /// The end of a publish of ours.
-    Published { packet_id: u16, code: u8 },
+    Published { code: u8 },
 }
 
 impl Subscriber {
@@ -69,7 +69,7 @@ impl Subscriber {
             }
             match self.link.next().await {
                 Ok(Event::Message(publish)) => return Ok(News::Message(publish)),
-                Ok(Event::Published { packet_id, code }) => return Ok(News::Published { packet_id, code }),
+                Ok(Event::Published { code, .. }) => return Ok(News::Published { code }),
                 Ok(Event::Subscribed(codes)) => {
                     self.check_granted(&codes)?;
                     if self.answered() {

@@ -174,6 +174,7 @@ impl<T: Default + Vacant> Tree<T> {
             }
             path.extend_from_slice(self.live(index).level.as_bytes());
         }
+        // Holds because levels are whole slices of `&str`, cut at `/` alone.
         String::from_utf8(path).expect("levels are kept as they came, and they came as text")
     }
 

@@ -31,6 +31,7 @@ impl Shard {
         let now = self.clock.now();
         self.poll_input(now, peer, cx);
         self.settle(now);
+        self.tick_when_busy();
         if self.connections.get(peer).is_none() {
             return Poll::Ready(());
         }

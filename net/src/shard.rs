@@ -8,7 +8,7 @@ use crate::local::ConnectionTask;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
 use crate::transport::Stream;
-use crate::writing::{Slow, give_back};
+use crate::writing::{Behind, FLUSH_BYTES, give_back};
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
 use althing_core::verbs::{Disconnect, Refusal};
@@ -28,6 +28,9 @@ const LINGER_MS: u64 = 2_000;
 /// Rounds of confirming, answering and flushing at the end of one tick; what is left waits for the next,
 /// so that a queue that is drained as fast as it is read keeps nobody else waiting.
 const ROUNDS_MAX: usize = 4;
+
+/// Reads after which a tick ends even though tasks are still ready.
+const TURNS_A_TICK: usize = 128;
 
 /// The place of the broker's own deadline in the heap of timers.
 const BROKER_SLOT: u32 = u32::MAX;
@@ -83,9 +86,11 @@ pub struct Shard {
     /// Bytes appended and reads done since the last flush.
     pub(crate) appended_bytes: usize,
     pub(crate) turns: usize,
-    pub(crate) slow: HashMap<PeerId, Slow>,
+    pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
     timers: Timers,
+    /// Memory for the entries that are due; empty between polls.
+    due: Vec<Entry>,
     timer_waker: Option<Waker>,
     /// The deadline that the timer task sleeps for.
     sleeps_until_ns: u64,
@@ -113,9 +118,10 @@ impl Shard {
             dirty_spare: Vec::new(),
             appended_bytes: 0,
             turns: 0,
-            slow: HashMap::new(),
+            behind: HashMap::new(),
             counters: Counters::default(),
             timers: Timers::default(),
+            due: Vec::new(),
             timer_waker: None,
             sleeps_until_ns: u64::MAX,
             broker_armed_ns: u64::MAX,
@@ -181,6 +187,13 @@ impl Shard {
         }
         self.drained_waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Ends the tick early when everyone is so busy that the thread does not come to park.
+    pub(crate) fn tick_when_busy(&mut self) {
+        if self.turns >= TURNS_A_TICK {
+            self.tick();
+        }
     }
 
     /// The end of a tick: confirms what is durable, carries out what follows, flushes.
@@ -340,14 +353,16 @@ impl Shard {
                 self.pause(now, publisher, subscriber);
             }
             for subscriber in work.resume.drain(..) {
-                self.caught_up(subscriber);
+                self.resume(subscriber);
             }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
                 work.forward.clear();
             }
             self.effects_spare = work;
-            self.flush_early(now);
+            if self.appended_bytes >= FLUSH_BYTES {
+                self.flush(now);
+            }
         }
     }
 
@@ -377,6 +392,8 @@ impl Shard {
         connection.input = BytesMut::new();
         (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
         connection.pace = Pace::Ready;
+        // The adaptor's deadlines are void.
+        connection.armed_ns = u64::MAX;
         connection.wake();
         if !connection.has_left {
             let disconnect =
@@ -415,10 +432,15 @@ impl Shard {
             self.timer_waker = Some(cx.waker().clone());
         }
         let now = self.clock.now();
-        while let Some(entry) = self.timers.pop_due(now.mono_ns) {
+        // Those that are armed meanwhile have their turn in the next poll, even when they are late already.
+        let mut due = mem::take(&mut self.due);
+        due.extend(std::iter::from_fn(|| self.timers.pop_due(now.mono_ns)));
+        for entry in due.drain(..) {
             self.fire(now, entry);
         }
+        self.due = due;
         self.settle(now);
+        self.arm_broker();
         self.sleeps_until_ns = self.timers.next().unwrap_or(u64::MAX);
         self.clock.instant(self.sleeps_until_ns)
     }
@@ -428,8 +450,6 @@ impl Shard {
             if entry.mono_ns == self.broker_armed_ns {
                 self.broker_armed_ns = u64::MAX;
                 self.broker.timeout(now, &mut self.effects);
-                self.settle(now);
-                self.arm_broker();
             }
             return;
         }
@@ -451,13 +471,13 @@ impl Shard {
     /// Makes sure that the peer's next deadline has an entry.
     pub(crate) fn arm(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get(peer) else { return };
-        let stalled_at_ns = self.slow.get(&peer).map(|slow| slow.stalled_at_ns);
+        let until_ns = self.behind.get(&peer).map(|behind| behind.until_ns);
         let adaptor = connection.adaptor.as_ref().filter(|_| connection.paused_for.is_none());
         let timeout_ns = adaptor.and_then(|adaptor| adaptor.next_timeout()).map(|deadline| deadline.mono_ns);
-        self.arm_at(peer, stalled_at_ns.unwrap_or(u64::MAX).min(timeout_ns.unwrap_or(u64::MAX)));
+        self.arm_at(peer, until_ns.unwrap_or(u64::MAX).min(timeout_ns.unwrap_or(u64::MAX)));
     }
 
-    fn arm_at(&mut self, peer: PeerId, mono_ns: u64) {
+    pub(crate) fn arm_at(&mut self, peer: PeerId, mono_ns: u64) {
         let Some(connection) = self.connections.get_mut(peer) else { return };
         if mono_ns < connection.armed_ns {
             connection.armed_ns = mono_ns;

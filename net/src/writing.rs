@@ -8,10 +8,8 @@ use althing_core::{Now, OutBuffer, PeerId};
 use std::io::{self, IoSlice};
 use std::mem;
 
-/// The tick's end comes only when no task is ready. When everyone is busy, this many appended bytes or
-/// this many reads are flushed without waiting for it.
-const FLUSH_BYTES: usize = 256 << 10;
-const FLUSH_TURNS: usize = 128;
+/// Appended bytes that are flushed without waiting for the end of the tick: more would leave the cache.
+pub(crate) const FLUSH_BYTES: usize = 256 << 10;
 
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 32;
@@ -20,11 +18,12 @@ const SLICES_MAX: usize = 32;
 const SPARES_MAX: usize = 1_024;
 const SPARE_BYTES_MAX: usize = 64 << 10;
 
-/// A peer that is slow to read, and who waits for it.
+/// A subscriber that is behind, because its socket is slow or its queue is long.
 #[derive(Debug)]
-pub(crate) struct Slow {
-    /// When it counts as stalled.
-    pub stalled_at_ns: u64,
+pub(crate) struct Behind {
+    /// Until when anybody waits for it.
+    pub until_ns: u64,
+    /// The publishers that are not read meanwhile.
     waiting: Vec<PeerId>,
 }
 
@@ -37,13 +36,6 @@ impl Shard {
         {
             connection.is_dirty = true;
             self.dirty.push(peer);
-        }
-    }
-
-    /// Flushes in the middle of a tick when much has come together.
-    pub(crate) fn flush_early(&mut self, now: Now) {
-        if self.appended_bytes >= FLUSH_BYTES || self.turns >= FLUSH_TURNS {
-            self.flush(now);
         }
     }
 
@@ -103,69 +95,64 @@ impl Shard {
         }
     }
 
-    /// A new observation of the peer's socket. Publishers wait only for one that is slow: they
-    /// go on when it has caught up, and when it counts as stalled.
+    /// A new observation of the peer's socket.
     pub(crate) fn set_pace(&mut self, now: Now, peer: PeerId, pace: Pace) {
         let Some(connection) = self.connections.get_mut(peer) else { return };
         connection.pace = pace;
         if pace == Pace::Slow {
-            let stalled_at_ns = now.after_ms(self.limits.stall_ms);
-            self.slow.entry(peer).or_insert_with(|| Slow { stalled_at_ns, waiting: Vec::new() });
-            self.arm(peer);
+            self.falls_behind(now, peer);
         } else {
             self.release(peer);
         }
         self.broker.pace(now, peer, pace, &mut self.effects);
     }
 
-    /// Declares a peer stalled that has been slow for too long.
+    fn falls_behind(&mut self, now: Now, peer: PeerId) -> &mut Behind {
+        let until_ns = now.after_ms(self.limits.stall_ms);
+        self.arm_at(peer, until_ns);
+        self.behind.entry(peer).or_insert(Behind { until_ns, waiting: Vec::new() })
+    }
+
+    /// Ends the wait for a peer that has been behind for too long; a slow one counts as stalled then.
     pub(crate) fn check_stall(&mut self, now: Now, peer: PeerId) {
-        if self.slow.get(&peer).is_none_or(|slow| slow.stalled_at_ns > now.mono_ns) {
+        if self.behind.get(&peer).is_none_or(|behind| behind.until_ns > now.mono_ns) {
             return;
         }
-        if self.connections.get(peer).is_some_and(|connection| connection.pace == Pace::Ready) {
-            // Only its queue in the broker is long, and the broker knows since when.
+        let Some(connection) = self.connections.get(peer) else { return };
+        if connection.pace != Pace::Slow {
             return self.release(peer);
         }
-        if let Some(connection) = self.connections.get(peer) {
-            self.counters.stalls += 1;
-            let waiting_bytes = connection.out.len();
-            self.host.notice(Notice::Stalled { link: &connection.link, waiting_bytes });
-        }
+        self.counters.stalls += 1;
+        self.host.notice(Notice::Stalled { link: &connection.link, waiting_bytes: connection.out.len() });
         self.set_pace(now, peer, Pace::Stalled);
     }
 
     /// Has `publisher` wait for `subscriber`. It waits for one at a time: once released, its next
     /// publish shows whether it has to wait for another.
     pub(crate) fn pause(&mut self, now: Now, publisher: PeerId, subscriber: PeerId) {
-        if self.connections.get(subscriber).is_none_or(|connection| connection.adaptor.is_none()) {
+        let can_catch_up = |it: &Connection| it.adaptor.is_some() && it.pace != Pace::Stalled;
+        if !self.connections.get(subscriber).is_some_and(can_catch_up) {
             return;
         }
         let Some(connection) = self.connections.get_mut(publisher) else { return };
-        if connection.paused_for.is_some() || connection.adaptor.is_none() {
-            return;
+        if connection.paused_for.is_none() && connection.adaptor.is_some() {
+            connection.paused_for = Some(subscriber);
+            self.counters.pauses += 1;
+            self.falls_behind(now, subscriber).waiting.push(publisher);
         }
-        connection.paused_for = Some(subscriber);
-        self.counters.pauses += 1;
-        // Where the socket is not slow it is the broker's queue that has grown: `stall_ms` counts from now.
-        let stalled_at_ns = now.after_ms(self.limits.stall_ms);
-        let slow = self.slow.entry(subscriber).or_insert_with(|| Slow { stalled_at_ns, waiting: Vec::new() });
-        slow.waiting.push(publisher);
-        self.arm(subscriber);
     }
 
-    /// The broker's queue for this peer has shrunk. Where its socket is slow as well, that is still
-    /// waited for.
-    pub(crate) fn caught_up(&mut self, subscriber: PeerId) {
-        if self.connections.get(subscriber).is_none_or(|connection| connection.pace == Pace::Ready) {
+    /// The queue of `subscriber` has shrunk: nobody waits for it, unless its socket is slow as well.
+    pub(crate) fn resume(&mut self, subscriber: PeerId) {
+        if self.connections.get(subscriber).is_none_or(|connection| connection.pace != Pace::Slow) {
             self.release(subscriber);
         }
     }
 
     /// Lets everyone go on who waits for this peer.
     pub(crate) fn release(&mut self, peer: PeerId) {
-        let Some(slow) = self.slow.remove(&peer) else { return };
-        for publisher in slow.waiting {
+        let Some(behind) = self.behind.remove(&peer) else { return };
+        for publisher in behind.waiting {
             if let Some(connection) = self.connections.get_mut(publisher) {
                 connection.paused_for = None;
                 connection.wake();

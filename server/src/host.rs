@@ -85,11 +85,11 @@ impl ShardHost {
             Event::Disconnected { client, reason, .. } => {
                 tracing::debug!("client {:?} is disconnected ({reason:?})", &client[..]);
             }
-            Event::Dropped { client, why, .. } => {
+            Event::Dropped { client, why, count } => {
                 self.line(
                     Level::WARN,
                     ("dropped", None),
-                    format_args!("a message for {:?} was dropped: {why}", &client[..]),
+                    format_args!("a message for {:?} was dropped, its loss number {count}: {why}", &client[..]),
                 );
             }
             Event::Refused { client, why } => {

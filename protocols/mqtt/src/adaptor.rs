@@ -238,6 +238,15 @@ impl MqttAdaptor {
         fits
     }
 
+    /// Appends a packet that the peer waits for and that cannot be made smaller.
+    fn send_or_close(&mut self, packet: &Packet, out: &mut Out<'_>) -> Result<(), Close> {
+        if self.send(packet, out) {
+            return Ok(());
+        }
+        let text = "an answer does not fit into the client's maximum packet size";
+        Err(self.refuse(Refusal::new(Reason::PacketTooLarge, text), out))
+    }
+
     /// The next deadline, and which one it is.
     fn deadline(&self) -> Option<(u64, Due)> {
         let after_ms = |since_ns: u64, ms: u64| since_ns.saturating_add(ms.saturating_mul(MILLISECOND_NS));
@@ -288,7 +297,7 @@ impl Adaptor for MqttAdaptor {
             // We were not reading, so the peer's silence was ours.
             self.since_ns = now.mono_ns;
         }
-        self.answer(answer, out)
+        self.tell(answer, out)
     }
 
     fn deliver(&mut self, now: Now, batch: &[Delivery], out: &mut Out<'_>) {
@@ -335,9 +344,34 @@ fn reason_string(refusal: &Refusal) -> Option<ByteString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use althing_core::OutBuffer;
+    use althing_core::verbs::Connected;
+
+    /// The adaptor after the handshake of a version 5 client that allows `aliases` topic aliases.
+    fn connected(aliases: u8) -> MqttAdaptor {
+        let link = Link { remote: None, listener: "test" };
+        let mut adaptor = MqttAdaptor::new(&link, Arc::default(), Arc::default());
+        let (mut bytes, mut requests) = (OutBuffer::default(), Default::default());
+        let mut out = Out { bytes: &mut bytes, requests: &mut requests };
+        let mut input = BytesMut::from(&b"\x10\x11\0\x04MQTT\x05\x02\0\x3C\x03\x22\0"[..]);
+        input.extend_from_slice(&[aliases, 0, 1, b'x']);
+        assert_eq!(adaptor.receive(Now::default(), &mut input, &mut out), Ok(Receive::Wait));
+        let answer = Answer::Connected(Box::new(Connected {
+            session_present: false,
+            client: "x".into(),
+            assigned: false,
+            session_expiry_s: 0,
+            authentication: None,
+            response_information: None,
+        }));
+        assert_eq!(adaptor.answer(Now::default(), answer, &mut out), Ok(()));
+        adaptor
+    }
 
     #[test]
     fn an_idle_connection_is_small() {
         assert!(size_of::<MqttAdaptor>() <= 80, "{}", size_of::<MqttAdaptor>());
+        assert!(connected(0).rare.is_none(), "and owns nothing");
+        assert!(connected(1).rare.is_some(), "until it has aliases");
     }
 }

@@ -42,8 +42,8 @@ impl AliasesIn {
 /// The aliases that we set up towards our peer: the first topics that come get them and keep them.
 #[derive(Debug)]
 pub struct AliasesOut {
-    /// The topic at `n` has alias `n + 1`. A plain list: it is short, and comparing lengths tells most
-    /// topics apart.
+    /// The topic at `n` has alias `n + 1`. A plain list, since it is short (`topic_alias_out_maximum`) and
+    /// comparing lengths tells most topics apart; hundreds of aliases would ask for a map.
     topics: Vec<Topic>,
     alias_max: u16,
 }

@@ -308,7 +308,7 @@ impl Client {
         }
         publish.topic = Some(topic);
         publish.topic_alias = None;
-        self.window.push(Slot::Publish { publish: Box::new(publish), sent });
+        self.window.push(Slot::Publish { publish, sent });
         if sent {
             self.window.sent();
             self.inflight += 1;
@@ -332,7 +332,8 @@ impl Client {
         })
     }
 
-    /// Acknowledges a message of [`Event::Message`] with a reason code; one of QoS 0 needs none.
+    /// Acknowledges a message of [`Event::Message`] with a reason code; one of QoS 0 needs none. Without a
+    /// connection nothing is sent: the server repeats the message on the next one.
     pub fn acknowledge(&mut self, now: Now, message: &Publish, code: u8) {
         let acknowledgement = Acknowledgement { packet_id: message.packet_id, code, details: None };
         let packet = match message.qos {
@@ -347,7 +348,9 @@ impl Client {
         } else {
             self.received.insert(message.packet_id, true);
         }
-        self.send(now, &packet);
+        if self.is_connected() {
+            self.send(now, &packet);
+        }
     }
 
     /// Sends PINGREQ; [`Event::Pong`] answers. Keep alive pings leave by themselves.

@@ -2,7 +2,7 @@
 
 use althing_core::Reason;
 
-/// Every reason code by name (§2.4, table 2-6).
+/// Every reason code by name (§2.4).
 #[allow(missing_docs, reason = "the names are the specification's")]
 pub mod code {
     pub const SUCCESS: u8 = 0x00;

@@ -298,6 +298,36 @@ fn nothing_is_taken_while_the_broker_decides() {
 }
 
 #[test]
+fn the_brokers_time_is_not_the_clients_silence() {
+    let mut options = Options::new(Version::V311, "x");
+    options.connect.keep_alive_s = 10;
+    let mut pair = Pair::scripted(Limits::default(), MqttConfig::default(), options, Box::new(|_| Vec::new()));
+    pair.client.connect(pair.now);
+    let connect = pair.client.output().take_all();
+    pair.inject(&connect);
+    pair.advance_ms(60_000);
+    assert_eq!(pair.closed, None, "the connect deadline is over once CONNECT is complete");
+    pair.answer(obliging(&pair.requests[0]).remove(0));
+    pair.advance_ms(14_999);
+    assert_eq!(pair.closed, None);
+    pair.advance_ms(1);
+    assert!(pair.closed.is_some());
+}
+
+#[test]
+fn the_window_is_the_smaller_of_two() {
+    for (version, asked, expected) in
+        [(Version::V311, None, 20), (Version::V5, None, 20), (Version::V5, Some(7), 7), (Version::V5, Some(700), 20)]
+    {
+        let mut options = Options::new(version, "x");
+        options.connect.receive_maximum = asked;
+        let mut pair = Pair::new(Limits { inflight_max: 20, ..Limits::default() }, options);
+        pair.connect();
+        assert_eq!(connect_request(&pair).window, expected, "{version:?} {asked:?}");
+    }
+}
+
+#[test]
 fn a_goodbye_may_want_the_will_or_change_the_expiry() {
     for (asked_s, said_s, said_code, expected) in [
         (Some(60), Some(u32::MAX), code::NORMAL_DISCONNECTION, Ok((false, Some(5_000)))),
@@ -328,6 +358,19 @@ fn a_goodbye_may_want_the_will_or_change_the_expiry() {
             }
         }
     }
+}
+
+#[test]
+fn a_session_that_the_broker_shortened_may_still_be_prolonged() {
+    let mut options = Options::new(Version::V5, "x");
+    options.connect.session_expiry_s = Some(60);
+    let mut pair = Pair::new(Limits { session_expiry_s_max: 0, ..Limits::default() }, options);
+    pair.connect();
+    assert_eq!(connack(&pair).properties.session_expiry_s, Some(0));
+    let goodbye = Disconnect { session_expiry_s: Some(60), ..Disconnect::default() };
+    pair.client.disconnect(pair.now, goodbye);
+    pair.settle();
+    assert!(matches!(pair.requests.last(), Some(Request::Disconnect(said)) if said.session_expiry_s == Some(0)));
 }
 
 #[test]

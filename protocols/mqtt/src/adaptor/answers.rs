@@ -8,7 +8,7 @@ use althing_core::verbs::{Accepted, Reason, Refusal};
 use althing_core::{Answer, Close, Guarantee, Out};
 
 impl MqttAdaptor {
-    pub(super) fn answer(&mut self, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
+    pub(super) fn tell(&mut self, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
         match answer {
             Answer::Published { correlation, guarantee, outcome } => {
                 self.published(correlation as u16, guarantee, outcome, out)
@@ -18,7 +18,7 @@ impl MqttAdaptor {
                 Ok(())
             }
             Answer::Complete { number, known } => {
-                self.send_ack(AckType::PubRel, self.found(number as u16, known), out);
+                self.send_ack(AckType::PubRel, found(number as u16, known), out);
                 Ok(())
             }
             Answer::Subscribed { correlation, results } => {
@@ -26,9 +26,8 @@ impl MqttAdaptor {
                     Ok(guarantee) => guarantee as u8,
                     Err(reason) => codes::suback(reason),
                 });
-                let codes = self.codes(correlation as u16, codes.collect());
-                self.send(&Packet::SubAck(codes), out);
-                Ok(())
+                let codes = answered(correlation as u16, codes.collect());
+                self.send_or_close(&Packet::SubAck(codes), out)
             }
             Answer::Unsubscribed { correlation, results } => {
                 let codes = results.into_iter().map(|result| match result {
@@ -36,9 +35,8 @@ impl MqttAdaptor {
                     Ok(false) => code::NO_SUBSCRIPTION_EXISTED,
                     Err(reason) => codes::unsuback(reason),
                 });
-                let codes = self.codes(correlation as u16, codes.collect());
-                self.send(&Packet::UnsubAck(codes), out);
-                Ok(())
+                let codes = answered(correlation as u16, codes.collect());
+                self.send_or_close(&Packet::UnsubAck(codes), out)
             }
             Answer::Connected(connected) => self.connected(*connected, out),
             Answer::Challenge(step) => self.challenge(*step, out),
@@ -66,7 +64,8 @@ impl MqttAdaptor {
         };
         let mut is_over = guarantee == Guarantee::AtLeastOnce || !self.is_v5();
         match outcome {
-            Ok(Accepted { matched: false }) if self.is_v5() => {
+            // The codes below are version 5's; the encoder leaves them out in version 3.
+            Ok(Accepted { matched: false }) => {
                 let code = code::NO_MATCHING_SUBSCRIBERS;
                 self.send_ack(ack_type, Acknowledgement { packet_id, code, details: None }, out);
             }
@@ -113,17 +112,17 @@ impl MqttAdaptor {
         if self.is_v5() {
             self.open_publishes = self.open_publishes.saturating_sub(1);
         }
-        self.send_ack(AckType::PubComp, self.found(packet_id, known), out);
+        self.send_ack(AckType::PubComp, found(packet_id, known), out);
     }
+}
 
-    fn found(&self, packet_id: u16, known: bool) -> Acknowledgement {
-        let code = if known || !self.is_v5() { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
-        Acknowledgement { packet_id, code, details: None }
-    }
+fn answered(packet_id: u16, codes: Vec<u8>) -> Box<Codes> {
+    Box::new(Codes { packet_id, codes, details: Details::default() })
+}
 
-    fn codes(&self, packet_id: u16, codes: Vec<u8>) -> Box<Codes> {
-        Box::new(Codes { packet_id, codes, details: Details::default() })
-    }
+fn found(packet_id: u16, known: bool) -> Acknowledgement {
+    let code = if known { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
+    Acknowledgement { packet_id, code, details: None }
 }
 
 fn may_work_later(reason: Reason) -> bool {

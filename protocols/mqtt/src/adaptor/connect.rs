@@ -23,7 +23,8 @@ impl MqttAdaptor {
             _ if connect.clean_start => 0,
             _ => self.limits.session_expiry_s_max,
         };
-        self.session_ends = session_expiry_s == 0;
+        self.session_ends = connect.session_expiry_s.unwrap_or(0) == 0;
+        // 0 stays off: dead peers without keep alive are found by TCP.
         self.keep_alive_s = match connect.version {
             Version::V5 => connect.keep_alive_s.min(self.limits.keep_alive_s_max),
             _ => connect.keep_alive_s, // It could not be told to use another one.
@@ -78,7 +79,7 @@ impl MqttAdaptor {
         rare.asked.session_expiry_s = connect.session_expiry_s.unwrap_or(0);
         rare.asked.keep_alive_s = connect.keep_alive_s;
         rare.asked.response_information = connect.request_response_information;
-        rare.authentication_method = connect.authentication_method.clone();
+        rare.authentication_method = connect.authentication_method.as_ref().map(|method| ByteString::from(&method[..]));
         rare.aliases_out = (alias_max > 0).then(|| AliasesOut::new(alias_max));
     }
 
@@ -123,11 +124,7 @@ impl MqttAdaptor {
 
     fn send_auth(&mut self, code: u8, step: Authentication, out: &mut Out<'_>) -> Result<(), Close> {
         let auth = Auth { code, method: Some(step.method), data: step.data, details: Default::default() };
-        if self.send(&Packet::Auth(Box::new(auth)), out) {
-            return Ok(());
-        }
-        let refusal = Refusal::new(Reason::PacketTooLarge, "the client's maximum packet size has no room for AUTH");
-        Err(self.refuse(refusal, out))
+        self.send_or_close(&Packet::Auth(Box::new(auth)), out)
     }
 
     /// The session stands: CONNACK leaves, and what was only needed for it goes.
@@ -138,10 +135,7 @@ impl MqttAdaptor {
             _ => ConnAckProperties::default(),
         };
         let connack = ConnAck { session_present: connected.session_present, code: code::SUCCESS, properties };
-        if !self.send(&Packet::ConnAck(Box::new(connack)), out) {
-            let text = "the client's maximum packet size has no room for CONNACK";
-            return Err(self.refuse(Refusal::new(Reason::PacketTooLarge, text), out));
-        }
+        self.send_or_close(&Packet::ConnAck(Box::new(connack)), out)?;
         self.phase = Phase::Connected;
         self.rare.take_if(|rare| rare.authentication_method.is_none() && rare.aliases_out.is_none());
         Ok(())
@@ -180,5 +174,6 @@ fn will_message(will: packet::Will) -> Will {
         properties: will.properties,
         ..Message::new(will.topic, will.payload)
     };
-    Will { message, delay_s: will.delay_s, expiry_s: will.message_expiry_s }
+    // A slice of CONNECT would keep the password in memory for as long as the will.
+    Will { message: message.detached(), delay_s: will.delay_s, expiry_s: will.message_expiry_s }
 }

@@ -108,10 +108,6 @@ impl MqttAdaptor {
         let mut filters = Vec::with_capacity(subscribe.filters.len());
         for wanted in subscribe.filters {
             let filter = Filter::new(wanted.filter, &self.limits.topic).map_err(|_| Reason::TopicFilterInvalid);
-            // [MQTT-3.8.3-4]
-            if wanted.no_local && filter.as_ref().is_ok_and(|filter| filter.group().is_some()) {
-                return Err(self.protocol_error("No Local on a shared subscription", out));
-            }
             let options = SubscriptionOptions {
                 guarantee: wanted.qos,
                 no_local: wanted.no_local,

@@ -21,8 +21,8 @@ impl Client {
 
     fn handle_connected(&mut self, now: Now, packet: Packet, events: &mut Vec<Event>) -> Result<(), ClientError> {
         match packet {
-            Packet::PubAck(acknowledgement) => self.puback(now, acknowledgement, events),
-            Packet::PubRec(acknowledgement) => self.pubrec(now, acknowledgement, events),
+            Packet::PubAck(acknowledgement) => return self.puback(now, acknowledgement, events),
+            Packet::PubRec(acknowledgement) => return self.pubrec(now, acknowledgement, events),
             Packet::PubComp(acknowledgement) => self.pubcomp(now, acknowledgement, events),
             Packet::PubRel(acknowledgement) => self.pubrel(now, acknowledgement.packet_id),
             Packet::SubAck(codes) => {
@@ -151,16 +151,36 @@ impl Client {
         Ok(())
     }
 
-    fn puback(&mut self, now: Now, acknowledgement: Acknowledgement, events: &mut Vec<Event>) {
+    fn puback(
+        &mut self,
+        now: Now,
+        acknowledgement: Acknowledgement,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
         let Acknowledgement { packet_id, code, .. } = acknowledgement;
-        if matches!(self.window.get_mut(packet_id), Some(Slot::Publish { sent: true, .. })) {
-            self.over(now, packet_id, code, events);
+        match self.window.get_mut(packet_id) {
+            Some(Slot::Publish { publish, sent: true }) if publish.qos == Guarantee::AtLeastOnce => {
+                self.over(now, packet_id, code, events);
+                Ok(())
+            }
+            Some(Slot::Publish { sent: true, .. } | Slot::Released { .. }) => {
+                self.break_off(now, "PUBACK for a QoS 2 publish")
+            }
+            _ => Ok(()), // A late one, from before a resumption.
         }
     }
 
-    fn pubrec(&mut self, now: Now, acknowledgement: Acknowledgement, events: &mut Vec<Event>) {
+    fn pubrec(
+        &mut self,
+        now: Now,
+        acknowledgement: Acknowledgement,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
         let Acknowledgement { packet_id, code, .. } = acknowledgement;
         match self.window.get_mut(packet_id) {
+            Some(Slot::Publish { publish, sent: true }) if publish.qos != Guarantee::ExactlyOnce => {
+                return self.break_off(now, "PUBREC for a QoS 1 publish");
+            }
             Some(Slot::Publish { sent: true, .. }) if code >= code::UNSPECIFIED_ERROR => {
                 self.over(now, packet_id, code, events);
             }
@@ -169,10 +189,11 @@ impl Client {
                 self.send(now, &Packet::PubRel(bare(packet_id)));
             }
             _ => {
-                let code = if self.is_v5() { code::PACKET_IDENTIFIER_NOT_FOUND } else { code::SUCCESS };
+                let code = code::PACKET_IDENTIFIER_NOT_FOUND;
                 self.send(now, &Packet::PubRel(Acknowledgement { code, ..bare(packet_id) }));
             }
         }
+        Ok(())
     }
 
     fn pubcomp(&mut self, now: Now, acknowledgement: Acknowledgement, events: &mut Vec<Event>) {
@@ -193,7 +214,7 @@ impl Client {
     fn pubrel(&mut self, now: Now, packet_id: u16) {
         let known = self.received.remove(&packet_id).is_some();
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
-        let code = if known || !self.is_v5() { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
+        let code = if known { code::SUCCESS } else { code::PACKET_IDENTIFIER_NOT_FOUND };
         self.send(now, &Packet::PubComp(Acknowledgement { code, ..bare(packet_id) }));
     }
 

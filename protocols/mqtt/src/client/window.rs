@@ -11,9 +11,15 @@ pub(super) enum Slot {
     /// A SUBSCRIBE or UNSUBSCRIBE that is not answered. It does not outlive the connection.
     Request,
     /// A publish that is not acknowledged (QoS 1) or not received (QoS 2). `sent`: on any connection.
-    Publish { publish: Box<Publish>, sent: bool },
+    Publish { publish: Publish, sent: bool },
     /// A QoS 2 publish whose PUBREC has come, with its code; PUBCOMP is missing.
     Released { code: u8 },
+}
+
+impl Slot {
+    fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish { .. } | Self::Released { .. })
+    }
 }
 
 /// A window that slides over the circle of packet identifiers 1 to 65,535: identifiers are given out in
@@ -26,13 +32,15 @@ pub(super) struct Window {
     first: u16,
     /// Publishes before this place have been sent on this connection.
     unsent: usize,
+    /// How many slots are `Publish` or `Released`.
+    open_publishes: usize,
 }
 
 const IDENTIFIERS: u32 = u16::MAX as u32;
 
 impl Window {
     pub fn new() -> Self {
-        Self { slots: VecDeque::new(), first: 1, unsent: 0 }
+        Self { slots: VecDeque::new(), first: 1, unsent: 0, open_publishes: 0 }
     }
 
     /// The next identifier; `None` when all are in use.
@@ -42,6 +50,7 @@ impl Window {
 
     /// Takes the identifier that `next_id` named.
     pub fn push(&mut self, slot: Slot) {
+        self.open_publishes += usize::from(slot.is_publish());
         self.slots.push_back(slot);
     }
 
@@ -53,7 +62,9 @@ impl Window {
 
     /// `packet_id` is over.
     pub fn free(&mut self, packet_id: u16) {
-        if let Some(slot) = self.get_mut(packet_id) {
+        let place = self.place_of(packet_id);
+        if let Some(slot) = self.slots.get_mut(place) {
+            self.open_publishes -= usize::from(slot.is_publish());
             *slot = Slot::Free;
         }
         self.slide();
@@ -112,7 +123,7 @@ impl Window {
 
     /// Publishes that are not over.
     pub fn open_publishes(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot, Slot::Publish { .. } | Slot::Released { .. })).count()
+        self.open_publishes
     }
 
     fn id_at(&self, place: usize) -> u16 {

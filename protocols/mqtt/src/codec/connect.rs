@@ -155,20 +155,20 @@ fn will(context: &Context, version: Version, flags: u8, reader: &mut Reader) -> 
         .ok_or(DecodeError::malformed("Will QoS must be 0, 1 or 2"))?;
     let mut delay_s = 0;
     let mut message_expiry_s = None;
-    let mut properties = Properties::default();
+    let mut properties: Option<Properties> = None;
     if version == Version::V5 {
         read_block(reader, |id, reader| {
             match id {
                 id::WILL_DELAY_INTERVAL => delay_s = reader.u32()?,
                 id::MESSAGE_EXPIRY_INTERVAL => message_expiry_s = Some(reader.u32()?),
-                _ => take_message_property(id, reader, &context.topic, &mut properties)?,
+                _ => take_message_property(id, reader, &context.topic, properties.get_or_insert_default())?,
             }
             Ok(())
         })?;
     }
     let topic = topic_name(reader, &context.topic)?;
     let payload = reader.binary()?;
-    let properties = (!properties.is_empty()).then(|| Arc::new(properties));
+    let properties = properties.map(Arc::new);
     Ok(Will { topic, payload, qos, retain: flags & flag::WILL_RETAIN != 0, delay_s, message_expiry_s, properties })
 }
 

@@ -7,6 +7,7 @@
 mod connect;
 mod decode;
 mod encode;
+mod header;
 mod primitives;
 mod properties;
 
@@ -43,8 +44,8 @@ pub struct Context {
     pub topic: althing_core::topic::TopicLimits,
 }
 
-/// Why bytes are no packet. `code` is the version 5 reason code for CONNACK or DISCONNECT
-/// (0x81 malformed, 0x82 protocol error, 0x84 unsupported version, 0x90 topic name invalid, 0x95 packet too large, ...).
+/// Why bytes are no packet. `code` is the version 5 reason code for CONNACK or DISCONNECT: 0x81 malformed,
+/// 0x82 protocol error, 0x84 unsupported version, 0x90 topic name invalid or 0x95 packet too large.
 ///
 /// Where the specification names no code, §1.2 decides: what cannot be parsed is malformed, what can be
 /// parsed but is not allowed by the protocol is a protocol error.

@@ -183,3 +183,40 @@ pub(super) fn put_with_length(output: &mut Vec<u8>, write: impl FnOnce(&mut Vec<
     let (bytes, size) = encoded_variable_int(output.len() - start - 1);
     output.splice(start..start + 1, bytes[..size].iter().copied());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Table 1-1: where a variable byte integer grows.
+    #[test]
+    fn variable_ints_take_the_minimum_of_bytes() {
+        for (value, size) in [
+            (0, 1),
+            (127, 1),
+            (128, 2),
+            (16_383, 2),
+            (16_384, 3),
+            (2_097_151, 3),
+            (2_097_152, 4),
+            (VARIABLE_INT_MAX as usize, 4),
+        ] {
+            let mut output = Vec::new();
+            put_variable_int(&mut output, value);
+            assert_eq!(output.len(), size, "{value}");
+            assert_eq!(variable_int_size(value), size, "{value}");
+            let int = variable_int(&output).unwrap().unwrap();
+            assert_eq!((int.value as usize, int.size, int.overlong), (value, size, false));
+            assert!(variable_int(&output[..size - 1]).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_length_stands_before_what_it_counts() {
+        for (length, prefix) in [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (20_000, &[0xA0, 0x9C, 1])] {
+            let mut output = b"before".to_vec();
+            put_with_length(&mut output, |output| output.extend(std::iter::repeat_n(b'x', length)));
+            assert_eq!(output, [b"before", prefix, &vec![b'x'; length]].concat());
+        }
+    }
+}

@@ -386,7 +386,7 @@ fn acknowledgements() {
             &[("PUBACK 0x92", b"\x40\x03\0\x01\x92", PROTOCOL), ("PUBREL 0x97", b"\x62\x03\0\x01\x97", PROTOCOL)],
         );
     }
-    refuses(Server, V5, &[("0x10 is the server's [table 3-4]", b"\x40\x03\0\x01\x10", PROTOCOL)]);
+    refuses(Server, V5, &[("0x10 is the server's (§3.4.2.1)", b"\x40\x03\0\x01\x10", PROTOCOL)]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn connect_carries_every_property_of_version_5() {
         session_expiry_s: Some(1),
         receive_maximum: Some(2),
         maximum_packet_size: Some(3),
-        topic_alias_maximum: 4,
+        topic_alias_maximum: 1,
         request_response_information: true,
         request_problem_information: false,
         user_properties: vec![("k".into(), "1".into()), ("k".into(), "2".into())],
@@ -108,7 +108,7 @@ fn connect_carries_every_property_of_version_5() {
         password: Some(Bytes::from_static(b"p")),
         ..plain_connect(Version::V5)
     };
-    let properties = b"\x11\0\0\0\x01\x21\0\x02\x27\0\0\0\x03\x22\0\x04\x19\x01\x17\0\
+    let properties = b"\x11\0\0\0\x01\x21\0\x02\x27\0\0\0\x03\x22\0\x01\x19\x01\x17\0\
         \x26\0\x01k\0\x011\x26\0\x01k\0\x012\x15\0\x01m\x16\0\x01d";
     let will = [b"\x18\0\0\0\x05\x02\0\0\0\x06", ALL_PROPERTIES].concat();
     let body = [
@@ -237,6 +237,10 @@ fn publish_has_its_flags_topic_id_and_payload() {
         stands_for(Packet::Publish(plain_publish()), Version::V5, side, b"\x30\x08\0\x03a/b\0hi");
         stands_for(Packet::Publish(repeated.clone()), Version::V5, side, b"\x3B\x0A\0\x03a/b\0\x0A\0hi");
     }
+    // [MQTT-3.3.1-2]: whatever the caller says, DUP is not written at QoS 0.
+    let mut output = Vec::new();
+    encode(&Packet::Publish(Publish { dup: true, ..plain_publish() }), Version::V5, &mut output);
+    assert_eq!(output, b"\x30\x08\0\x03a/b\0hi");
     // MQTT 3.1 gives DUP no meaning at QoS 0 and does not forbid it.
     reads(Packet::Publish(plain_publish()), Version::V31, Side::Server, b"\x38\x07\0\x03a/bhi");
 }

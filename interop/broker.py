@@ -1,0 +1,158 @@
+"""The broker under test, as a process of its own on a port of its own."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+from report import DEADLINE_S
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+
+# What both brokers are told, so that the cases can meet a limit without a flood.
+KEEP_ALIVE_S_MAX = 300
+PACKET_BYTES_MAX = 2 << 20
+
+
+def free_port():
+    """A port below the ephemeral range, so that no outgoing connection can hold it."""
+    for port in random.sample(range(20000, 30000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port between 20000 and 30000")
+
+
+class Broker:
+    """Starts, says where it listens, and stops."""
+
+    name = ""
+    # Cases that it is known to fail, each with the reason.
+    deviates = {}
+    # Why it may fail those that send what no client may send.
+    deviates_on_bad_input = None
+
+    def __init__(self):
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
+        self.unix = self.folder / "mqtt.sock"
+        self.log = self.folder / "log"
+        self.process = None
+
+    def command(self):
+        """The command line of the broker; may write files to `self.folder` first."""
+        raise NotImplementedError
+
+    async def start(self):
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command(), cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+        exited = asyncio.ensure_future(self.process.wait())
+        ready = asyncio.ensure_future(self._accepts())
+        await asyncio.wait({exited, ready}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            raise RuntimeError(f"{self.name} does not listen on port {self.port}:\n{self.tail()}")
+        exited.cancel()
+
+    async def _accepts(self):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(HOST, self.port)
+                writer.close()
+                return
+            except OSError:
+                # Nothing announces the listener but the listener: ask again at the next chance.
+                await asyncio.sleep(0.02)
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.returncode is None
+
+    async def stop(self):
+        """Asks it to end. Returns the exit code, or None when it had to be killed."""
+        if not self.running:
+            return self.process.returncode if self.process else None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
+        except asyncio.TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            return None
+
+    def panics(self):
+        """The lines of its log that tell of a panic."""
+        return [line for line in self.log.read_text(errors="replace").splitlines() if "panicked" in line]
+
+    def tail(self, lines=20):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Althing(Broker):
+    name = "althing"
+
+    def command(self):
+        binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
+        if not binary.exists():
+            raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
+        config = self.folder / "althing.toml"
+        config.write_text(
+            f"""
+            [mqtt]
+            bind = ["{HOST}:{self.port}", "unix:{self.unix}"]
+
+            [limits]
+            keep_alive_s_max = {KEEP_ALIVE_S_MAX}
+            packet_bytes_max = {PACKET_BYTES_MAX}
+            connect_timeout_ms = 3000
+            packet_timeout_ms = 3000
+            """
+        )
+        return [str(binary), "serve", "--config", str(config), "--data", str(self.folder / "data")]
+
+
+class Mosquitto(Broker):
+    name = "mosquitto"
+    deviates = {
+        "the end of the session ends the delay": "a will delay goes on after a clean start",
+        "takeover": "2.0.11 closes without a DISCONNECT",
+        "shared: no retained messages": "it sends them",
+        "overlapping subscriptions: one copy, highest QoS, all identifiers": "it sends the first match's",
+        "CONNECT twice": "it closes without a word",
+        "MQTT 3.1.1: bad packets close the connection without a word": "it bears some",
+        "more than receive maximum unacknowledged": "it refuses the message, not the connection",
+        "receive maximum of the client is kept": "2.0.11 sends one too many",
+        "keep alive: silence ends it": "2.0.11 closes without a DISCONNECT",
+        "PUBREL for an unknown id": "it takes it for known",
+    }
+    deviates_on_bad_input = "it closes without a word, or bears it"
+
+    def command(self):
+        config = self.folder / "mosquitto.conf"
+        config.write_text(
+            f"""
+listener {self.port} {HOST}
+max_topic_alias 64
+listener 0 {self.unix}
+allow_anonymous true
+max_keepalive {KEEP_ALIVE_S_MAX}
+max_packet_size {PACKET_BYTES_MAX}
+max_queued_messages 0
+sys_interval 1
+log_type all
+user root
+"""
+        )
+        return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", str(config)]

@@ -1,0 +1,134 @@
+// One MQTT.js client, driven by one JSON object a line on standard input: {number, verb, …} is answered by
+// {number, answer}, {number, refused} or {number, error}; messages and the close come unasked.
+import { createInterface } from "node:readline";
+import mqtt from "mqtt";
+
+const names = {
+  content_type: "contentType",
+  response_topic: "responseTopic",
+  correlation_data: "correlationData",
+  payload_format: "payloadFormatIndicator",
+  expiry_s: "messageExpiryInterval",
+  topic_alias: "topicAlias",
+};
+let client;
+
+const say = (object) => process.stdout.write(JSON.stringify(object, encoded) + "\n");
+
+// A Buffer has already become {type, data} when JSON.stringify hands it over.
+function encoded(_key, value) {
+  return value?.type === "Buffer" ? { bytes: Buffer.from(value.data).toString("base64") } : value;
+}
+
+function decoded(_key, value) {
+  return typeof value?.bytes === "string" ? Buffer.from(value.bytes, "base64") : value;
+}
+
+function written(properties, version) {
+  if (version < 5) return undefined;
+  const result = {};
+  for (const [name, word] of Object.entries(names)) {
+    if (properties[name] !== undefined) result[word] = properties[name];
+  }
+  if (result.payloadFormatIndicator !== undefined) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
+  if (properties.user) {
+    result.userProperties = {};
+    for (const [name, value] of properties.user) (result.userProperties[name] ??= []).push(value);
+  }
+  return result;
+}
+
+function read(properties = {}) {
+  const result = {};
+  for (const [name, word] of Object.entries(names)) {
+    if (properties[word] !== undefined) result[name] = properties[word];
+  }
+  if (result.payload_format !== undefined) result.payload_format = Number(result.payload_format);
+  if (properties.userProperties) {
+    result.user = Object.entries(properties.userProperties).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
+  }
+  if (properties.subscriptionIdentifier !== undefined) result.identifiers = [properties.subscriptionIdentifier].flat();
+  return result;
+}
+
+const verbs = {
+  connect({ host, port, version, options }, done) {
+    const will = options.will;
+    client = mqtt.connect({
+      host,
+      port,
+      protocol: "mqtt",
+      protocolVersion: version,
+      protocolId: version === 3 ? "MQIsdp" : "MQTT",
+      clientId: options.client_id,
+      clean: options.clean,
+      keepalive: options.keep_alive_s,
+      reconnectPeriod: 0,
+      resubscribe: false,
+      will: will && {
+        topic: will.topic,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        properties: version === 5 ? { ...written(will.properties, version), willDelayInterval: will.delay_s } : undefined,
+      },
+      properties: version < 5 ? undefined : {
+        sessionExpiryInterval: options.expiry_s,
+        receiveMaximum: options.receive_maximum,
+        maximumPacketSize: options.maximum_packet_size,
+        topicAliasMaximum: options.topic_alias_maximum,
+      },
+    });
+    let closedBy;
+    client.once("connect", (connack) => {
+      const properties = connack.properties ?? {};
+      done(null, {
+        session_present: connack.sessionPresent,
+        assigned_client_id: properties.assignedClientIdentifier,
+        server_keep_alive_s: properties.serverKeepAlive,
+        receive_maximum: properties.receiveMaximum,
+        topic_alias_maximum: properties.topicAliasMaximum,
+      });
+    });
+    client.on("error", (error) => done(error));
+    client.on("message", (topic, payload, packet) => {
+      say({ message: { topic, payload, qos: packet.qos, retain: packet.retain, properties: read(packet.properties) } });
+    });
+    client.on("disconnect", (packet) => { closedBy = packet.reasonCode; });
+    client.on("close", () => say({ closed: { code: closedBy } }));
+  },
+
+  subscribe({ filter, qos, no_local, retain_as_published, retain_handling, identifier }, done) {
+    const v5 = client.options.protocolVersion === 5;
+    const options = v5 ? { qos, nl: no_local, rap: retain_as_published, rh: retain_handling } : { qos };
+    if (identifier !== undefined) options.properties = { subscriptionIdentifier: identifier };
+    client.subscribe(filter, options, (error, granted, packet) => done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos));
+  },
+
+  unsubscribe({ filter }, done) {
+    client.unsubscribe(filter, (error) => done(error));
+  },
+
+  publish({ topic, payload, qos, retain, properties }, done) {
+    const options = { qos, retain, properties: written(properties, client.options.protocolVersion) };
+    client.publish(topic, payload, options, (error) => done(error));
+  },
+
+  disconnect({ with_will }, done) {
+    client.end(false, with_will ? { reasonCode: 4 } : {}, (error) => done(error));
+  },
+};
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const { number, verb, ...given } = JSON.parse(line, decoded);
+    let answered = false;
+    verbs[verb](given, (error, answer) => {
+      if (answered) return;
+      answered = true;
+      if (error?.code >= 1 && error.code <= 255) say({ number, refused: error.code });
+      else if (error) say({ number, error: String(error.message || error) });
+      else say({ number, answer });
+    });
+  })
+  .on("close", () => process.exit());

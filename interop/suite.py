@@ -1,0 +1,77 @@
+"""Runs every client's cases against one broker and prints a line a case, a matrix and a sum."""
+
+import argparse
+import asyncio
+import logging
+import sys
+
+import cases
+import mosquitto_clients
+import node_red
+import raw
+from broker import Althing, Mosquitto
+from peers_aiomqtt import AiomqttPeer
+from peers_gmqtt import GmqttPeer
+from peers_mqttjs import MqttJsPeer
+from peers_paho import PahoPeer
+from report import Report
+
+# A column of the matrix each: its name, and the coroutine function that runs its cases.
+COLUMNS = {
+    "mosquitto-clients": mosquitto_clients.run,
+    "paho 3.1": cases.column(PahoPeer, 3),
+    "paho 3.1.1": cases.column(PahoPeer, 4),
+    "paho 5": cases.column(PahoPeer, 5),
+    "aiomqtt 3.1.1": cases.column(AiomqttPeer, 4),
+    "aiomqtt 5": cases.column(AiomqttPeer, 5),
+    "gmqtt 3.1.1": cases.column(GmqttPeer, 4),
+    "gmqtt 5": cases.column(GmqttPeer, 5),
+    "mqtt.js 3.1": cases.column(MqttJsPeer, 3),
+    "mqtt.js 3.1.1": cases.column(MqttJsPeer, 4),
+    "mqtt.js 5": cases.column(MqttJsPeer, 5),
+    "node-red": node_red.run,
+    "raw socket": raw.run,
+}
+
+
+async def main(arguments):
+    broker = Mosquitto() if arguments.broker == "mosquitto" else Althing()
+    report = Report()
+    await broker.start()
+    print(f"{broker.name} on port {broker.port}, process {broker.process.pid}")
+    try:
+        for client, run in COLUMNS.items():
+            if arguments.client and not any(wanted in client for wanted in arguments.client):
+                continue
+            await run(client, broker, report, lambda case: not arguments.case or arguments.case in case)
+            if not broker.running:
+                report.add("broker", f"survives {client}", "FAIL", f"exit code {broker.process.returncode}")
+                print(broker.tail())
+                await broker.start()
+        report.add("broker", "no panic in its log", *(["FAIL", broker.panics()[0]] if broker.panics() else ["ok"]))
+        code = await broker.stop()
+        report.add("broker", "ends by itself when asked", *(["ok"] if code == 0 else ["FAIL", f"exit code {code}"]))
+    finally:
+        await broker.stop()
+        if arguments.keep or report.count("FAIL"):
+            print(f"the broker's log: {broker.log}")
+        else:
+            broker.remove()
+    print(f"\n{report.matrix()}\n\n{report.summary()}")
+    return 1 if report.count("FAIL") or not report.count("ok") else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="interop/run", description=__doc__)
+    parser.add_argument("--broker", choices=["althing", "mosquitto"], default="althing",
+                        help="althing: $ALTHING_BIN or target/release/althing; mosquitto: Debian's, to judge the suite itself")
+    parser.add_argument("--client", action="append", help="only columns whose name contains this (repeatable)")
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--keep", action="store_true", help="keep the broker's folder and log")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # What the libraries log about a lost connection is what half of the cases are about.
+    logging.disable(logging.CRITICAL)
+    sys.exit(asyncio.run(main(parse())))
