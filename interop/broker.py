@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ HOST = "127.0.0.1"
 # What both brokers are told, so that the cases can meet a limit without a flood.
 KEEP_ALIVE_S_MAX = 300
 PACKET_BYTES_MAX = 2 << 20
+# Only Althing has such limits.
+SUBSCRIPTIONS_MAX = 5000
 
 
 def free_port():
@@ -40,9 +43,12 @@ class Broker:
     # Why it may fail those that send what no client may send.
     deviates_on_bad_input = None
 
-    def __init__(self):
+    def __init__(self, files_max=None):
+        """`files_max`: how many file descriptors it may have, if not as many as we."""
+        self.files_max = files_max
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
+        self.stomp_port = free_port()
         self.unix = self.folder / "mqtt.sock"
         self.log = self.folder / "log"
         self.process = None
@@ -54,7 +60,8 @@ class Broker:
     async def start(self):
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.command(), cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+                *self.command(), cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=self._limit_files if self.files_max else None)
         exited = asyncio.ensure_future(self.process.wait())
         ready = asyncio.ensure_future(self._accepts())
         await asyncio.wait({exited, ready}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -62,6 +69,9 @@ class Broker:
             ready.cancel()
             raise RuntimeError(f"{self.name} does not listen on port {self.port}:\n{self.tail()}")
         exited.cancel()
+
+    def _limit_files(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
 
     async def _accepts(self):
         while True:
@@ -113,11 +123,19 @@ class Althing(Broker):
             [mqtt]
             bind = ["{HOST}:{self.port}", "unix:{self.unix}"]
 
+            [stomp]
+            bind = "{HOST}:{self.stomp_port}"
+
+            [server]
+            sys_interval_s = 1
+
             [limits]
             keep_alive_s_max = {KEEP_ALIVE_S_MAX}
             packet_bytes_max = {PACKET_BYTES_MAX}
             connect_timeout_ms = 3000
             packet_timeout_ms = 3000
+            stall_ms = 1000
+            subscriptions_per_session_max = {SUBSCRIPTIONS_MAX}
             """
         )
         return [str(binary), "serve", "--config", str(config), "--data", str(self.folder / "data")]

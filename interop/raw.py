@@ -7,7 +7,7 @@ An earlier version has no words for most of this: there the connection just clos
 import asyncio
 import struct
 
-from broker import HOST, PACKET_BYTES_MAX
+from broker import HOST, PACKET_BYTES_MAX, SUBSCRIPTIONS_MAX, Althing
 from report import Skip, expect, within
 
 TABLE = []
@@ -145,7 +145,8 @@ def told(got):
 
 class House:
     def __init__(self, broker, topic):
-        self.broker, self.topic, self.connections = broker, topic, []
+        self.broker, self.topic = broker, topic
+        self.connections, self.brokers = [], []
 
     async def attempt(self, function):
         try:
@@ -153,6 +154,16 @@ class House:
         finally:
             for connection in self.connections:
                 connection.close()
+            for broker in self.brokers:
+                await broker.stop()
+                broker.remove()
+
+    async def another_broker(self, **options):
+        """Moves this case to a broker of its own, to be mistreated."""
+        self.only_althing("is judged by the cases above")
+        self.broker = Althing(**options)
+        self.brokers.append(self.broker)
+        await self.broker.start()
 
     async def open(self):
         connection = Connection(*await asyncio.open_connection(HOST, self.broker.port))
@@ -572,7 +583,75 @@ async def _(house):
     await connection.expect_alive()
 
 
-@case("200 silent connections do not keep a good client out")
+@case("1000 silent connections do not keep a good client out")
 async def _(house):
-    await asyncio.gather(*(house.open() for _ in range(200)))
+    for _ in range(10):
+        await asyncio.gather(*(house.open() for _ in range(100)))
     await (await house.connected()).expect_alive()
+
+
+@case("more subscriptions than a session may have")
+async def _(house):
+    house.only_althing("has no such limit")
+    connection = await house.connected()
+    wanted, codes = [f"{house.topic}/{number}" for number in range(SUBSCRIPTIONS_MAX + 1000)], []
+    for start in range(0, len(wanted), 500):
+        connection.send(subscribe(*wanted[start:start + 500]))
+        codes += (await connection.expect_packet(SUBACK, "SUBACK"))[3:]
+    expect((codes.count(0), codes.count(0x97)), (SUBSCRIPTIONS_MAX, 1000), "granted and refused")
+    await connection.expect_alive()
+
+
+@case("a subscriber that stops reading while another is fed")
+async def _(house):
+    house.only_althing("drops for both")
+    # Its reader holds 64 KiB and then leaves the rest to the kernel, which fills up too.
+    await house.subscribed(house.topic)
+    reader, writer = await house.subscribed(house.topic), await house.connected()
+    count, body = 2000, bytes(16 << 10)
+
+    async def write():
+        for number in range(count):
+            writer.send(publish(house.topic, number.to_bytes(4, "big") + body))
+            await writer.writer.drain()
+        await writer.expect_alive()
+
+    writing = asyncio.ensure_future(write())
+    try:
+        start = 2 + len(house.topic) + 1
+        for number in range(count):
+            got = await reader.expect_packet(PUBLISH, "PUBLISH")
+            expect(int.from_bytes(got[start:start + 4], "big"), number, "the next message")
+        await within(writing, "the publisher to be let go on")
+    finally:
+        writing.cancel()
+
+
+@case("file descriptors run out, and accepting recovers")
+async def _(house):
+    await house.another_broker(files_max=64)
+    early = await house.connected()
+    silent = [await house.open() for _ in range(100)]
+    await early.expect_alive()
+    for connection in silent:
+        connection.close()
+    async def get_in():
+        while True:
+            late = await house.open()
+            late.send(connect())
+            # The broker may close what it has no descriptor for, until it has noticed what is free again.
+            if await late.packet():
+                return late
+
+    await (await within(get_in(), "a connection that is let in")).expect_alive()
+    await early.expect_alive()
+
+
+@case("SIGTERM: MQTT 5 clients hear why, the others see the close")
+async def _(house):
+    await house.another_broker()
+    new, old = await house.connected(), await house.connected(version=4)
+    stopping = asyncio.ensure_future(house.broker.stop())
+    await new.expect_disconnect(0x8B)
+    await old.expect_end()
+    expect(await stopping, 0, "the exit code")

@@ -102,6 +102,8 @@ def describe(error):
     here = str(Path(__file__).parent)
     ours = [frame for frame in traceback.extract_tb(error.__traceback__)
             if frame.filename.startswith(here) and "/.venv/" not in frame.filename and frame.name not in ("expect", "within")]
+    # Cases are functions without a name: their own line tells more than that of what they called.
+    ours = [frame for frame in ours if frame.name == "_"] or ours
     at = f" [{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else ""
     text = str(error).strip().replace("\n", " ") or "no message"
     return (text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}") + at

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import resource
 import sys
 
 import cases
@@ -74,4 +75,7 @@ def parse():
 if __name__ == "__main__":
     # What the libraries log about a lost connection is what half of the cases are about.
     logging.disable(logging.CRITICAL)
+    # Cases open a thousand connections at once.
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     sys.exit(asyncio.run(main(parse())))

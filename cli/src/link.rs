@@ -27,6 +27,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Link {
     client: Client,
     socket: Option<Socket>,
+    /// Whether CONNACK has come on this socket. The client half may know already that the connection is
+    /// over while its last events wait to be taken.
+    established: bool,
     input: BytesMut,
     events: VecDeque<Event>,
     /// What `receive` returned, once the events before it have been taken.
@@ -61,6 +64,7 @@ impl Link {
         Self {
             client: Client::new(options),
             socket: None,
+            established: false,
             input: BytesMut::new(),
             events: VecDeque::new(),
             broken: None,
@@ -84,15 +88,21 @@ impl Link {
     pub async fn connect(&mut self) -> Result<ConnAck, Failure> {
         let limit = self.plan.connect_timeout;
         let endpoint = self.plan.endpoint.clone();
-        timeout(limit, self.connect_patiently()).await.unwrap_or_else(|_| {
+        let result = timeout(limit, self.connect_patiently()).await.unwrap_or_else(|_| {
             let text = format!("{endpoint} did not answer within {limit:?}: is a broker running there?");
             Err(Failure::new(ExitCode::CannotConnect, text))
-        })
+        });
+        if result.is_err() {
+            // Nobody to say goodbye to.
+            self.socket = None;
+        }
+        result
     }
 
     async fn connect_patiently(&mut self) -> Result<ConnAck, Failure> {
         let endpoint = self.plan.endpoint.clone();
         self.socket = None;
+        self.established = false;
         self.input.clear();
         self.events.clear();
         self.broken = None;
@@ -103,6 +113,7 @@ impl Link {
         loop {
             match self.next().await {
                 Ok(Event::Connected(connack)) => {
+                    self.established = true;
                     self.log.debug(&format!("CONNACK: session present {}", connack.session_present));
                     return Ok(*connack);
                 }
@@ -120,9 +131,9 @@ impl Link {
         }
     }
 
-    /// Whether the connection stands.
+    /// Whether the connection stands, as far as the events taken so far tell.
     pub fn is_connected(&self) -> bool {
-        self.socket.is_some() && self.client.is_connected()
+        self.socket.is_some() && self.established
     }
 
     /// The client identifier, an assigned one too.
@@ -143,6 +154,12 @@ impl Link {
     /// Publishes above QoS 0 that have not been acknowledged.
     pub fn open_publishes(&self) -> usize {
         self.client.open_publishes()
+    }
+
+    /// Whether everything has left, has been acknowledged, and every event has been taken.
+    pub fn is_idle(&mut self) -> bool {
+        let nothing_out = self.client.open_publishes() == 0 && self.client.output().is_empty();
+        nothing_out && self.events.is_empty() && self.broken.is_none()
     }
 
     /// Queues a PUBLISH; returns its packet identifier, 0 at QoS 0.
@@ -250,7 +267,7 @@ impl Link {
 
     /// Says goodbye and waits, for a while, until the broker has taken everything.
     pub async fn close(&mut self) {
-        if self.is_connected() {
+        if self.client.is_connected() {
             self.client.disconnect(self.clock.now(), self.plan.disconnect.clone());
         }
         self.say_why_and_close().await;

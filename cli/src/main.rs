@@ -23,6 +23,7 @@ mod url;
 use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
 use exit::{ExitCode, Failure};
+use std::io::ErrorKind;
 
 fn main() {
     let arguments = Arguments::parse();
@@ -67,10 +68,22 @@ fn serve(arguments: ServeArguments) -> Result<(), Failure> {
 
 /// Runs a load and prints its report; what was lost, doubled or swapped makes the exit code.
 fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure> {
-    let report = althing_bench::run(arguments).map_err(|error| Failure::new(ExitCode::Runtime, error.to_string()))?;
+    let report = althing_bench::run(arguments).map_err(|error| Failure::new(bench_code(&error), error.to_string()))?;
     let text = if arguments.common.json { format!("{}\n", report.json()) } else { report.to_string() };
     output::write_stdout(text.as_bytes())?;
     Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })
+}
+
+fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
+    use althing_bench::BenchError;
+    match error {
+        BenchError::Resolve { .. } | BenchError::Unix { .. } => ExitCode::CannotConnect,
+        BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
+        BenchError::Refused { .. } => ExitCode::Refused,
+        BenchError::Malformed { .. } => ExitCode::Protocol,
+        BenchError::Silent { .. } => ExitCode::Timeout,
+        _ => ExitCode::Runtime,
+    }
 }
 
 /// Runs a client command on this thread.

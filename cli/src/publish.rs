@@ -58,7 +58,7 @@ impl Publisher {
     async fn publish_all(&mut self) -> Result<(), Failure> {
         self.link.connect().await?;
         let mut finished = false;
-        while !(finished && self.link.open_publishes() == 0 && self.link.backlog_bytes() == 0) {
+        while !(finished && self.link.is_idle()) {
             let room = self.link.open_publishes() < OPEN_PUBLISHES_MAX && self.link.backlog_bytes() < BACKLOG_BYTES_MAX;
             tokio::select! {
                 payload = self.payloads.next(), if room && !finished => match payload? {

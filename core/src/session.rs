@@ -65,7 +65,8 @@ pub(crate) struct Session {
     pub queue: Queue,
     /// What is on its way, in the order of its numbers.
     pub inflight: VecDeque<Inflight>,
-    /// Tokens of `ExactlyOnce` publishes that the peer has not let go of.
+    /// Tokens of `ExactlyOnce` publishes that the peer has not let go of, in ascending order: a peer may
+    /// hold 65,535 of them.
     pub tokens: Vec<u32>,
     /// Published when the connection is lost.
     pub will: Option<Box<Will>>,

@@ -4,10 +4,10 @@
 
 mod language;
 
-use language::{House, house};
+use language::{House, hear, house, say};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 #[test]
@@ -35,8 +35,6 @@ fn accept_recovers_from_exhausted_descriptors() {
 }
 
 async fn echo(stream: &mut TcpStream) {
-    stream.write_all(b"hello\n").await.unwrap();
-    let mut heard = [0; 6];
-    stream.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"hello\n");
+    say(stream, "hello\n").await;
+    hear(stream, "hello\n").await;
 }

@@ -6,19 +6,9 @@
 mod language;
 
 use althing_core::Limits;
-use language::{House, house, house_with};
+use language::{House, hear, house, house_with, say};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-async fn say(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).await.unwrap();
-}
-
-async fn hear(stream: &mut TcpStream, expected: &str) {
-    let mut heard = vec![0; expected.len()];
-    stream.read_exact(&mut heard).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&heard), expected);
-}
 
 async fn hear_end(stream: &mut TcpStream) {
     let mut rest = Vec::new();

@@ -4,6 +4,7 @@
 
 mod promises;
 mod provider;
+mod raw;
 mod shard;
 mod station;
 mod wire;
@@ -111,7 +112,7 @@ impl House {
             channels: BTreeMap::new(),
             questions: Vec::new(),
             paused: BTreeMap::new(),
-            slow: Default::default(),
+            behind: BTreeMap::new(),
             events: Vec::new(),
         };
         Self {
@@ -164,6 +165,11 @@ impl House {
         &self.common.trace
     }
 
+    /// Keeps this many lines of the trace for people.
+    pub fn keep_lines(&mut self, lines: usize) {
+        self.common.trace.keep_lines(lines);
+    }
+
     /// Adds a line to the trace.
     pub fn note(&mut self, text: std::fmt::Arguments<'_>) {
         self.common.trace.note(text);
@@ -199,6 +205,11 @@ impl House {
     /// Connections that the house still talks with.
     pub fn connections_open(&self) -> usize {
         self.shards.iter().map(Shard::connections_open).sum()
+    }
+
+    /// Bytes that wait in buffers of the house for its peers or for the rest of a packet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::buffered_bytes).sum()
     }
 
     /// Publishers that the house makes wait, now.
@@ -375,7 +386,7 @@ impl House {
         let now_ns = self.common.now.mono_ns;
         let mut acts = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
-            let due = shard.deadlines(&self.common.limits).into_iter().filter(|(at_ns, ..)| *at_ns <= now_ns);
+            let due = shard.deadlines(&self.common).into_iter().filter(|(at_ns, ..)| *at_ns <= now_ns);
             acts.extend(due.map(|(_, timer, reason)| Act::Timeout(index as u16, timer, reason)));
         }
         for (index, station) in self.stations.iter().enumerate() {
@@ -387,7 +398,7 @@ impl House {
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
-        let house = self.shards.iter().flat_map(|shard| shard.deadlines(&self.common.limits)).map(|(at_ns, ..)| at_ns);
+        let house = self.shards.iter().flat_map(|shard| shard.deadlines(&self.common)).map(|(at_ns, ..)| at_ns);
         let stations = self.stations.iter().filter_map(Station::next_timeout_ns);
         house.chain(stations).min()
     }
@@ -473,7 +484,7 @@ impl House {
             wire.peer = None;
             shard.free(peer, &mut self.common);
         } else {
-            shard.output_changed(peer, &mut self.common);
+            shard.has_written(peer, written, &mut self.common);
         }
         self.forget_wire_when_over(id);
     }

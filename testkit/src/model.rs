@@ -55,6 +55,8 @@ pub struct Publication {
     pub allowed: bool,
     /// Whether it must have happened once `span` has an end; a will may be cancelled in a race.
     pub certain: bool,
+    /// Whether its publisher sent it again on a later connection, where its life begins anew.
+    pub is_late: bool,
     /// Whether its publisher may have published it twice: QoS 1 over a lost connection, or a lost session.
     pub repeatable: bool,
     /// Published by the broker when its client was lost.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-/// How many lines are kept for people.
+/// How many lines are kept for people, unless more are asked for.
 const LINES_KEPT: usize = 160;
 /// Longer lines are cut: a trace is read by people.
 const LINE_BYTES_MAX: usize = 400;
@@ -15,15 +15,27 @@ pub struct Trace {
     count: u64,
     line: String,
     lines: VecDeque<String>,
+    lines_kept: usize,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, count: 0, line: String::new(), lines: VecDeque::new() }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            count: 0,
+            line: String::new(),
+            lines: VecDeque::new(),
+            lines_kept: LINES_KEPT,
+        }
     }
 }
 
 impl Trace {
+    /// Keeps this many of the last lines.
+    pub fn keep_lines(&mut self, lines_kept: usize) {
+        self.lines_kept = lines_kept;
+    }
+
     /// Adds one line.
     pub fn note(&mut self, text: fmt::Arguments<'_>) {
         self.line.clear();
@@ -33,7 +45,8 @@ impl Trace {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         self.count += 1;
-        let mut kept = if self.lines.len() == LINES_KEPT { self.lines.pop_front() } else { None }.unwrap_or_default();
+        let mut kept =
+            if self.lines.len() == self.lines_kept { self.lines.pop_front() } else { None }.unwrap_or_default();
         kept.clear();
         let cut = (0..=LINE_BYTES_MAX.min(self.line.len())).rev().find(|&at| self.line.is_char_boundary(at));
         let _ = write!(kept, "{:>6} {}", self.count, &self.line[..cut.unwrap_or(0)]);

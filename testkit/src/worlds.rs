@@ -1,7 +1,8 @@
 //! Runs a test in many worlds: every seed with one shard and with three.
 //!
 //! - `ALTHING_SEEDS=1000` asks for that many seeds (the default is each test's own, small number);
-//! - `ALTHING_SEED=17 ALTHING_SHARDS=3` replays one world. A failure prints this very command.
+//! - `ALTHING_SEED=17 ALTHING_SHARDS=3` replays one world. A failure prints this very command;
+//! - `ALTHING_LINES=100000` shows more of the trace of a failure.
 
 use crate::house::{House, Setup};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,6 +30,9 @@ pub fn worlds_with(seeds: u64, prepare: impl Fn(&mut Setup), test: impl Fn(&mut 
 pub fn run(setup: Setup, test: &impl Fn(&mut House)) -> u64 {
     let (seed, shards) = (setup.seed, setup.shards);
     let mut house = House::new(setup);
+    if let Some(lines) = number_of("ALTHING_LINES") {
+        house.keep_lines(lines as usize);
+    }
     let outcome = catch_unwind(AssertUnwindSafe(|| test(&mut house)));
     if let Err(panic) = outcome {
         eprintln!("{}\nthe world of seed {seed} with {shards} shard(s) failed; replay it with\n{}", house.trace(), {

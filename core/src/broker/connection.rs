@@ -153,10 +153,12 @@ impl Broker {
         self.answer(now, index, (0, 0), Answer::Connected(Box::new(connected)), Then::Resume, effects);
     }
 
+    /// An id that nobody has and whose home is here: the client will come back with it.
     fn assign_client_id(&mut self, realm: &str) -> ByteString {
         loop {
             let client: ByteString = format!("auto-{:016x}", self.entropy.next_u64()).into();
-            if self.find_session(realm, &client).is_none() {
+            let home_is_here = self.shards == 1 || self.home_of_client(realm, &client) == self.shard;
+            if home_is_here && self.find_session(realm, &client).is_none() {
                 return client;
             }
         }

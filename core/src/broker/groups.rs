@@ -270,7 +270,8 @@ impl Broker {
     pub(super) fn offer_group(&mut self, now: Now, index: u32, incoming: &mut Incoming, effects: &mut Effects) {
         let Some(group) = self.groups.get_mut(index) else { return };
         let guarantee = incoming.message.guarantee;
-        if group.queue.is_empty()
+        // `AtMostOnce` does not wait behind others: it would be lost for want of a place in the queue.
+        if (guarantee == Guarantee::AtMostOnce || group.queue.is_empty())
             && let Some((member, options)) = group.choose(guarantee)
         {
             let filter = group.filter.clone();

@@ -271,14 +271,18 @@ impl Broker {
         if let Request::Connect(connect) = request
             && let Some(client) = &connect.client
         {
-            let hash = FixedState::with_seed(PLACEMENT_SEED).hash_one((&connect.realm[..], &client[..]));
-            let home = (hash % u64::from(self.shards)) as u16;
+            let home = self.home_of_client(&connect.realm, client);
             if home != self.shard {
                 self.away.insert(peer, home);
             }
             return home;
         }
         self.away.get(&peer).copied().unwrap_or(self.shard)
+    }
+
+    fn home_of_client(&self, realm: &str, client: &str) -> u16 {
+        let hash = FixedState::with_seed(PLACEMENT_SEED).hash_one((realm, client));
+        (hash % u64::from(self.shards)) as u16
     }
 
     fn decide(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {

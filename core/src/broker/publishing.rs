@@ -33,7 +33,7 @@ impl Broker {
         let answered = guarantee != Guarantee::AtMostOnce;
         let Some(session) = self.sessions.get(index) else { return };
         if let Some(token) = token
-            && session.tokens.contains(&token)
+            && session.tokens.binary_search(&token).is_ok()
         {
             // A repeat: the message was taken before, only its answer was lost ([MQTT-4.3.3-10]).
             let answer = Answer::Published { correlation, guarantee, outcome: Ok(Accepted { matched: true }) };
@@ -201,7 +201,9 @@ impl Broker {
 
     fn hold_token(&mut self, index: u32, token: u32, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        session.tokens.push(token);
+        if let Err(position) = session.tokens.binary_search(&token) {
+            session.tokens.insert(position, token);
+        }
         if session.lasts() {
             effects.store.push(Record::TokenHeld { client: session.principal.client.clone(), token });
         }
@@ -211,9 +213,9 @@ impl Broker {
     /// that came back after a crash would swallow a new message.
     pub(super) fn release_token(&mut self, now: Now, index: u32, token: u32, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let position = session.tokens.iter().position(|held| *held == token);
+        let position = session.tokens.binary_search(&token).ok();
         if let Some(position) = position {
-            session.tokens.swap_remove(position);
+            session.tokens.remove(position);
             if session.tokens.is_empty() {
                 session.tokens = Vec::new();
             }

@@ -6,14 +6,19 @@ use althing_core::broker::Broker;
 use althing_core::effects::{Record, Verdict, Verify};
 use althing_core::shard::Word;
 use althing_core::time::MILLISECOND_NS;
-use althing_core::verbs::Refusal;
-use althing_core::{Adaptor, Answer, Close, Deadline, Delivery, Entropy, Limits, Now, Out, Reason, Receive};
+use althing_core::topic::TopicLimits;
+use althing_core::verbs::{Connect, Publish, Refusal, Subscribe, SubscribeFilter, SubscriptionOptions};
+use althing_core::{
+    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, Reason, Receive, Request,
+    Topic,
+};
 use althing_net::{Address, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -34,6 +39,16 @@ pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
         test(house).await;
     })
     .unwrap();
+}
+
+pub async fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+pub async fn hear(stream: &mut TcpStream, expected: &str) {
+    let mut heard = vec![0; expected.len()];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&heard), expected);
 }
 
 /// A running shard.
@@ -62,7 +77,15 @@ impl House {
         TcpStream::connect(self.address.to_string()).await.unwrap()
     }
 
-    /// Waits until a conversation has ended for this reason.
+    /// A peer with a session.
+    pub async fn connect_as(&self, name: &str) -> TcpStream {
+        let mut peer = self.connect().await;
+        say(&mut peer, &format!("connect {name}\n")).await;
+        hear(&mut peer, "connected\n").await;
+        peer
+    }
+
+    /// Waits until a conversation has ended, or was found wanting, for this reason.
     pub async fn closed(&self, why: &str) {
         loop {
             while let Some(text) = self.closes.texts.borrow_mut().pop_front() {
@@ -87,7 +110,7 @@ impl Host for TestHost {
     }
 
     fn verify(&mut self, _: Verify) -> Option<Verdict> {
-        None
+        Some(Verdict::Accept { principal: None, data: None })
     }
 
     fn forward(&mut self, _: &mut Vec<(u16, Word)>) {}
@@ -96,6 +119,7 @@ impl Host for TestHost {
         let text = match notice {
             Notice::Closed { why, .. } => why.to_string(),
             Notice::TurnedAway { why, .. } => why,
+            Notice::Stalled { .. } => "stalled".to_owned(),
             _ => return,
         };
         self.closes.texts.borrow_mut().push_back(text);
@@ -135,17 +159,31 @@ impl Adaptor for LineAdaptor {
             ("timeout", ms) => {
                 self.timeout_ns = Some(now.mono_ns + ms.parse::<u64>().unwrap() * MILLISECOND_NS);
             }
+            ("connect", name) => {
+                out.requests.push_back(connect(name));
+                return Ok(Receive::Wait);
+            }
+            ("subscribe", filter) => out.requests.push_back(subscribe(filter)),
+            ("publish", count) => out.requests.push_back(publish(count.parse().unwrap())),
             _ => out.bytes.put_payload(&line),
         }
         Ok(Receive::Again)
     }
 
-    fn answer(&mut self, _: Now, _: Answer, out: &mut Out<'_>) -> Result<(), Close> {
-        out.bytes.tail().extend_from_slice(b"farewell\n");
+    fn answer(&mut self, _: Now, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
+        out.bytes.tail().extend_from_slice(match answer {
+            Answer::Connected(_) => b"connected\n",
+            Answer::Subscribed { .. } => b"subscribed\n",
+            _ => b"farewell\n",
+        });
         Ok(())
     }
 
-    fn deliver(&mut self, _: Now, _: &[Delivery], _: &mut Out<'_>) {}
+    fn deliver(&mut self, _: Now, batch: &[Delivery], out: &mut Out<'_>) {
+        for delivery in batch {
+            out.bytes.put_payload(&delivery.message.payload);
+        }
+    }
 
     fn timeout(&mut self, now: Now, out: &mut Out<'_>) -> Result<(), Close> {
         if self.timeout_ns.is_some_and(|timeout_ns| timeout_ns <= now.mono_ns) {
@@ -158,6 +196,36 @@ impl Adaptor for LineAdaptor {
     fn next_timeout(&self) -> Option<Deadline> {
         self.timeout_ns.map(|mono_ns| Deadline { mono_ns, reason: "a line said so" })
     }
+}
+
+fn connect(name: &str) -> Request {
+    Request::Connect(Box::new(Connect {
+        protocol: "line",
+        realm: "".into(),
+        client: Some(name.into()),
+        clean_start: true,
+        session_expiry_s: 0,
+        window: 1,
+        number_max: 1,
+        packet_bytes_max: u32::MAX,
+        separate_subscriptions: false,
+        will: None,
+        username: None,
+        password: None,
+        authentication: None,
+    }))
+}
+
+fn subscribe(filter: &str) -> Request {
+    let filter = Filter::new(filter.into(), &TopicLimits::default()).unwrap();
+    let filters = vec![SubscribeFilter { filter: Ok(filter), options: SubscriptionOptions::default() }];
+    Request::Subscribe(Box::new(Subscribe { correlation: 0, filters }))
+}
+
+fn publish(count: usize) -> Request {
+    let topic = Topic::new("t".into(), &TopicLimits::default()).unwrap();
+    let message = Message::new(topic, Bytes::from(vec![b'p'; count]));
+    Request::Publish(Publish { message, token: None, correlation: 0 })
 }
 
 impl Drop for LineAdaptor {

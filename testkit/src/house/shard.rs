@@ -23,20 +23,34 @@ pub(crate) struct Common {
     pub channels: BTreeMap<(u16, u16), VecDeque<Word>>,
     /// Questions that the identity provider has not answered yet, each with the shard that asks.
     pub questions: Vec<(u16, Verify)>,
-    /// Who waits for whom: publishers and the slow subscribers that they wait for.
-    pub paused: BTreeMap<PeerId, BTreeSet<PeerId>>,
-    /// Peers that are slow now.
-    pub slow: BTreeSet<PeerId>,
+    /// Who waits for whom: publishers and the subscribers that they wait for, one at a time.
+    pub paused: BTreeMap<PeerId, PeerId>,
+    /// Subscribers that are behind, and until when others wait for them.
+    pub behind: BTreeMap<PeerId, u64>,
     /// What the brokers reported, newest last.
     pub events: Vec<Event>,
 }
 
 impl Common {
-    /// Whether this peer's input waits for a slow subscriber.
+    /// Whether this peer's input waits for a subscriber that is behind.
     pub fn is_paused(&self, peer: PeerId) -> bool {
-        self.paused.get(&peer).is_some_and(|waits_for| !waits_for.is_disjoint(&self.slow))
+        self.paused.get(&peer).is_some_and(|subscriber| self.behind.contains_key(subscriber))
+    }
+
+    fn falls_behind(&mut self, subscriber: PeerId) {
+        let until_ns = self.now.after_ms(self.limits.stall_ms);
+        self.behind.entry(subscriber).or_insert(until_ns);
+    }
+
+    /// Lets everyone go on who waits for this subscriber.
+    fn release(&mut self, subscriber: PeerId) {
+        self.behind.remove(&subscriber);
+        self.paused.retain(|_, waits_for| *waits_for != subscriber);
     }
 }
+
+/// What a peer may leave unread of the answers to its own requests, at least.
+const UNREAD_ANSWER_BYTES_MAX: usize = 256 << 10;
 
 /// One connection, from the house's end.
 pub(crate) struct Connection {
@@ -46,8 +60,9 @@ pub(crate) struct Connection {
     pub output: OutBuffer,
     requests: VecDeque<Request>,
     last: Receive,
-    pace: Pace,
-    slow_since_ns: u64,
+    pub pace: Pace,
+    /// Of the answers to its own requests, what the peer has not read.
+    unread_answer_bytes: usize,
     /// Over: nothing is read any more, what is in `output` still leaves.
     pub closing: bool,
     /// Why the adaptor closed, for tests.
@@ -116,7 +131,7 @@ impl Shard {
             requests: VecDeque::new(),
             last: Receive::NeedMore,
             pace: Pace::Ready,
-            slow_since_ns: 0,
+            unread_answer_bytes: 0,
             closing: false,
             refusal: None,
         });
@@ -136,12 +151,26 @@ impl Shard {
     /// One turn of the adaptor with the bytes that are there.
     pub fn receive(&mut self, peer: PeerId, common: &mut Common) {
         let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
+        let before = connection.output.len();
         let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
-        match connection.adaptor.receive(common.now, &mut connection.input, &mut out) {
+        let result = connection.adaptor.receive(common.now, &mut connection.input, &mut out);
+        connection.unread_answer_bytes += connection.output.len() - before;
+        match result {
             Ok(receive) => connection.last = receive,
             Err(close) => self.close(peer, close, common),
         }
+        self.limit_unread_answers(peer, common);
         self.settle(peer.slot, common);
+    }
+
+    /// Whoever keeps asking and never reads the answers is let go. Deliveries have their own bound: the high mark.
+    fn limit_unread_answers(&mut self, peer: PeerId, common: &mut Common) {
+        let most = common.limits.write_buffer_high_bytes.max(UNREAD_ANSWER_BYTES_MAX);
+        let connection = self.connection(peer).filter(|connection| !connection.closing);
+        if connection.is_some_and(|connection| connection.unread_answer_bytes > most) {
+            let refusal = Refusal::new(Reason::QuotaExceeded, "the peer keeps asking but does not read the answers");
+            self.close(peer, Close::with_will(refusal), common);
+        }
     }
 
     /// The peer's bytes have ended.
@@ -157,13 +186,16 @@ impl Shard {
     pub fn free(&mut self, peer: PeerId, common: &mut Common) {
         assert!(self.connection(peer).is_none_or(|connection| connection.closing), "{peer:?} is freed while open");
         self.connections[peer.slot as usize] = None;
-        common.slow.remove(&peer);
+        common.release(peer);
         common.paused.remove(&peer);
         common.promises.forget(peer);
     }
 
-    /// What is written to the peer has changed.
-    pub fn output_changed(&mut self, peer: PeerId, common: &mut Common) {
+    /// This much has left towards the peer.
+    pub fn has_written(&mut self, peer: PeerId, written: usize, common: &mut Common) {
+        if let Some(connection) = self.connection_mut(peer) {
+            connection.unread_answer_bytes = connection.unread_answer_bytes.saturating_sub(written);
+        }
         self.settle(peer.slot, common);
     }
 
@@ -196,17 +228,15 @@ impl Shard {
     }
 
     /// The earliest moment at which this shard wants to be called, who wants it, and why.
-    pub fn deadlines(&self, limits: &Limits) -> Vec<(u64, Timer, &'static str)> {
-        let mut all = Vec::new();
+    pub fn deadlines(&self, common: &Common) -> Vec<(u64, Timer, &'static str)> {
+        let own = common.behind.iter().filter(|(peer, _)| peer.shard == self.index);
+        let mut all: Vec<_> = own.map(|(peer, until_ns)| (*until_ns, Timer::Stall(*peer), "a slow peer")).collect();
         if let Some(deadline) = self.broker.next_timeout() {
             all.push((deadline.mono_ns, Timer::Broker, deadline.reason));
         }
         for connection in self.connections.iter().flatten().filter(|connection| !connection.closing) {
             if let Some(deadline) = connection.adaptor.next_timeout() {
                 all.push((deadline.mono_ns, Timer::Adaptor(connection.peer), deadline.reason));
-            }
-            if connection.pace == Pace::Slow {
-                all.push((stalls_at(connection, limits), Timer::Stall(connection.peer), "a slow peer"));
             }
         }
         all
@@ -229,11 +259,24 @@ impl Shard {
                 }
                 self.settle(peer.slot, common);
             }
-            Timer::Stall(peer) => self.settle(peer.slot, common),
+            Timer::Stall(peer) => {
+                if self.connection(peer).is_some_and(|connection| connection.pace == Pace::Slow) {
+                    self.set_pace(peer, Pace::Stalled, common);
+                    self.run(common);
+                } else {
+                    common.release(peer);
+                }
+            }
         }
     }
 
-    /// Nothing of this connection may be left in the tables of the driver.
+    /// Bytes that wait in the house's buffers of this shard's connections, in both directions.
+    pub fn buffered_bytes(&self) -> usize {
+        let connections = self.connections.iter().flatten();
+        connections.map(|connection| connection.input.len() + connection.output.len()).sum()
+    }
+
+    /// Conversations that are not over.
     pub fn connections_open(&self) -> usize {
         self.connections.iter().flatten().filter(|connection| !connection.closing).count()
     }
@@ -290,7 +333,14 @@ impl Shard {
         common.questions.extend(effects.verify.into_iter().map(|question| (self.index, question)));
         for (publisher, subscriber) in effects.pause {
             common.trace.note(format_args!("{} waits for {}", name(publisher), name(subscriber)));
-            common.paused.entry(publisher).or_default().insert(subscriber);
+            common.paused.entry(publisher).or_insert(subscriber);
+            common.falls_behind(subscriber);
+        }
+        for subscriber in effects.resume {
+            common.trace.note(format_args!("nobody waits for {}", name(subscriber)));
+            if self.connection(subscriber).is_none_or(|connection| connection.pace != Pace::Slow) {
+                common.release(subscriber);
+            }
         }
         for event in effects.events {
             common.trace.note(format_args!("event {event:?}"));
@@ -309,14 +359,17 @@ impl Shard {
         common.trace.note(format_args!("{} hears {answer:?}", name(peer)));
         let Some(connection) = self.connection_mut(peer).filter(|connection| !connection.closing) else { return };
         common.promises.answered(peer, &answer);
+        let before = connection.output.len();
         let mut out = Out { bytes: &mut connection.output, requests: &mut connection.requests };
         let result = connection.adaptor.answer(common.now, answer, &mut out);
+        connection.unread_answer_bytes += connection.output.len() - before;
         if connection.last == Receive::Wait {
             connection.last = Receive::Again;
         }
         if let Err(close) = result {
             self.close(peer, close, common);
         }
+        self.limit_unread_answers(peer, common);
         self.asking.push_back(peer.slot);
         self.touched.insert(peer.slot);
     }
@@ -352,7 +405,7 @@ impl Shard {
         connection.closing = true;
         connection.refusal = Some(close.refusal);
         connection.input = BytesMut::new();
-        common.slow.remove(&peer);
+        common.release(peer);
     }
 
     fn observe_pace(&mut self, slot: u32, common: &mut Common) {
@@ -360,25 +413,27 @@ impl Shard {
         if connection.closing {
             return;
         }
-        let waiting_bytes = connection.output.len();
-        let pace = match connection.pace {
-            Pace::Ready if waiting_bytes > common.limits.write_buffer_high_bytes => Pace::Slow,
-            Pace::Slow | Pace::Stalled if waiting_bytes <= common.limits.write_buffer_low_bytes => Pace::Ready,
-            Pace::Slow if common.now.mono_ns >= stalls_at(connection, &common.limits) => Pace::Stalled,
-            same => same,
-        };
-        if pace == connection.pace {
-            return;
+        let (peer, waiting_bytes) = (connection.peer, connection.output.len());
+        match connection.pace {
+            Pace::Ready if waiting_bytes > common.limits.write_buffer_high_bytes => {
+                self.set_pace(peer, Pace::Slow, common);
+            }
+            Pace::Slow | Pace::Stalled if waiting_bytes <= common.limits.write_buffer_low_bytes => {
+                self.set_pace(peer, Pace::Ready, common);
+            }
+            _ => {}
         }
-        if pace == Pace::Slow {
-            connection.slow_since_ns = common.now.mono_ns;
-            common.slow.insert(connection.peer);
-        } else {
-            common.slow.remove(&connection.peer);
-        }
+    }
+
+    fn set_pace(&mut self, peer: PeerId, pace: Pace, common: &mut Common) {
+        let Some(connection) = self.connection_mut(peer) else { return };
         connection.pace = pace;
-        let peer = connection.peer;
-        common.trace.note(format_args!("{} is {pace:?}, {waiting_bytes} bytes wait", name(peer)));
+        common.trace.note(format_args!("{} is {pace:?}", name(peer)));
+        if pace == Pace::Slow {
+            common.falls_behind(peer);
+        } else {
+            common.release(peer);
+        }
         self.broker.pace(common.now, peer, pace, &mut self.effects);
     }
 }
@@ -389,10 +444,6 @@ pub(crate) enum Timer {
     Broker,
     Adaptor(PeerId),
     Stall(PeerId),
-}
-
-fn stalls_at(connection: &Connection, limits: &Limits) -> u64 {
-    connection.slow_since_ns + limits.stall_ms * althing_core::time::MILLISECOND_NS
 }
 
 /// A short name for traces.

@@ -1,6 +1,6 @@
 //! What must follow from a story. Every check panics with what was expected and what happened.
 
-use super::{Biography, Copy, Holding, Publication, Session, Span, Story};
+use super::{Biography, Copy, Holding, Publication, Session, Story};
 use althing_core::Guarantee;
 use althing_core::time::SECOND_NS;
 use std::collections::BTreeMap;
@@ -39,11 +39,14 @@ impl Story {
 
         let session = biography.session_at(copy.step).unwrap_or_else(|| panic!("without a session: {}", what()));
         let holdings = &biography.sessions[session].holdings;
-        let live = holdings.iter().any(|one| one.wants(station, published) && one.touches(&published.span));
+        let live = holdings.iter().any(|one| {
+            let wants = one.wants(station, published);
+            wants && (one.touches(&published.span) || self.may_have_waited(one, published))
+        });
         let stored = holdings.iter().any(|one| self.may_be_snapshot(one, copy.publication));
         assert!(live || copy.retain && stored, "no subscription wanted it: {} of {holdings:?}", what());
 
-        if let Some(expiry_s) = published.expiry_s {
+        if let Some(expiry_s) = published.expiry_s.filter(|_| !published.is_late) {
             let age_s = ((copy.mono_ns - published.issued_ns) / SECOND_NS) as u32;
             // What had begun to leave before its time was over may be repeated after it.
             assert!(copy.duplicate || age_s < expiry_s, "after its expiry: {}", what());
@@ -53,6 +56,13 @@ impl Story {
                 assert!(right, "{age_s} s old, {left_s} s left: {}", what());
             }
         }
+    }
+
+    /// Whether the publication may have waited in the queue of this shared subscription for a later member.
+    fn may_have_waited(&self, holding: &Holding, published: &Publication) -> bool {
+        let sessions = self.stations.iter().flat_map(|biography| &biography.sessions);
+        let mut members = sessions.flat_map(|session| &session.holdings).filter(|one| one.filter == holding.filter);
+        holding.filter.group().is_some() && members.any(|one| one.touches(&published.span))
     }
 
     /// Messages of one publisher on one topic with one guarantee arrive in the order of their publication,
@@ -175,46 +185,52 @@ impl Story {
             && !replaced
     }
 
-    /// A new subscription gets the last value of every topic that it matches, when it is clear which one that is.
+    /// A new subscription gets the last value of every topic that it matches, when it is clear which one that is:
+    /// from the snapshot or, when it was published meanwhile, perhaps by itself.
     fn check_retained(&self, station: usize, session: usize) {
         let biography = &self.stations[station];
         for holding in &biography.sessions[session].holdings {
-            let Some(done) = holding.from.end.filter(|_| !holding.refused) else { continue };
-            let Some(quiet) = self.quiet_after(done) else { continue };
             let asks = match holding.options.retain_handling {
                 0 => true,
                 1 => !holding.is_repeat,
                 _ => false,
             };
-            if !asks || holding.filter.group().is_some() || !biography.is_uninterrupted(holding.from.begin, quiet) {
+            if !asks || holding.refused || holding.filter.group().is_some() {
                 continue;
             }
             for (number, published) in self.publications.iter().enumerate() {
-                if self.is_last_value(published, &holding.from, quiet) && holding.filter.matches(&published.topic) {
-                    let got = biography.copies.iter().any(|copy| {
-                        copy.publication == number
-                            && copy.retain
-                            && copy.step >= holding.from.begin
-                            && copy.step <= quiet
-                    });
-                    // A last value that lives for some time only may have ended before the subscription.
-                    let lasts = published.expiry_s.is_none();
-                    let readable = self.allows(biography.username.as_deref(), false, &published.topic);
-                    let own = published.station == station && holding.options.no_local;
-                    assert!(
-                        got || !lasts || !readable || own,
-                        "station {station} subscribed {holding:?} and did not get the last value {number} {published:?}",
-                    );
+                if holding.filter.matches(&published.topic) && !published.is_empty {
+                    self.check_last_value(station, holding, number);
                 }
             }
         }
     }
 
-    /// Whether this was surely the topic's last value from before `act` until the step `quiet`.
-    fn is_last_value(&self, published: &Publication, act: &Span, quiet: u64) -> bool {
-        let stands = published.retain && !published.is_empty && published.certain && published.allowed;
-        stands
-            && published.span.is_before(act)
+    fn check_last_value(&self, station: usize, holding: &Holding, number: usize) {
+        let (biography, published) = (&self.stations[station], &self.publications[number]);
+        let (Some(asked), Some(done)) = (holding.from.end, published.span.end) else { return };
+        let Some(quiet) = self.quiet_after(asked.max(done)) else { return };
+        let stays = biography.is_uninterrupted(holding.from.begin, quiet);
+        let stays = stays && holding.until.is_none_or(|until| until.begin > quiet);
+        // A last value that lives for some time only may have ended before the subscription.
+        let readable = self.allows(biography.username.as_deref(), false, &published.topic);
+        let wanted = !(published.station == station && holding.options.no_local);
+        if !stays || !readable || !wanted || published.expiry_s.is_some() || !self.is_last_value(published, quiet) {
+            return;
+        }
+        let before = published.span.is_before(&holding.from);
+        let got = biography.copies.iter().any(|copy| {
+            let in_time = copy.step >= holding.from.begin && copy.step <= quiet;
+            copy.publication == number && in_time && (copy.retain || !before)
+        });
+        assert!(got, "station {station} did not get the last value {number} {published:?} of {holding:?}");
+    }
+
+    /// Whether this was surely the topic's last value at the step `quiet`.
+    fn is_last_value(&self, published: &Publication, quiet: u64) -> bool {
+        published.retain
+            && published.certain
+            && published.allowed
             && self.publications.iter().all(|other| {
                 std::ptr::eq(other, published)
                     || !other.retain
@@ -250,7 +266,7 @@ impl Story {
         };
         let most = groups.values().filter(may).count();
         let repeated = published.repeatable
-            || published.guarantee == Guarantee::AtLeastOnce
+            || copies.iter().any(|(_, copy)| copy.guarantee == Guarantee::AtLeastOnce)
                 && (groups.values().flatten().any(|(biography, session, holding)| {
                     biography.was_lost_between(published.span.begin, u64::MAX)
                         || session.end.is_some()

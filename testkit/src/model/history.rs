@@ -80,6 +80,8 @@ struct Actor {
     will: Option<(usize, u32)>,
     /// A will that will be due at this moment.
     will_due: Option<(usize, u64)>,
+    /// A delayed will that the CONNECT under way cancels when it resumes the session.
+    will_in_doubt: Option<usize>,
     heard: usize,
     received: usize,
 }
@@ -115,6 +117,7 @@ impl<'a> History<'a> {
                 waiting: BTreeMap::new(),
                 will: None,
                 will_due: None,
+                will_in_doubt: None,
                 heard: 0,
                 received: 0,
             });
@@ -197,7 +200,7 @@ impl<'a> History<'a> {
         let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
         let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
         let expiry_s = [0, 30, FOR_EVER][self.house.below(3) as usize];
-        self.lose(index, false, clean);
+        self.lose(index, false);
         if clean {
             self.end_session(index, Span::open(step));
             self.story.stations[index].sessions.push(Session {
@@ -256,7 +259,7 @@ impl<'a> History<'a> {
 
     fn cut(&mut self, index: usize) {
         self.house.cut_station(self.actors[index].id);
-        self.lose(index, true, false);
+        self.lose(index, true);
     }
 
     fn disconnect(&mut self, index: usize) {
@@ -264,7 +267,7 @@ impl<'a> History<'a> {
         self.house.disconnect(actor.id);
         actor.goodbye = Some(self.house.tick());
         let will = actor.will.take();
-        self.lose(index, true, false);
+        self.lose(index, true);
         self.actors[index].will = will; // should a new connection overtake the goodbye
     }
 
@@ -303,6 +306,7 @@ impl<'a> History<'a> {
             issued_ns: self.house.now().mono_ns,
             allowed,
             certain: true,
+            is_late: false,
             repeatable: false,
             is_will: false,
         });
@@ -440,9 +444,10 @@ impl<'a> History<'a> {
     }
 
     /// The present connection of a station, if there is one, is over; or a new one begins (`gone` false).
-    fn lose(&mut self, index: usize, gone: bool, clean: bool) {
+    fn lose(&mut self, index: usize, gone: bool) {
         let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let actor = &mut self.actors[index];
+        actor.will_in_doubt = None;
         let was_open = actor.connected || actor.attempt.is_some();
         let answered = actor.connected;
         if let Some(stretch) = self.story.stations[index].stretches.last_mut() {
@@ -456,6 +461,7 @@ impl<'a> History<'a> {
         for waiting in std::mem::take(&mut actor.waiting) {
             if let (token, Waiting::Publication(number)) = waiting {
                 let published = &mut self.story.publications[number];
+                published.is_late = true;
                 published.repeatable |= published.guarantee == Guarantee::AtLeastOnce;
                 actor.waiting.insert(token, Waiting::Publication(number));
             }
@@ -467,19 +473,18 @@ impl<'a> History<'a> {
             let published = &mut self.story.publications[number];
             published.issued_ns = now_ns;
             let at_once = delay_s == 0 || gone && actor.expiry_s == 0;
-            if !answered || actor.goodbye.is_some() || !at_once && clean {
-                published.span = Span::open(step);
-            } else if at_once {
+            if at_once && answered && actor.goodbye.is_none() {
                 (published.span, published.certain) = (Span::open(step), true);
-            } else if gone {
+            } else if gone && answered && actor.goodbye.is_none() {
                 actor.will_due = Some((number, now_ns + u64::from(delay_s.min(actor.expiry_s)) * SECOND_NS));
+            } else {
+                published.span = Span::open(step);
+                actor.will_in_doubt = (!gone && answered && actor.goodbye.is_none()).then_some(number);
             }
         }
         if !gone && let Some((number, _)) = actor.will_due.take() {
-            // Resuming cancels it; whether a new session does, the specification leaves open, and whether this
-            // CONNECT arrives nobody knows yet.
-            let published = &mut self.story.publications[number];
-            published.span = Span::open(step);
+            self.story.publications[number].span = Span::open(step);
+            actor.will_in_doubt = Some(number);
         }
         if gone && (actor.expiry_s == 0 || actor.unclear) {
             self.end_session(index, Span::open(step));
@@ -537,6 +542,9 @@ impl<'a> History<'a> {
                 }
                 actor.connected = true;
                 biography.stretches.push(Stretch { from: step, until: None });
+                if let Some(number) = actor.will_in_doubt.take().filter(|_| attempt.expects_session) {
+                    self.story.publications[number].span = Span::open(u64::MAX); // cancelled
+                }
                 if !attempt.expects_session {
                     let count = biography.sessions.len();
                     biography.sessions[count - 1].begin = Span { begin: attempt.begin, end: Some(step) };
