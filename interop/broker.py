@@ -48,7 +48,8 @@ class Broker:
         self.files_max = files_max
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
-        self.stomp_port = free_port()
+        # Where it speaks STOMP, if it does.
+        self.stomp_port = None
         self.unix = self.folder / "mqtt.sock"
         self.log = self.folder / "log"
         self.process = None
@@ -112,6 +113,10 @@ class Broker:
 
 class Althing(Broker):
     name = "althing"
+
+    def __init__(self):
+        super().__init__()
+        self.stomp_port = free_port()
 
     def command(self):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()

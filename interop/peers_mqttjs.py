@@ -1,33 +1,10 @@
-"""MQTT.js: MQTT 3.1, 3.1.1 and 5. The client runs in Node.js (mqttjs.mjs); both sides speak one JSON object a line."""
+"""MQTT.js: MQTT 3.1, 3.1.1 and 5. The client runs in Node.js (mqttjs.mjs)."""
 
-import asyncio
-import base64
-import itertools
-import json
 from dataclasses import asdict
-from pathlib import Path
 
+import node
+from node import Node
 from peers import Message, Peer, Refused
-from report import within
-
-LINE_BYTES_MAX = 8 << 20
-
-
-def encoded(value):
-    """Bytes travel as {"bytes": base64}."""
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, dict):
-        return {name: encoded(inner) for name, inner in value.items() if inner is not None}
-    return value
-
-
-def decoded(value):
-    if isinstance(value, dict):
-        if set(value) == {"bytes"}:
-            return base64.b64decode(value["bytes"])
-        return {name: decoded(inner) for name, inner in value.items()}
-    return value
 
 
 class MqttJsPeer(Peer):
@@ -35,43 +12,28 @@ class MqttJsPeer(Peer):
     lacks = frozenset({"interleaved user properties"})
 
     async def connect(self):
-        self.node = await asyncio.create_subprocess_exec(
-            "node", str(Path(__file__).with_name("mqttjs.mjs")), limit=LINE_BYTES_MAX,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
-        self.numbers = itertools.count()
-        self.answers = {}
-        self.reading = asyncio.ensure_future(self._read())
+        self.node = Node("mqttjs.mjs", self._hear)
+        await self.node.start()
         connack = await self._ask("connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options))
         self.session_present = connack.pop("session_present")
         self.connack = connack
 
-    async def _read(self):
-        while line := await self.node.stdout.readline():
-            said = decoded(json.loads(line))
-            if "message" in said:
-                said["message"]["properties"]["user"] = [tuple(pair) for pair in said["message"]["properties"].get("user", [])]
-                if not said["message"]["properties"]["user"]:
-                    del said["message"]["properties"]["user"]
-                self.take(Message(**said["message"]))
-            elif "closed" in said:
-                self.lose(said["closed"].get("code"))
-            else:
-                answer = self.answers.pop(said["number"])
-                if answer.done():
-                    continue
-                if "refused" in said:
-                    answer.set_exception(Refused(said["refused"]))
-                elif "error" in said:
-                    answer.set_exception(AssertionError(said["error"]))
-                else:
-                    answer.set_result(said.get("answer"))
-        self.lose()
+    def _hear(self, said):
+        if said is None:
+            self.lose()
+        elif "closed" in said:
+            self.lose(said["closed"].get("code"))
+        else:
+            said["message"]["properties"]["user"] = [tuple(pair) for pair in said["message"]["properties"].get("user", [])]
+            if not said["message"]["properties"]["user"]:
+                del said["message"]["properties"]["user"]
+            self.take(Message(**said["message"]))
 
     async def _ask(self, verb, **arguments):
-        number = next(self.numbers)
-        answer = self.answers[number] = asyncio.get_running_loop().create_future()
-        self.node.stdin.write(json.dumps({"number": number, "verb": verb, **encoded(arguments)}).encode() + b"\n")
-        return await within(answer, f"MQTT.js to {verb}")
+        try:
+            return await self.node.ask(verb, **arguments)
+        except node.Refused as refused:
+            raise Refused(refused.code) from None
 
     async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
                         identifier=None):
@@ -86,15 +48,8 @@ class MqttJsPeer(Peer):
 
     async def disconnect(self, with_will=False):
         await self._ask("disconnect", with_will=with_will)
-        await self._end()
+        await self.node.end()
 
     async def drop(self):
-        if self.node.returncode is None:
-            self.node.kill()
-        await self._end()
-
-    async def _end(self):
-        if self.node.returncode is None:
-            self.node.stdin.close()
-        await within(self.node.wait(), "Node.js to end")
-        await self.reading
+        self.node.kill()
+        await self.node.end()
