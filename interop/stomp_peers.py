@@ -88,9 +88,6 @@ class StompPeer:
 class StompPyPeer(StompPeer, stomp.ConnectionListener):
     """stomp.py: threads and a listener."""
 
-    # It writes colons in the names of headers as they are.
-    lacks = frozenset({"escapes in names"})
-
     async def connect(self):
         self.loop = asyncio.get_running_loop()
         self.receipts = {}
@@ -209,10 +206,12 @@ class NodePeer(StompPeer):
 
 
 class StompJsPeer(NodePeer):
+    # It undoes one kind of escape after the other, instead of from left to right.
+    lacks = frozenset({"escapes in order"})
     script = "stompjs.mjs"
 
 
 class StompitPeer(NodePeer):
-    # It tells nobody of heart-beats.
-    lacks = frozenset({"heart-beats seen"})
+    # It tells nobody of heart-beats, and throws an ERROR where nobody can catch it.
+    lacks = frozenset({"heart-beats seen", "ERROR heard"})
     script = "stompit.mjs"

@@ -20,7 +20,7 @@ class Socket {
     this.connection.on("error", (error) => this.onerror?.(error));
     this.connection.on("close", () => { this.readyState = 3; this.onclose?.({ code: 1000, wasClean: true }); });
   }
-  send(data) { this.connection.write(data); }
+  send(data) { this.connection.write(typeof data === "string" ? data : new Uint8Array(data)); }
   close() { this.readyState = 2; this.connection.end(); }
 }
 
@@ -73,7 +73,7 @@ const verbs = {
   nack({ ack }, done) { messages.get(ack).nack(); done(null); },
 
   frame({ command, headers }, done) {
-    socket.send(FrameImpl.marshall({ command, headers, escapeHeaderValues: true }));
+    socket.send(FrameImpl.marshall({ command, headers, escapeHeaderValues: true, skipContentLengthHeader: true }));
     done(null);
   },
 
