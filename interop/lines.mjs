@@ -13,13 +13,13 @@ function decoded(_key, value) {
   return typeof value?.bytes === "string" ? Buffer.from(value.bytes, "base64") : value;
 }
 
-// Each verb is a function of what is given and of `done(error, answer)`.
-export function serve(verbs) {
+// Each verb is a function of what is given, after `prepare`, and of `done(error, answer)`.
+export function serve(verbs, prepare = (given) => given) {
   createInterface({ input: process.stdin })
     .on("line", (line) => {
       const { number, verb, ...given } = JSON.parse(line, decoded);
       let answered = false;
-      verbs[verb](given, (error, answer) => {
+      verbs[verb](prepare(given), (error, answer) => {
         if (answered) return;
         answered = true;
         if (error?.code >= 1 && error.code <= 255) say({ number, refused: error.code });

@@ -1,4 +1,4 @@
-// One MQTT.js client. Messages and the close come unasked.
+// MQTT.js clients, each by its number, `peer`; {peer, message} and {peer, closed} come unasked.
 import mqtt from "mqtt";
 import { say, serve } from "./lines.mjs";
 
@@ -10,7 +10,7 @@ const names = {
   expiry_s: "messageExpiryInterval",
   topic_alias: "topicAlias",
 };
-let client;
+const clients = new Map();
 
 function written(properties, version) {
   if (version < 5) return undefined;
@@ -18,7 +18,7 @@ function written(properties, version) {
   for (const [name, word] of Object.entries(names)) {
     if (properties[name] !== undefined) result[word] = properties[name];
   }
-  if (result.payloadFormatIndicator !== undefined) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
+  if ("payloadFormatIndicator" in result) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
   if (properties.user) {
     result.userProperties = {};
     for (const [name, value] of properties.user) (result.userProperties[name] ??= []).push(value);
@@ -33,16 +33,17 @@ function read(properties = {}) {
   }
   if (result.payload_format !== undefined) result.payload_format = Number(result.payload_format);
   if (properties.userProperties) {
-    result.user = Object.entries(properties.userProperties).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
+    const pairs = ([name, values]) => [values].flat().map((value) => [name, value]);
+    result.user = Object.entries(properties.userProperties).flatMap(pairs);
   }
   if (properties.subscriptionIdentifier !== undefined) result.identifiers = [properties.subscriptionIdentifier].flat();
   return result;
 }
 
 const verbs = {
-  connect({ host, port, version, options }, done) {
+  connect({ peer, host, port, version, options }, done) {
     const will = options.will;
-    client = mqtt.connect({
+    const client = mqtt.connect({
       host,
       port,
       protocol: "mqtt",
@@ -67,6 +68,7 @@ const verbs = {
         topicAliasMaximum: options.topic_alias_maximum,
       },
     });
+    clients.set(peer, client);
     let closedBy;
     client.once("connect", (connack) => {
       const properties = connack.properties ?? {};
@@ -80,31 +82,38 @@ const verbs = {
     });
     client.on("error", (error) => done(error));
     client.on("message", (topic, payload, packet) => {
-      say({ message: { topic, payload, qos: packet.qos, retain: packet.retain, properties: read(packet.properties) } });
+      say({ peer, message: { topic, payload, qos: packet.qos, retain: packet.retain, properties: read(packet.properties) } });
     });
     client.on("disconnect", (packet) => { closedBy = packet.reasonCode; });
-    client.on("close", () => say({ closed: { code: closedBy } }));
+    client.on("close", () => say({ peer, closed: { code: closedBy } }));
   },
 
-  subscribe({ filter, qos, no_local, retain_as_published, retain_handling, identifier }, done) {
+  subscribe({ client, filter, qos, no_local, retain_as_published, retain_handling, identifier }, done) {
     const v5 = client.options.protocolVersion === 5;
     const options = v5 ? { qos, nl: no_local, rap: retain_as_published, rh: retain_handling } : { qos };
     if (identifier !== undefined) options.properties = { subscriptionIdentifier: identifier };
-    client.subscribe(filter, options, (error, granted, packet) => done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos));
+    client.subscribe(filter, options, (error, granted, packet) => {
+      done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos);
+    });
   },
 
-  unsubscribe({ filter }, done) {
+  unsubscribe({ client, filter }, done) {
     client.unsubscribe(filter, (error) => done(error));
   },
 
-  publish({ topic, payload, qos, retain, properties }, done) {
+  publish({ client, topic, payload, qos, retain, properties }, done) {
     const options = { qos, retain, properties: written(properties, client.options.protocolVersion) };
     client.publish(topic, payload, options, (error) => done(error));
   },
 
-  disconnect({ with_will }, done) {
+  disconnect({ client, with_will }, done) {
     client.end(false, with_will ? { reasonCode: 4 } : {}, (error) => done(error));
+  },
+
+  drop({ client }, done) {
+    client.stream.destroy();
+    done(null);
   },
 };
 
-serve(verbs);
+serve(verbs, (given) => ({ ...given, client: clients.get(given.peer) }));

@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+from peers import Refused
 from report import within
 
 LINE_BYTES_MAX = 8 << 20
@@ -28,14 +29,6 @@ def decoded(value):
     return value
 
 
-class Refused(Exception):
-    """The script's `refused`: a code."""
-
-    def __init__(self, code):
-        super().__init__(code)
-        self.code = code
-
-
 class Node:
     """A running script. `hear` is called with what it says unasked, and with None when it has ended."""
 
@@ -43,11 +36,19 @@ class Node:
         self.script, self.hear = script, hear
         self.numbers = itertools.count()
         self.answers = {}
+        self.process = None
 
     async def start(self):
+        """Starts the script, unless it runs already."""
+        if self.process is not None:
+            return
         self.process = await asyncio.create_subprocess_exec(
-            "node", str(Path(__file__).with_name(self.script)), limit=LINE_BYTES_MAX,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+            "node",
+            str(Path(__file__).with_name(self.script)),
+            limit=LINE_BYTES_MAX,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         self.reading = asyncio.ensure_future(self._read())
 
     async def _read(self):

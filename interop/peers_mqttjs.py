@@ -1,10 +1,28 @@
-"""MQTT.js: MQTT 3.1, 3.1.1 and 5. The client runs in Node.js (mqttjs.mjs)."""
+"""MQTT.js: MQTT 3.1, 3.1.1 and 5. The clients run in Node.js (mqttjs.mjs)."""
 
+import itertools
 from dataclasses import asdict
 
-import node
 from node import Node
-from peers import Message, Peer, Refused
+from peers import Message, Peer
+from report import within
+
+
+def hear(said):
+    if said is None:
+        return
+    peer = PEERS[said["peer"]]
+    if "message" not in said:
+        return peer.lose(said["closed"].get("code"))
+    message = said["message"]
+    if "user" in message["properties"]:
+        message["properties"]["user"] = [tuple(pair) for pair in message["properties"]["user"]]
+    peer.take(Message(**message))
+
+
+# The process that all peers share. The first one starts it; it ends when our end of its input closes.
+CLIENTS = Node("mqttjs.mjs", hear)
+PEERS, NUMBERS = {}, itertools.count()
 
 
 class MqttJsPeer(Peer):
@@ -12,33 +30,30 @@ class MqttJsPeer(Peer):
     lacks = frozenset({"interleaved user properties"})
 
     async def connect(self):
-        self.node = Node("mqttjs.mjs", self._hear)
-        await self.node.start()
-        connack = await self._ask("connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options))
+        await CLIENTS.start()
+        self.number = next(NUMBERS)
+        PEERS[self.number] = self
+        connack = await self._ask(
+            "connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options)
+        )
         self.session_present = connack.pop("session_present")
         self.connack = connack
 
-    def _hear(self, said):
-        if said is None:
-            self.lose()
-        elif "closed" in said:
-            self.lose(said["closed"].get("code"))
-        else:
-            said["message"]["properties"]["user"] = [tuple(pair) for pair in said["message"]["properties"].get("user", [])]
-            if not said["message"]["properties"]["user"]:
-                del said["message"]["properties"]["user"]
-            self.take(Message(**said["message"]))
-
     async def _ask(self, verb, **arguments):
-        try:
-            return await self.node.ask(verb, **arguments)
-        except node.Refused as refused:
-            raise Refused(refused.code) from None
+        return await CLIENTS.ask(verb, peer=self.number, **arguments)
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
-        return await self._ask("subscribe", filter=topic_filter, qos=qos, no_local=no_local,
-                               retain_as_published=retain_as_published, retain_handling=retain_handling, identifier=identifier)
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
+        return await self._ask(
+            "subscribe",
+            filter=topic_filter,
+            qos=qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+            identifier=identifier,
+        )
 
     async def unsubscribe(self, topic_filter):
         await self._ask("unsubscribe", filter=topic_filter)
@@ -48,8 +63,8 @@ class MqttJsPeer(Peer):
 
     async def disconnect(self, with_will=False):
         await self._ask("disconnect", with_will=with_will)
-        await self.node.end()
+        await within(self.closed, "the close")
 
     async def drop(self):
-        self.node.kill()
-        await self.node.end()
+        await self._ask("drop")
+        await within(self.closed, "the close")

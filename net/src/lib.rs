@@ -6,7 +6,7 @@
 //!
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
-//! - `shard`, with `reading` and `writing`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -17,6 +17,7 @@
 mod address;
 mod clock;
 mod connections;
+mod deadlines;
 mod host;
 mod listener;
 pub mod local;
