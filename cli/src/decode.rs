@@ -30,8 +30,12 @@ fn annotate(arguments: &DecodeArguments, bytes: &[u8]) -> Result<Vec<Annotation>
         MqttVersion::V311 => Version::V311,
         MqttVersion::V5 => Version::V5,
     });
+    if version.is_some() && arguments.protocol != Language::Mqtt {
+        return Err(Failure::usage("--version is for MQTT, whose packets differ from version to version"));
+    }
     Ok(match arguments.protocol {
         Language::Mqtt => althing_mqtt::annotate::annotate_stream(version, bytes),
+        Language::Stomp => althing_stomp::annotate::annotate_stream(bytes),
     })
 }
 

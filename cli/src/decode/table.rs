@@ -61,7 +61,7 @@ pub fn write(text: &mut String, annotation: &Annotation, bytes: &[u8], start: us
 pub fn write_specifications(text: &mut String, annotations: &[Annotation], style: Style) {
     let mut specifications: Vec<&str> = annotations.iter().map(|annotation| annotation.specification).collect();
     specifications.dedup();
-    let note = format!("§ = section of {}", specifications.join("; "));
+    let note = format!("The last column names sections of {}.", specifications.join(" and "));
     text.push_str(&format!("\n{}\n", style.paint(DIM, &note, 0)));
 }
 
