@@ -9,11 +9,14 @@ const STATEMENTS: [(&str, &str); 2] =
     [("5.0", include_str!("statements_5.0.txt")), ("3.1.1", include_str!("statements_3.1.1.txt"))];
 
 /// The sources of the tests that a statement may name.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 12] = [
     ("formats.rs", include_str!("formats.rs")),
     ("connect.rs", include_str!("connect.rs")),
+    ("will.rs", include_str!("will.rs")),
     ("connack.rs", include_str!("connack.rs")),
     ("publish.rs", include_str!("publish.rs")),
+    ("retained.rs", include_str!("retained.rs")),
+    ("properties.rs", include_str!("properties.rs")),
     ("delivery.rs", include_str!("delivery.rs")),
     ("subscribe.rs", include_str!("subscribe.rs")),
     ("disconnect.rs", include_str!("disconnect.rs")),

@@ -269,6 +269,13 @@ fn mqtt5_4_9_0_1_the_send_quota_begins_at_the_receive_maximum() {
             let (peer, _) = stage.connect_as(Connect { receive_maximum: Some(maximum + 1), ..lasting("c", V5) });
             assert_eq!(stage.publishes(peer).len(), usize::from(maximum) + 1);
             stage.hang_up(peer);
+            // Repeats count as well, when the new quota is smaller than what is open.
+            let (peer, _) = stage.connect_as(Connect { receive_maximum: Some(1), ..lasting("c", V5) });
+            let again = stage.publishes(peer);
+            assert_eq!(again.len(), 1);
+            stage.send(peer, Packet::PubAck(ack(again[0].packet_id, 0)));
+            assert_eq!(stage.publishes(peer).len(), 1);
+            stage.hang_up(peer);
             stage.connect("c", V5);
         }
     });
