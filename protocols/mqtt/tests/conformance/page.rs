@@ -148,5 +148,10 @@ reason. `ALTHING_WRITE=1 cargo test -p althing-mqtt --test conformance page` wri
 Each test runs real adaptors and brokers with one shard and with three, on a virtual clock, bytes in and bytes out. Most
 run in all versions and have the number of the newest one in their name. A statement that binds only the client is listed
 with a test where the server must notice its violation. MQTT 3.1 has no numbered statements; it takes part in all tests that
-its text allows. Malformed packets with their exact answers are in `packets.txt` beside the lists.
+its text allows.
+
+Beside the lists, `packets.txt` holds well-formed packets with their exact answers. Every field and property of them is
+left out, doubled, out of range, put into the wrong packet, cut short or made too long, and every reserved bit is set, in
+3.1, 3.1.1 and 5.0; each of these packets has one right answer. They are played here and, with `ALTHING_ADDRESS=HOST:PORT`
+and `-- live --ignored`, on a running server.
 ";

@@ -161,6 +161,12 @@ fn mqtt5_3_3_4_3_a_message_carries_the_identifiers_of_its_subscriptions() {
         let mut ids = publishes[0].subscription_ids.clone();
         ids.sort_unstable();
         assert_eq!(ids, [1, 268_435_455]);
+        // Last values carry the identifier of the subscription that brings them.
+        stage.send(publisher, retained("last", 1, "x"));
+        stage.packets(peer);
+        stage.send(peer, subscribe_with(9, Some(77), subscribe_filter("last", 1)));
+        let packets = stage.packets(peer);
+        assert!(packets.iter().any(|packet| matches!(packet, Packet::Publish(last) if last.subscription_ids == [77])));
     });
 }
 

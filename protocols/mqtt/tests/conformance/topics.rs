@@ -170,6 +170,11 @@ fn mqtt5_4_8_2_1_a_shared_filter_has_a_name_and_a_filter() {
             stage.send(publisher, Packet::Publish(publish(name, 0, name)));
         }
         assert_eq!(stage.payloads(peer), ["a/b"]);
+        // It is part of what UNSUBSCRIBE compares.
+        stage.send(peer, unsubscribe(1, &["a/+", "$share/h/a/+", "$share/g/a/+", "$share/g/a/+"]));
+        assert_eq!(stage.hear(peer), "B00700010011110011");
+        stage.send(publisher, Packet::Publish(publish("a/b", 0, "x")));
+        assert_eq!(stage.hear(peer), "");
     });
 }
 

@@ -173,6 +173,14 @@ fn mqtt5_3_1_3_9_a_new_connection_within_the_delay_cancels_the_will() {
         stage.resume("c", V5);
         stage.pass_s(100);
         assert_eq!(stage.payloads(watcher), [""; 0]);
+        // Taking over a connection that still stands is a new connection as well; without a delay it comes too late.
+        stage.connect_as(delayed());
+        let at_once = Connect { will: will(1, false, 0), ..lasting("c", V5) };
+        stage.connect_as(at_once);
+        stage.pass_s(100);
+        assert_eq!(stage.payloads(watcher), [""; 0]);
+        stage.resume("c", V5);
+        assert_eq!(stage.payloads(watcher), ["gone"]);
     });
 }
 
