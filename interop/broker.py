@@ -48,6 +48,8 @@ class Broker:
         self.files_max = files_max
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
+        # Where it speaks STOMP, if it does.
+        self.stomp_port = None
         self.unix = self.folder / "mqtt.sock"
         self.log = self.folder / "log"
         self.process = None
@@ -117,6 +119,10 @@ class Broker:
 class Althing(Broker):
     name = "althing"
 
+    def __init__(self):
+        super().__init__()
+        self.stomp_port = free_port()
+
     def command(self):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
@@ -126,6 +132,9 @@ class Althing(Broker):
             f"""
             [mqtt]
             bind = ["{HOST}:{self.port}", "unix:{self.unix}"]
+
+            [stomp]
+            bind = "{HOST}:{self.stomp_port}"
 
             [server]
             sys_interval_s = 1

@@ -190,6 +190,7 @@ impl Broker {
             resending: false,
             drops: 0,
             pressed_ns: None,
+            separate_subscriptions: false,
             expiry_s: 0,
             window: 0,
             next_number: 1,
@@ -203,7 +204,7 @@ impl Broker {
             tokens: Vec::new(),
             will: None,
             pending: VecDeque::new(),
-            snapshots: Vec::new(),
+            snapshots: VecDeque::new(),
         });
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_key.insert_unique(hash, index, |index| match sessions.get(*index) {
@@ -238,6 +239,7 @@ impl Broker {
         session.expiry_s = expiry_s;
         session.window = connect.window.min(self.limits.inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
+        session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will;
         if session.lasts() || lasted {
             let client = session.principal.client.clone();
