@@ -102,7 +102,8 @@ pub struct PeerIds {
 #[derive(Debug, Default)]
 struct Slot {
     generation: u16,
-    is_open: bool,
+    /// `None` while nobody has the slot.
+    remote: Option<SocketAddr>,
 }
 
 impl PeerIds {
@@ -111,13 +112,13 @@ impl PeerIds {
         Self { shard, slot_first, slots: Vec::new(), free: Vec::new() }
     }
 
-    /// An id for a new peer.
-    pub fn open(&mut self) -> PeerId {
+    /// An id for a new peer at this address.
+    pub fn open(&mut self, remote: SocketAddr) -> PeerId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        self.slots[place as usize].is_open = true;
+        self.slots[place as usize].remote = Some(remote);
         self.peer(place)
     }
 
@@ -126,7 +127,7 @@ impl PeerIds {
         if self.is_open(peer) {
             let place = peer.slot - self.slot_first;
             let slot = &mut self.slots[place as usize];
-            slot.is_open = false;
+            slot.remote = None;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(place);
         }
@@ -134,8 +135,13 @@ impl PeerIds {
 
     /// Whether the peer is one of these and still there.
     pub fn is_open(&self, peer: PeerId) -> bool {
-        let place = peer.slot.checked_sub(self.slot_first).and_then(|place| self.slots.get(place as usize));
-        place.is_some_and(|slot| slot.is_open && slot.generation == peer.generation)
+        self.remote(peer).is_some()
+    }
+
+    /// The address that the peer was opened for; `None` when it is gone.
+    pub fn remote(&self, peer: PeerId) -> Option<SocketAddr> {
+        let slot = self.slots.get(peer.slot.checked_sub(self.slot_first)? as usize)?;
+        slot.remote.filter(|_| slot.generation == peer.generation)
     }
 
     /// How many are open.
@@ -150,7 +156,7 @@ impl PeerIds {
 
     /// Everyone who is open.
     pub fn iter(&self) -> impl Iterator<Item = PeerId> {
-        (0..self.slots.len() as u32).filter(|place| self.slots[*place as usize].is_open).map(|place| self.peer(place))
+        (0..self.slots.len() as u32).filter(|place| self.slots[*place as usize].remote.is_some()).map(|place| self.peer(place))
     }
 
     fn peer(&self, place: u32) -> PeerId {
@@ -166,10 +172,11 @@ mod tests {
     #[test]
     fn a_late_word_does_not_reach_the_next_peer() {
         let mut peers = PeerIds::new(3, 100);
-        let (first, second) = (peers.open(), peers.open());
+        let remote = SocketAddr::from(([127, 0, 0, 1], 5_683));
+        let (first, second) = (peers.open(remote), peers.open(remote));
         assert_eq!((first.shard, first.slot, second.slot), (3, 100, 101));
         peers.close(first);
-        let third = peers.open();
+        let third = peers.open(remote);
         assert_eq!(third.slot, first.slot);
         assert!(!peers.is_open(first) && peers.is_open(third));
         peers.close(first);

@@ -6,6 +6,7 @@
 //!
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
+//! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading` and `writing`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
@@ -17,6 +18,7 @@
 mod address;
 mod clock;
 mod connections;
+mod door;
 mod host;
 mod listener;
 pub mod local;
@@ -27,6 +29,7 @@ mod transport;
 mod writing;
 
 pub use address::{Address, AddressError};
+pub use door::{DoorFactory, DoorSocket};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Listener};
 pub use local::run;

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
+use crate::door::{Doors, door_of};
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -34,6 +35,9 @@ const TURNS_A_TICK: usize = 128;
 
 /// The place of the broker's own deadline in the heap of timers.
 const BROKER_SLOT: u32 = u32::MAX;
+
+/// The place of the doors' earliest deadline in the heap of timers.
+const DOOR_SLOT: u32 = u32::MAX - 1;
 
 /// What the sockets of a shard have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +83,7 @@ pub struct Shard {
     effects_spare: Effects,
     /// What the adaptor that is being called asks for; empty between calls.
     requests: VecDeque<Request>,
+    pub(crate) doors: Doors,
     pub(crate) read_buffer: BytesMut,
     pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) dirty: Vec<PeerId>,
@@ -112,6 +117,7 @@ impl Shard {
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
+            doors: Doors::new(shard),
             read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
             spares: Vec::new(),
             dirty: Vec::new(),
@@ -179,6 +185,7 @@ impl Shard {
             self.end(now, peer, Close { refusal: Refusal::new(reason, "the broker is stopping"), publish_will: false });
         }
         self.settle(now);
+        self.flush_doors();
     }
 
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -246,6 +253,9 @@ impl Shard {
     /// Hands a run of deliveries to the adaptor of their peer.
     fn deliver(&mut self, now: Now, batch: &[Delivery]) {
         let peer = batch[0].peer;
+        if let Some(door) = door_of(peer) {
+            return self.deliver_at_door(now, door, peer, batch);
+        }
         let called = self.call_adaptor(peer, |adaptor, out| {
             adaptor.deliver(now, batch, out);
             Ok(())
@@ -299,21 +309,26 @@ impl Shard {
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
         while let Some(request) = self.requests.pop_front() {
-            self.counters.messages_received += 1;
-            match &request {
-                Request::Publish(publish) => {
-                    self.counters.payload_bytes_received += publish.message.payload.len() as u64;
-                }
-                Request::Connect(_) => self.counters.connects_received += 1,
-                Request::Disconnect(_) => {
-                    if let Some(connection) = self.connections.get_mut(peer) {
-                        connection.has_left = true;
-                    }
-                }
-                _ => {}
+            if matches!(request, Request::Disconnect(_))
+                && let Some(connection) = self.connections.get_mut(peer)
+            {
+                connection.has_left = true;
             }
-            self.broker.request(now, peer, request, &mut self.effects);
+            self.request(now, peer, request);
         }
+    }
+
+    /// Counts a request and hands it to the broker.
+    pub(crate) fn request(&mut self, now: Now, peer: PeerId, request: Request) {
+        self.counters.messages_received += 1;
+        match &request {
+            Request::Publish(publish) => {
+                self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+            }
+            Request::Connect(_) => self.counters.connects_received += 1,
+            _ => {}
+        }
+        self.broker.request(now, peer, request, &mut self.effects);
     }
 
     /// What a peer may leave unread of the answers to its own requests. Deliveries have their own bound: the
@@ -368,6 +383,9 @@ impl Shard {
 
     fn answer(&mut self, now: Now, peer: PeerId, answer: Answer) {
         self.counters.messages_sent += 1;
+        if let Some(door) = door_of(peer) {
+            return self.answer_at_door(now, door, peer, answer);
+        }
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)
             && connection.waits
@@ -379,7 +397,10 @@ impl Shard {
 
     fn remote_of(&self, event: &Event) -> Option<std::net::SocketAddr> {
         let (Event::Connected { peer, .. } | Event::Disconnected { peer, .. }) = event else { return None };
-        self.connections.get(*peer)?.link.remote
+        match door_of(*peer) {
+            Some(door) => self.doors.remote(door, *peer),
+            None => self.connections.get(*peer)?.link.remote,
+        }
     }
 
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
@@ -446,6 +467,9 @@ impl Shard {
     }
 
     fn fire(&mut self, now: Now, entry: Entry) {
+        if entry.slot == DOOR_SLOT {
+            return self.fire_doors(now, entry.mono_ns);
+        }
         if entry.slot == BROKER_SLOT {
             if entry.mono_ns == self.broker_armed_ns {
                 self.broker_armed_ns = u64::MAX;
@@ -494,6 +518,11 @@ impl Shard {
         }
     }
 
+    /// Has [`fire_doors`](Self::fire_doors) called at this moment.
+    pub(crate) fn arm_doors(&mut self, mono_ns: u64) {
+        self.push_timer(Entry { mono_ns, slot: DOOR_SLOT, generation: 0 });
+    }
+
     fn push_timer(&mut self, entry: Entry) {
         self.timers.push(entry);
         if entry.mono_ns < self.sleeps_until_ns {
@@ -511,7 +540,7 @@ impl Shard {
 
 fn is_armed(connections: &Connections, shard: u16, entry: &Entry) -> bool {
     let peer = PeerId { shard, generation: entry.generation, slot: entry.slot };
-    entry.slot == BROKER_SLOT || connections.get(peer).is_some_and(|connection| connection.armed_ns == entry.mono_ns)
+    entry.slot >= DOOR_SLOT || connections.get(peer).is_some_and(|connection| connection.armed_ns == entry.mono_ns)
 }
 
 /// The session's name, from the event that the broker has just made of its end.

@@ -1,0 +1,3 @@
+//! The other side.
+/// x
+#[derive(Debug)] pub struct Client;
