@@ -59,8 +59,13 @@ class Broker:
     async def start(self):
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.command(), cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=self._limit_files if self.files_max else None)
+                *self.command(),
+                cwd=self.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=self._limit_files if self.files_max else None,
+            )
         exited = asyncio.ensure_future(self.process.wait())
         ready = asyncio.ensure_future(self._accepts())
         await asyncio.wait({exited, ready}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 from broker import HOST, KEEP_ALIVE_S_MAX
-from peers import Message, Options, Refused, Will
+from peers import Options, Will
 from report import Skip, expect, within
 
 TABLE = []
@@ -22,19 +22,23 @@ WINDOW = 16
 
 def case(name, since=3, needs=()):
     """Puts a function into the table. `since` is the first protocol version that has what it needs."""
+
     def add(function):
         TABLE.append((name, since, frozenset(needs), function))
         return function
+
     return add
 
 
 def column(library, version):
     """The coroutine function that runs the table with one library in one protocol version."""
+
     async def run(client, broker, report, wanted):
         for number, (name, since, needs, function) in enumerate(TABLE):
             if version >= since and wanted(name):
                 house = House(broker, library, version, f"{client.replace(' ', '-')}/{number}")
                 await report.run(client, name, house.attempt(function, needs), broker.deviates.get(name))
+
     return run
 
 
@@ -49,7 +53,9 @@ class House:
         try:
             await function(self)
         finally:
-            await asyncio.gather(*(peer.drop() for peer in self.peers if not peer.closed.done()), return_exceptions=True)
+            await asyncio.gather(
+                *(peer.drop() for peer in self.peers if not peer.closed.done()), return_exceptions=True
+            )
 
     def topic(self, name=""):
         return f"{self.prefix}/{name}" if name else self.prefix
@@ -69,7 +75,7 @@ class House:
 async def publish_in_order(peer, topic, payloads, qos):
     """Never more than a window unacknowledged: brokers may offer a small receive maximum."""
     for start in range(0, len(payloads), WINDOW):
-        await asyncio.gather(*(peer.publish(topic, payload, qos) for payload in payloads[start:start + WINDOW]))
+        await asyncio.gather(*(peer.publish(topic, payload, qos) for payload in payloads[start : start + WINDOW]))
 
 
 async def take(peer, count):
@@ -94,6 +100,7 @@ async def retained(house, topic_filter, fence="fence"):
 
 
 # Connecting.
+
 
 @case("connect")
 async def _(house):
@@ -126,6 +133,7 @@ async def _(house):
 
 # Publishing and subscribing.
 
+
 def _each_qos(qos):
     @case(f"publish and subscribe, QoS {qos}")
     async def _(house):
@@ -133,7 +141,11 @@ def _each_qos(qos):
         expect(await reader.subscribe(house.topic(), qos), qos, "the granted QoS")
         await writer.publish(house.topic(), b"hi", qos)
         message = await reader.next()
-        expect((message.topic, message.payload, message.qos, message.retain), (house.topic(), b"hi", qos, False), "the message")
+        expect(
+            (message.topic, message.payload, message.qos, message.retain),
+            (house.topic(), b"hi", qos, False),
+            "the message",
+        )
 
 
 for _qos in (0, 1, 2):
@@ -152,8 +164,14 @@ async def _(house):
 
 @case("wildcards")
 async def _(house):
-    filters = {"+/b": {"a/b", "x/b"}, "a/+": {"a/b", "a/"}, "a/#": {"a", "a/b", "a/b/c", "a/"}, "+/+/c": {"a/b/c"},
-               "+": {"a"}, "#": {"a", "a/b", "a/b/c", "x/b", "a/"}}
+    filters = {
+        "+/b": {"a/b", "x/b"},
+        "a/+": {"a/b", "a/"},
+        "a/#": {"a", "a/b", "a/b/c", "a/"},
+        "+/+/c": {"a/b/c"},
+        "+": {"a"},
+        "#": {"a", "a/b", "a/b/c", "x/b", "a/"},
+    }
     writer = await house.peer()
     readers = {}
     for wanted in filters:
@@ -184,8 +202,18 @@ async def _(house):
 async def _(house):
     reader, writer = await house.peer(), await house.peer()
     await reader.subscribe(house.topic("#"), 1)
-    for name in ("/leading", "trailing/", "empty//level", " spaces around ", "ünïcødé/☃/𐍈", "a b", "$dollar", "%2F", "x" * 1000,
-                 "/".join("d" * 60)):
+    for name in (
+        "/leading",
+        "trailing/",
+        "empty//level",
+        " spaces around ",
+        "ünïcødé/☃/𐍈",
+        "a b",
+        "$dollar",
+        "%2F",
+        "x" * 1000,
+        "/".join("d" * 60),
+    ):
         await writer.publish(house.topic(name), b"", 1)
         expect((await reader.next()).topic, house.topic(name), "the topic")
     await reader.subscribe("/" + house.topic())
@@ -210,8 +238,11 @@ async def _(house):
     for qos in (0, 1, 2):
         await writer.publish(house.topic(), payload, qos)
         message = await reader.next()
-        expect((message.qos, len(message.payload), hashlib.sha256(message.payload).digest()),
-               (qos, 1 << 20, hashlib.sha256(payload).digest()), "QoS, length and hash")
+        expect(
+            (message.qos, len(message.payload), hashlib.sha256(message.payload).digest()),
+            (qos, 1 << 20, hashlib.sha256(payload).digest()),
+            "QoS, length and hash",
+        )
 
 
 def _in_order(qos):
@@ -232,6 +263,7 @@ for _qos in (0, 1, 2):
 
 # Retained messages.
 
+
 @case("retained: set, replaced, cleared")
 async def _(house):
     writer, live = await house.peer(), await house.peer()
@@ -251,13 +283,19 @@ async def _(house):
     writer = await house.peer()
     for name in ("r/a", "r/b", "r/b/c", "q/a"):
         await writer.publish(house.topic(name), name.encode(), 1, retain=True)
-    for wanted, names in {"r/+": ["r/a", "r/b"], "r/#": ["r/a", "r/b", "r/b/c"], "+/a": ["r/a", "q/a"], "+/+/c": ["r/b/c"]}.items():
+    for wanted, names in {
+        "r/+": ["r/a", "r/b"],
+        "r/#": ["r/a", "r/b", "r/b/c"],
+        "+/a": ["r/a", "q/a"],
+        "+/+/c": ["r/b/c"],
+    }.items():
         expect(await retained(house, house.topic(wanted)), {house.topic(name): name.encode() for name in names}, wanted)
     for name in ("r/a", "r/b", "r/b/c", "q/a"):
         await writer.publish(house.topic(name), b"", 1, retain=True)
 
 
 # Wills.
+
 
 async def _mourner(house):
     reader = await house.peer()
@@ -272,7 +310,11 @@ async def _(house):
     mortal = await house.peer(will=Will(house.topic("will"), b"dead", 1))
     await mortal.drop()
     message = await reader.next()
-    expect((message.topic, message.payload, message.qos, message.retain), (house.topic("will"), b"dead", 1, False), "the will")
+    expect(
+        (message.topic, message.payload, message.qos, message.retain),
+        (house.topic("will"), b"dead", 1, False),
+        "the will",
+    )
 
 
 @case("no will after DISCONNECT")
@@ -307,7 +349,12 @@ async def _(house):
 @case("will properties", since=5)
 async def _(house):
     reader = await _mourner(house)
-    properties = {"content_type": "text/plain", "user": [("a", "1"), ("a", "2")], "response_topic": "r", "correlation_data": b"\0\1"}
+    properties = {
+        "content_type": "text/plain",
+        "user": [("a", "1"), ("a", "2")],
+        "response_topic": "r",
+        "correlation_data": b"\0\1",
+    }
     mortal = await house.peer(will=Will(house.topic("will"), b"dead", 1, properties=properties))
     await mortal.drop()
     message = await reader.next()
@@ -350,6 +397,7 @@ async def _(house):
 
 # Sessions.
 
+
 @case("session: queued messages wait, in order")
 async def _(house):
     sleeper = await house.peer("sleeper", resumable=True)
@@ -364,8 +412,11 @@ async def _(house):
     messages = await take(back, 20)
     # Among two topics and two levels of QoS the order is the broker's own affair.
     for qos in (1, 2):
-        expect([message.payload for message in messages if message.qos == qos],
-               [str(number).encode() for number in range(20) if 1 + number % 2 == qos], f"the payloads with QoS {qos}")
+        expect(
+            [message.payload for message in messages if message.qos == qos],
+            [str(number).encode() for number in range(20) if 1 + number % 2 == qos],
+            f"the payloads with QoS {qos}",
+        )
     await writer.publish(house.topic("1"), b"fence", 1)
     expect((await back.next()).payload, b"fence", "nothing twice")
 
@@ -445,6 +496,7 @@ async def _(house):
 
 # Shared subscriptions.
 
+
 @case("shared: each message to one member")
 async def _(house):
     members = [await house.peer() for _ in range(3)]
@@ -490,6 +542,7 @@ async def _(house):
 
 # Subscription options.
 
+
 @case("no local", since=5)
 async def _(house):
     peer, other = await house.peer(), await house.peer()
@@ -522,7 +575,11 @@ async def _(house):
             await peer.subscribe(house.topic("a"), 1, retain_handling=handling)
             await peer.publish(house.topic("fence"), b"fence", 1)
             seen = (await peer.next()).payload
-            expect(seen == b"old", wanted, f"handling {handling}, a retained message at the {'first' if wanted is first else 'next'} time")
+            expect(
+                seen == b"old",
+                wanted,
+                f"handling {handling}, a retained message at the {'first' if wanted is first else 'next'} time",
+            )
             if wanted:
                 expect((await peer.next()).payload, b"fence", "the next message")
     await writer.publish(house.topic("a"), b"", 1, retain=True)
@@ -548,11 +605,16 @@ async def _(house):
     await peer.publish(house.topic("a/b"), b"one", 2)
     await peer.publish(house.topic("a/fence"), b"fence", 2)
     message = await peer.next()
-    expect((message.payload, message.qos, sorted(message.properties.get("identifiers", []))), (b"one", 2, [1, 2, 3]), "the copy")
+    expect(
+        (message.payload, message.qos, sorted(message.properties.get("identifiers", []))),
+        (b"one", 2, [1, 2, 3]),
+        "the copy",
+    )
     expect((await peer.next()).payload, b"fence", "the next message")
 
 
 # Message properties.
+
 
 @case("user properties: order and duplicates", since=5)
 async def _(house):
@@ -576,8 +638,12 @@ async def _(house):
 async def _(house):
     peer = await house.peer()
     await peer.subscribe(house.topic(), 1)
-    properties = {"content_type": "application/json", "payload_format": 1, "response_topic": house.topic("answer"),
-                  "correlation_data": bytes(range(256))}
+    properties = {
+        "content_type": "application/json",
+        "payload_format": 1,
+        "response_topic": house.topic("answer"),
+        "correlation_data": bytes(range(256)),
+    }
     await peer.publish(house.topic(), b"{}", 1, **properties)
     message = await peer.next()
     expect({name: message.properties.get(name) for name in properties}, properties, "the properties")
@@ -595,7 +661,11 @@ async def _(house):
     await reader.subscribe(house.topic("kept"), 1)
     for peer in (await house.peer("sleeper", resumable=True), reader):
         message = await peer.next()
-        expect({name: message.properties.get(name) for name in properties}, properties, f"the properties of {message.topic}")
+        expect(
+            {name: message.properties.get(name) for name in properties},
+            properties,
+            f"the properties of {message.topic}",
+        )
     await writer.publish(house.topic("kept"), b"", 1, retain=True)
 
 
@@ -606,7 +676,9 @@ async def _(house):
     await caller.subscribe(house.topic("answers"), 1)
     await caller.publish(house.topic("ask"), b"2+2", 1, response_topic=house.topic("answers"), correlation_data=b"id-1")
     question = await service.next()
-    await service.publish(question.properties["response_topic"], b"4", 1, correlation_data=question.properties["correlation_data"])
+    await service.publish(
+        question.properties["response_topic"], b"4", 1, correlation_data=question.properties["correlation_data"]
+    )
     answer = await caller.next()
     expect((answer.payload, answer.properties.get("correlation_data")), (b"4", b"id-1"), "the answer")
 
@@ -642,6 +714,7 @@ async def _(house):
 
 # Limits and windows.
 
+
 @case("topic aliases towards the broker", since=5)
 async def _(house):
     reader, writer = await house.peer(), await house.peer()
@@ -660,7 +733,11 @@ async def _(house):
     names = list("abcdeabcdeaaabbb")
     for name in names:
         await writer.publish(house.topic(name), b"", 1)
-    expect([message.topic for message in await take(reader, len(names))], [house.topic(name) for name in names], "the topics")
+    expect(
+        [message.topic for message in await take(reader, len(names))],
+        [house.topic(name) for name in names],
+        "the topics",
+    )
 
 
 @case("receive maximum of one", since=5)

@@ -15,6 +15,7 @@ def case(name):
     def add(function):
         TABLE.append((name, function))
         return function
+
     return add
 
 
@@ -46,8 +47,14 @@ class Prompt:
 
     async def start(self, tool, *arguments, where=None):
         process = await asyncio.create_subprocess_exec(
-            *tool.split(), *(where or self.where()), *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, limit=8 << 20)
+            *tool.split(),
+            *(where or self.where()),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=8 << 20,
+        )
         self.running.append(process)
         return process
 
@@ -66,7 +73,9 @@ class Prompt:
         """A mosquitto_sub that has its SUBACK; yields a function that awaits its next line."""
         # Its debug lines share standard output with the messages; messages are marked. It would keep the
         # debug lines to itself until a block is full.
-        process = await self.start("stdbuf -oL mosquitto_sub", "-d", "-F", "MESSAGE %t %q %r %p", *arguments, where=where)
+        process = await self.start(
+            "stdbuf -oL mosquitto_sub", "-d", "-F", "MESSAGE %t %q %r %p", *arguments, where=where
+        )
 
         async def line(start):
             while True:
@@ -111,7 +120,9 @@ async def _(prompt):
 
 @case("two filters, and one taken out")
 async def _(prompt):
-    async with prompt.subscriber("-t", f"{prompt.topic}/#", "-T", f"{prompt.topic}/hidden", "-t", f"{prompt.topic}/+/x") as message:
+    async with prompt.subscriber(
+        "-t", f"{prompt.topic}/#", "-T", f"{prompt.topic}/hidden", "-t", f"{prompt.topic}/+/x"
+    ) as message:
         await prompt.publish("-t", f"{prompt.topic}/hidden", "-m", "1")
         await prompt.publish("-t", f"{prompt.topic}/shown", "-m", "2")
         expect(await message(), f"{prompt.topic}/shown 0 0 2", "the first line")
@@ -181,7 +192,9 @@ for _option, _version in VERSIONS.items():
 async def _(prompt):
     share = ["-q", "1", "-t", f"$share/group/{prompt.topic}"]
     async with prompt.subscriber(*share) as one, prompt.subscriber(*share) as other:
-        await prompt.publish("-l", "-q", "1", "-t", prompt.topic, said=b"".join(b"%d\n" % number for number in range(20)))
+        await prompt.publish(
+            "-l", "-q", "1", "-t", prompt.topic, said=b"".join(b"%d\n" % number for number in range(20))
+        )
         seen, waiting = [], {asyncio.ensure_future(one()): one, asyncio.ensure_future(other()): other}
         while len(seen) < 20:
             done, _ = await asyncio.wait(waiting, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -197,38 +210,92 @@ async def _(prompt):
 
 @case("properties: -D and %P")
 async def _(prompt):
-    wanted = ["-D", "publish", "user-property", "k", "1", "-D", "publish", "user-property", "k", "2",
-              "-D", "publish", "content-type", "text/plain", "-D", "publish", "response-topic", "r/t",
-              "-D", "publish", "correlation-data", "cd", "-D", "publish", "message-expiry-interval", "500"]
+    wanted = [
+        "-D",
+        "publish",
+        "user-property",
+        "k",
+        "1",
+        "-D",
+        "publish",
+        "user-property",
+        "k",
+        "2",
+        "-D",
+        "publish",
+        "content-type",
+        "text/plain",
+        "-D",
+        "publish",
+        "response-topic",
+        "r/t",
+        "-D",
+        "publish",
+        "correlation-data",
+        "cd",
+        "-D",
+        "publish",
+        "message-expiry-interval",
+        "500",
+    ]
     async with prompt.subscriber("-V", "5", "-t", prompt.topic, "-F", "MESSAGE %P|%C|%R|%D|%E") as message:
         await prompt.publish("-V", "5", "-t", prompt.topic, "-m", "x", *wanted)
         user, content, response, correlation, rest = (await message()).split("|")
-        expect((user.split(), content, response, correlation), (["k:1", "k:2"], "text/plain", "r/t", "cd"), "the properties")
+        expect(
+            (user.split(), content, response, correlation),
+            (["k:1", "k:2"], "text/plain", "r/t", "cd"),
+            "the properties",
+        )
         expect(400 < int(rest) <= 500, True, f"the rest of 500 s, was {rest}")
 
 
 @case("properties: %j")
 async def _(prompt):
     async with prompt.subscriber("-V", "5", "-t", prompt.topic, "-F", "MESSAGE %j") as message:
-        await prompt.publish("-V", "5", "-t", prompt.topic, "-m", "{}", "-D", "publish", "content-type", "application/json")
+        await prompt.publish(
+            "-V", "5", "-t", prompt.topic, "-m", "{}", "-D", "publish", "content-type", "application/json"
+        )
         told = json.loads(await message())
-        expect((told["topic"], told["payload"], told["properties"]["content-type"]), (prompt.topic, "{}", "application/json"), "the object")
+        expect(
+            (told["topic"], told["payload"], told["properties"]["content-type"]),
+            (prompt.topic, "{}", "application/json"),
+            "the object",
+        )
 
 
 @case("topic alias towards the broker")
 async def _(prompt):
     async with prompt.subscriber("-t", prompt.topic) as message:
-        await prompt.publish("-V", "5", "-t", prompt.topic, "-l", "-D", "publish", "topic-alias", "1", said=b"1\n2\n3\n")
+        await prompt.publish(
+            "-V", "5", "-t", prompt.topic, "-l", "-D", "publish", "topic-alias", "1", said=b"1\n2\n3\n"
+        )
         expect([(await message()).split()[-1] for _ in range(3)], ["1", "2", "3"], "the payloads")
 
 
 @case("mosquitto_rr: request and response")
 async def _(prompt):
     async with prompt.subscriber("-V", "5", "-t", f"{prompt.topic}/ask", "-F", "MESSAGE %R %D %p") as question:
-        asking = await prompt.start("mosquitto_rr", "-V", "5", "-t", f"{prompt.topic}/ask", "-e", f"{prompt.topic}/answer", "-m", "2+2",
-                                    "-D", "publish", "correlation-data", "id-7", "-W", str(DEADLINE_S))
+        asking = await prompt.start(
+            "mosquitto_rr",
+            "-V",
+            "5",
+            "-t",
+            f"{prompt.topic}/ask",
+            "-e",
+            f"{prompt.topic}/answer",
+            "-m",
+            "2+2",
+            "-D",
+            "publish",
+            "correlation-data",
+            "id-7",
+            "-W",
+            str(DEADLINE_S),
+        )
         expect(await question(), f"{prompt.topic}/answer id-7 2+2", "the question")
-        await prompt.publish("-V", "5", "-t", f"{prompt.topic}/answer", "-m", "4", "-D", "publish", "correlation-data", "id-7")
+        await prompt.publish(
+            "-V", "5", "-t", f"{prompt.topic}/answer", "-m", "4", "-D", "publish", "correlation-data", "id-7"
+        )
         output, _ = await within(asking.communicate(), "mosquitto_rr to end")
         expect((output.strip(), asking.returncode), (b"4", 0), "what mosquitto_rr printed, and its exit code")
 
@@ -236,7 +303,10 @@ async def _(prompt):
 @case("unix socket")
 async def _(prompt):
     where = ["--unix", str(prompt.broker.unix)]
-    async with prompt.subscriber("-t", prompt.topic, where=where) as by_unix, prompt.subscriber("-t", prompt.topic) as by_tcp:
+    async with (
+        prompt.subscriber("-t", prompt.topic, where=where) as by_unix,
+        prompt.subscriber("-t", prompt.topic) as by_tcp,
+    ):
         await prompt.publish("-t", prompt.topic, "-m", "from unix", where=where)
         await prompt.publish("-t", prompt.topic, "-m", "from tcp")
         for message in (by_unix, by_tcp):
@@ -246,9 +316,21 @@ async def _(prompt):
 
 @case("$SYS, as dashboards read it")
 async def _(prompt):
-    wanted = ["version", "uptime", "clients/connected", "clients/total", "messages/received", "messages/sent", "bytes/received",
-              "bytes/sent", "retained messages/count", "subscriptions/count", "publish/messages/received", "publish/messages/sent",
-              "load/messages/received/1min"]
+    wanted = [
+        "version",
+        "uptime",
+        "clients/connected",
+        "clients/total",
+        "messages/received",
+        "messages/sent",
+        "bytes/received",
+        "bytes/sent",
+        "retained messages/count",
+        "subscriptions/count",
+        "publish/messages/received",
+        "publish/messages/sent",
+        "load/messages/received/1min",
+    ]
     for name in wanted:
         printed = await prompt.call("mosquitto_sub", "-t", f"$SYS/broker/{name}", "-C", "1", "-W", str(DEADLINE_S))
         expect(len(printed.strip()) > 0, True, f"$SYS/broker/{name} says something")

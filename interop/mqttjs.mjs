@@ -1,5 +1,5 @@
-// One MQTT.js client, driven by one JSON object a line on standard input: {number, verb, …} is answered by
-// {number, answer}, {number, refused} or {number, error}; messages and the close come unasked.
+// MQTT.js clients, driven by one JSON object a line on standard input: {number, peer, verb, …} is answered by
+// {number, answer}, {number, refused} or {number, error}; {peer, message} and {peer, closed} come unasked.
 import { createInterface } from "node:readline";
 import mqtt from "mqtt";
 
@@ -11,7 +11,7 @@ const names = {
   expiry_s: "messageExpiryInterval",
   topic_alias: "topicAlias",
 };
-let client;
+const clients = new Map();
 
 const say = (object) => process.stdout.write(JSON.stringify(object, encoded) + "\n");
 
@@ -30,7 +30,7 @@ function written(properties, version) {
   for (const [name, word] of Object.entries(names)) {
     if (properties[name] !== undefined) result[word] = properties[name];
   }
-  if (result.payloadFormatIndicator !== undefined) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
+  if ("payloadFormatIndicator" in result) result.payloadFormatIndicator = Boolean(result.payloadFormatIndicator);
   if (properties.user) {
     result.userProperties = {};
     for (const [name, value] of properties.user) (result.userProperties[name] ??= []).push(value);
@@ -45,16 +45,17 @@ function read(properties = {}) {
   }
   if (result.payload_format !== undefined) result.payload_format = Number(result.payload_format);
   if (properties.userProperties) {
-    result.user = Object.entries(properties.userProperties).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
+    const pairs = ([name, values]) => [values].flat().map((value) => [name, value]);
+    result.user = Object.entries(properties.userProperties).flatMap(pairs);
   }
   if (properties.subscriptionIdentifier !== undefined) result.identifiers = [properties.subscriptionIdentifier].flat();
   return result;
 }
 
 const verbs = {
-  connect({ host, port, version, options }, done) {
+  connect({ peer, host, port, version, options }, done) {
     const will = options.will;
-    client = mqtt.connect({
+    const client = mqtt.connect({
       host,
       port,
       protocol: "mqtt",
@@ -79,6 +80,7 @@ const verbs = {
         topicAliasMaximum: options.topic_alias_maximum,
       },
     });
+    clients.set(peer, client);
     let closedBy;
     client.once("connect", (connack) => {
       const properties = connack.properties ?? {};
@@ -92,30 +94,37 @@ const verbs = {
     });
     client.on("error", (error) => done(error));
     client.on("message", (topic, payload, packet) => {
-      say({ message: { topic, payload, qos: packet.qos, retain: packet.retain, properties: read(packet.properties) } });
+      say({ peer, message: { topic, payload, qos: packet.qos, retain: packet.retain, properties: read(packet.properties) } });
     });
     client.on("disconnect", (packet) => { closedBy = packet.reasonCode; });
-    client.on("close", () => say({ closed: { code: closedBy } }));
+    client.on("close", () => say({ peer, closed: { code: closedBy } }));
   },
 
-  subscribe({ filter, qos, no_local, retain_as_published, retain_handling, identifier }, done) {
+  subscribe({ client, filter, qos, no_local, retain_as_published, retain_handling, identifier }, done) {
     const v5 = client.options.protocolVersion === 5;
     const options = v5 ? { qos, nl: no_local, rap: retain_as_published, rh: retain_handling } : { qos };
     if (identifier !== undefined) options.properties = { subscriptionIdentifier: identifier };
-    client.subscribe(filter, options, (error, granted, packet) => done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos));
+    client.subscribe(filter, options, (error, granted, packet) => {
+      done(packet ? null : error, packet?.granted[0] ?? granted?.[0]?.qos);
+    });
   },
 
-  unsubscribe({ filter }, done) {
+  unsubscribe({ client, filter }, done) {
     client.unsubscribe(filter, (error) => done(error));
   },
 
-  publish({ topic, payload, qos, retain, properties }, done) {
+  publish({ client, topic, payload, qos, retain, properties }, done) {
     const options = { qos, retain, properties: written(properties, client.options.protocolVersion) };
     client.publish(topic, payload, options, (error) => done(error));
   },
 
-  disconnect({ with_will }, done) {
+  disconnect({ client, with_will }, done) {
     client.end(false, with_will ? { reasonCode: 4 } : {}, (error) => done(error));
+  },
+
+  drop({ client }, done) {
+    client.stream.destroy();
+    done(null);
   },
 };
 
@@ -123,7 +132,7 @@ createInterface({ input: process.stdin })
   .on("line", (line) => {
     const { number, verb, ...given } = JSON.parse(line, decoded);
     let answered = false;
-    verbs[verb](given, (error, answer) => {
+    verbs[verb]({ ...given, client: clients.get(given.peer) }, (error, answer) => {
       if (answered) return;
       answered = true;
       if (error?.code >= 1 && error.code <= 255) say({ number, refused: error.code });

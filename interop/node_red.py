@@ -25,6 +25,7 @@ def case(name):
     def add(function):
         TABLE.append((name, function))
         return function
+
     return add
 
 
@@ -60,9 +61,18 @@ class Flows:
         environment = {**os.environ, "BROKER_PORT": str(self.broker.port), "NO_UPDATE_NOTIFIER": "1"}
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                "node", str(FOLDER / "node_modules" / "node-red" / "red.js"), "--settings", str(FOLDER / "node-red-settings.cjs"),
-                "--userDir", str(self.folder), str(FOLDER / "flows.json"),
-                env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+                "node",
+                str(FOLDER / "node_modules" / "node-red" / "red.js"),
+                "--settings",
+                str(FOLDER / "node-red-settings.cjs"),
+                "--userDir",
+                str(self.folder),
+                str(FOLDER / "flows.json"),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         up = {(await self.state())[:2] for _ in VERSIONS}
         expect(up, {(f"node-red/{version}/state", b"up") for version in VERSIONS.values()}, "the birth messages")
         for version in VERSIONS.values():
@@ -105,7 +115,9 @@ async def _(flows):
 async def _(flows):
     for version in VERSIONS.values():
         for payload in (bytes(range(256)), b"", b"z" * (1 << 20)):
-            expect((await flows.through(version, "payload", payload, 1)).payload, payload, f"MQTT {version}: the payload")
+            expect(
+                (await flows.through(version, "payload", payload, 1)).payload, payload, f"MQTT {version}: the payload"
+            )
 
 
 @case("the retain flag set by a flow")
@@ -124,7 +136,12 @@ async def _(flows):
 
 @case("MQTT 5 properties")
 async def _(flows):
-    properties = {"content_type": "application/json", "response_topic": "r/t", "correlation_data": b"\0\1", "user": [("k", "v"), ("l", "w")]}
+    properties = {
+        "content_type": "application/json",
+        "response_topic": "r/t",
+        "correlation_data": b"\0\1",
+        "user": [("k", "v"), ("l", "w")],
+    }
     message = await flows.through("5", "properties", b"{}", 1, **properties)
     expect({name: message.properties.get(name) for name in properties}, properties, "the properties")
 

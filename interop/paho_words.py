@@ -65,4 +65,6 @@ def will_properties(will, version):
 def message(received):
     """From paho's and aiomqtt's message, which name their parts alike."""
     given = getattr(received, "properties", None)
-    return Message(str(received.topic), bytes(received.payload), received.qos, bool(received.retain), read(PUBLISH, given))
+    return Message(
+        str(received.topic), bytes(received.payload), received.qos, bool(received.retain), read(PUBLISH, given)
+    )

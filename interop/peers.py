@@ -65,8 +65,9 @@ class Peer:
         """Returns once connected; raises `Refused`."""
         raise NotImplementedError
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
         """The code that SUBACK carries."""
         raise NotImplementedError
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 
 import aiomqtt
-import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -40,10 +39,19 @@ class AiomqttPeer(Peer):
         if self.version < 5:
             arguments = {"clean_session": options.clean}
         if will:
-            arguments["will"] = aiomqtt.Will(will.topic, will.payload, will.qos, will.retain,
-                                             paho_words.will_properties(will, self.version))
-        self.client = Listening(self, hostname=self.host, port=self.port, identifier=options.client_id, timeout=DEADLINE_S,
-                                protocol=aiomqtt.ProtocolVersion(self.version), keepalive=options.keep_alive_s, **arguments)
+            arguments["will"] = aiomqtt.Will(
+                will.topic, will.payload, will.qos, will.retain, paho_words.will_properties(will, self.version)
+            )
+        self.client = Listening(
+            self,
+            hostname=self.host,
+            port=self.port,
+            identifier=options.client_id,
+            timeout=DEADLINE_S,
+            protocol=aiomqtt.ProtocolVersion(self.version),
+            keepalive=options.keep_alive_s,
+            **arguments,
+        )
         try:
             await within(self.client.__aenter__(), "CONNACK")
         except aiomqtt.MqttCodeError as error:
@@ -57,8 +65,9 @@ class AiomqttPeer(Peer):
         except aiomqtt.MqttError:
             self.lose()
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
         if self.version < 5:
             codes = await self.client.subscribe(topic_filter, qos)
         else:
@@ -73,7 +82,9 @@ class AiomqttPeer(Peer):
         await self.client.unsubscribe(topic_filter)
 
     async def publish(self, topic, payload=b"", qos=0, retain=False, **properties):
-        written = paho_words.properties(PacketTypes.PUBLISH, paho_words.PUBLISH, properties) if self.version == 5 else None
+        written = (
+            paho_words.properties(PacketTypes.PUBLISH, paho_words.PUBLISH, properties) if self.version == 5 else None
+        )
         await self.client.publish(topic, payload, qos, retain, written)
 
     async def disconnect(self, with_will=False):

@@ -41,14 +41,23 @@ class GmqttPeer(Peer):
         options, will = self.options, self.options.will
         properties = {}
         if self.version == 5:
-            properties = {word: getattr(options, name) for name, word in CONNECT.items() if getattr(options, name) is not None}
+            properties = {
+                word: getattr(options, name) for name, word in CONNECT.items() if getattr(options, name) is not None
+            }
         if will:
             delay = {"will_delay_interval": will.delay_s} if will.delay_s else {}
-            will = gmqtt.Message(will.topic, will.payload, will.qos, will.retain, **self._written(will.properties), **delay)
+            will = gmqtt.Message(
+                will.topic, will.payload, will.qos, will.retain, **self._written(will.properties), **delay
+            )
         self.storage = PersistentStorage()
         self.answers = {}
-        self.client = client = gmqtt.Client(options.client_id, clean_session=options.clean, will_message=will,
-                                            persistent_storage=self.storage, **properties)
+        self.client = client = gmqtt.Client(
+            options.client_id,
+            clean_session=options.clean,
+            will_message=will,
+            persistent_storage=self.storage,
+            **properties,
+        )
         # Its own count starts at zero and must be at most this for it to try again.
         client.set_config({"reconnect_retries": -2})
         client.on_connect = self._connected
@@ -57,14 +66,18 @@ class GmqttPeer(Peer):
         client.on_subscribe = lambda _client, mid, codes, _properties: self._answer(mid).set_result(codes[0])
         client.on_unsubscribe = lambda _client, mid, _codes: self._answer(mid).set_result(None)
         try:
-            await within(client.connect(self.host, self.port, keepalive=options.keep_alive_s, version=self.version), "CONNACK")
+            await within(
+                client.connect(self.host, self.port, keepalive=options.keep_alive_s, version=self.version), "CONNACK"
+            )
         except MQTTConnectError as error:
             raise Refused(error._code) from error
 
     def _connected(self, _client, session_present, _code, properties):
         self.session_present = bool(session_present)
         # Each of CONNACK's properties comes as a list; what CONNECT said stands among them as it was said.
-        self.connack = {name: properties[word][0] for name, word in CONNACK.items() if isinstance(properties.get(word), list)}
+        self.connack = {
+            name: properties[word][0] for name, word in CONNACK.items() if isinstance(properties.get(word), list)
+        }
 
     def _received(self, _client, topic, payload, qos, given):
         properties = {}
@@ -86,8 +99,9 @@ class GmqttPeer(Peer):
     def _written(properties):
         return {PUBLISH[name]: value for name, value in properties.items() if value is not None}
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
         subscription = gmqtt.Subscription(topic_filter, qos, no_local, retain_as_published, retain_handling, identifier)
         return await self._answered(self.client.subscribe(subscription), "SUBACK")
 

@@ -25,25 +25,36 @@ class PahoPeer(Peer):
         # Answers by packet id; an answer may overtake the call that learns its id.
         self.answers = {}
         session = {} if self.version == 5 else {"clean_session": options.clean}
-        self.client = client = paho.Client(CallbackAPIVersion.VERSION2, options.client_id, protocol=self.version,
-                                           reconnect_on_failure=False, **session)
+        self.client = client = paho.Client(
+            CallbackAPIVersion.VERSION2, options.client_id, protocol=self.version, reconnect_on_failure=False, **session
+        )
 
         def on_loop(call):
             return lambda _client, _data, *arguments: loop.call_soon_threadsafe(call, *arguments)
 
         client.on_connect = on_loop(self._connected)
         client.on_connect_fail = on_loop(lambda: self.lose())
-        client.on_disconnect = on_loop(lambda flags, code, _: self.lose(code.value if flags.is_disconnect_packet_from_server else None))
+        client.on_disconnect = on_loop(
+            lambda flags, code, _: self.lose(code.value if flags.is_disconnect_packet_from_server else None)
+        )
         client.on_message = on_loop(lambda received: self.take(paho_words.message(received)))
         client.on_subscribe = on_loop(lambda mid, codes, _: self._answer(mid).set_result(codes[0].value))
         client.on_unsubscribe = on_loop(lambda mid, _codes, _: self._answer(mid).set_result(None))
         client.on_publish = on_loop(lambda mid, code, _: self._answer(mid).set_result(code.value))
         if options.will:
             will = options.will
-            client.will_set(will.topic, will.payload, will.qos, will.retain, paho_words.will_properties(will, self.version))
+            client.will_set(
+                will.topic, will.payload, will.qos, will.retain, paho_words.will_properties(will, self.version)
+            )
         start = {"clean_start": options.clean} if self.version == 5 else {}
-        await asyncio.to_thread(client.connect, self.host, self.port, options.keep_alive_s,
-                                properties=paho_words.connect_properties(options, self.version), **start)
+        await asyncio.to_thread(
+            client.connect,
+            self.host,
+            self.port,
+            options.keep_alive_s,
+            properties=paho_words.connect_properties(options, self.version),
+            **start,
+        )
         client.loop_start()
         await within(self.connected, "CONNACK")
 
@@ -65,8 +76,9 @@ class PahoPeer(Peer):
         del self.answers[mid]
         return code
 
-    async def subscribe(self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0,
-                        identifier=None):
+    async def subscribe(
+        self, topic_filter, qos=0, no_local=False, retain_as_published=False, retain_handling=0, identifier=None
+    ):
         if self.version == 5:
             options = SubscribeOptions(qos, no_local, retain_as_published, retain_handling)
             properties = Properties(PacketTypes.SUBSCRIBE)
@@ -82,7 +94,9 @@ class PahoPeer(Peer):
         await self._answered(mid, "UNSUBACK")
 
     async def publish(self, topic, payload=b"", qos=0, retain=False, **properties):
-        written = paho_words.properties(PacketTypes.PUBLISH, paho_words.PUBLISH, properties) if self.version == 5 else None
+        written = (
+            paho_words.properties(PacketTypes.PUBLISH, paho_words.PUBLISH, properties) if self.version == 5 else None
+        )
         mid = self.client.publish(topic, payload, qos, retain, written).mid
         code = await self._answered(mid, f"the acknowledgement of QoS {qos}")
         if code >= 0x80:

@@ -100,8 +100,13 @@ class Report:
 def describe(error):
     """What went wrong and at which line of ours."""
     here = str(Path(__file__).parent)
-    ours = [frame for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename.startswith(here) and "/.venv/" not in frame.filename and frame.name not in ("expect", "within")]
+    ours = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(here)
+        and "/.venv/" not in frame.filename
+        and frame.name not in ("expect", "within")
+    ]
     # Cases are functions without a name: their own line tells more than that of what they called.
     ours = [frame for frame in ours if frame.name == "_"] or ours
     at = f" [{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else ""

@@ -64,8 +64,12 @@ async def main(arguments):
 
 def parse():
     parser = argparse.ArgumentParser(prog="interop/run", description=__doc__)
-    parser.add_argument("--broker", choices=["althing", "mosquitto"], default="althing",
-                        help="althing: $ALTHING_BIN or target/release/althing; mosquitto: Debian's, to judge the suite itself")
+    parser.add_argument(
+        "--broker",
+        choices=["althing", "mosquitto"],
+        default="althing",
+        help="althing: $ALTHING_BIN or target/release/althing; mosquitto: Debian's, to judge the suite itself",
+    )
     parser.add_argument("--client", action="append", help="only columns whose name contains this (repeatable)")
     parser.add_argument("--case", help="only cases whose name contains this")
     parser.add_argument("--keep", action="store_true", help="keep the broker's folder and log")

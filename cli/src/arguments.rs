@@ -40,7 +40,7 @@ pub enum Command {
     #[command(disable_help_flag = true, after_help = exit_codes_help())]
     Reply(ReplyArguments),
     /// Load a broker and verify every message
-    #[command(subcommand)]
+    #[command(subcommand, after_help = exit_codes_help())]
     Bench(BenchCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
@@ -57,6 +57,19 @@ pub enum Command {
     },
     /// Print the version
     Version(TableArguments),
+}
+
+impl Command {
+    /// Whether stderr is to stay empty.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Self::Pub(arguments) => arguments.connection.quiet,
+            Self::Sub(arguments) => arguments.connection.quiet,
+            Self::Request(arguments) => arguments.connection.quiet,
+            Self::Reply(arguments) => arguments.connection.quiet,
+            _ => false,
+        }
+    }
 }
 
 /// `althing serve`
@@ -80,6 +93,7 @@ pub struct ServeArguments {
 #[derive(Subcommand, Debug)]
 pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
+    #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
 }
 

@@ -47,7 +47,7 @@ pub struct ConnectionArguments {
     #[arg(short = 'I', long, value_name = "PREFIX")]
     id_prefix: Option<String>,
     /// Protocol version: 5, 311 or 31, also as mqttv5, mqttv311, mqttv31
-    #[arg(short = 'V', long, default_value = "5", value_parser = parse_version)]
+    #[arg(short = 'V', long, value_name = "VERSION", default_value = "5", value_parser = parse_version)]
     protocol_version: Version,
     /// Seconds of silence after which a ping is sent; 0 turns it off
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]

@@ -20,7 +20,7 @@ const READ_BYTES: usize = 64 * 1_024;
 /// Slices for one vectored write.
 const SLICES: usize = 16;
 /// How long a goodbye may take: a broker that has hung must not hold the user up.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One connection to a broker at a time, and the client session that outlives it.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Link {
     /// Whether CONNACK has come on this socket. The client half may know already that the connection is
     /// over while its last events wait to be taken.
     established: bool,
+    /// How many connections there have been: packet identifiers of one mean nothing on the next.
+    connections: u64,
     input: BytesMut,
     events: VecDeque<Event>,
     /// What `receive` returned, once the events before it have been taken.
@@ -65,6 +67,7 @@ impl Link {
             client: Client::new(options),
             socket: None,
             established: false,
+            connections: 0,
             input: BytesMut::new(),
             events: VecDeque::new(),
             broken: None,
@@ -114,6 +117,7 @@ impl Link {
             match self.next().await {
                 Ok(Event::Connected(connack)) => {
                     self.established = true;
+                    self.connections += 1;
                     self.log.debug(&format!("CONNACK: session present {}", connack.session_present));
                     return Ok(*connack);
                 }
@@ -134,6 +138,16 @@ impl Link {
     /// Whether the connection stands, as far as the events taken so far tell.
     pub fn is_connected(&self) -> bool {
         self.socket.is_some() && self.established
+    }
+
+    /// Whether a publish can leave now; at QoS 0 only then can it be published at all.
+    pub fn can_publish(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// The number of this connection.
+    pub fn connection(&self) -> u64 {
+        self.connections
     }
 
     /// The client identifier, an assigned one too.

@@ -26,9 +26,10 @@ use exit::{ExitCode, Failure};
 use std::io::ErrorKind;
 
 fn main() {
-    let arguments = Arguments::parse();
-    let code = run(arguments.command.unwrap_or(Command::Serve(ServeArguments::default()))).unwrap_or_else(|failure| {
-        if !failure.text.is_empty() {
+    let command = Arguments::parse().command.unwrap_or(Command::Serve(ServeArguments::default()));
+    let quiet = command.is_quiet();
+    let code = run(command).unwrap_or_else(|failure| {
+        if !quiet && !failure.text.is_empty() {
             output::write_stderr(&failure.text);
         }
         failure.code

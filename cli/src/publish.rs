@@ -59,7 +59,9 @@ impl Publisher {
         self.link.connect().await?;
         let mut finished = false;
         while !(finished && self.link.is_idle()) {
-            let room = self.link.open_publishes() < OPEN_PUBLISHES_MAX && self.link.backlog_bytes() < BACKLOG_BYTES_MAX;
+            let room = self.link.can_publish()
+                && self.link.open_publishes() < OPEN_PUBLISHES_MAX
+                && self.link.backlog_bytes() < BACKLOG_BYTES_MAX;
             tokio::select! {
                 payload = self.payloads.next(), if room && !finished => match payload? {
                     Some(payload) => self.publish(payload)?,

@@ -76,7 +76,12 @@ impl Answers {
 }
 
 /// A command has answered a request, or failed to.
-type Finished = (Publish, io::Result<Bytes>);
+struct Finished {
+    request: Publish,
+    /// The connection that the request came on.
+    connection: u64,
+    answer: io::Result<Bytes>,
+}
 
 struct Replier {
     subscriber: Subscriber,
@@ -93,13 +98,7 @@ impl Replier {
         while count.is_none_or(|count| self.answered < count) {
             tokio::select! {
                 news = self.subscriber.next(), if self.running < COMMANDS_MAX => self.hear(news?)?,
-                Some((request, answer)) = self.finished_in.recv() => {
-                    self.running -= 1;
-                    match answer {
-                        Ok(payload) => self.answer(&request, payload)?,
-                        Err(error) => self.subscriber.link.log().warn(&format!("no answer on {}: {error}", topic(&request))),
-                    }
-                }
+                Some(finished) = self.finished_in.recv() => self.finish(finished)?,
             }
         }
         while self.subscriber.link.open_publishes() > 0 {
@@ -122,32 +121,58 @@ impl Replier {
                 self.subscriber.link.acknowledge(&request);
             }
             News::Message(request) => match self.answers.clone() {
-                Answers::Text(text) => self.answer(&request, text)?,
-                Answers::Echo => self.answer(&request, request.payload.clone())?,
-                Answers::Command(command) => {
-                    self.running += 1;
-                    let finished = self.finished_out.clone();
-                    tokio::spawn(async move {
-                        let answer = run_command(&command, &request).await;
-                        // Nobody listens any more once the command line tool ends.
-                        let _ = finished.send((request, answer)).await;
-                    });
-                }
+                Answers::Text(text) => self.answer_now(&request, text)?,
+                Answers::Echo => self.answer_now(&request, request.payload.clone())?,
+                Answers::Command(command) => self.start(command, request),
             },
         }
         Ok(())
     }
 
-    /// Publishes the answer, then acknowledges the request, so that a request is never lost unanswered.
-    fn answer(&mut self, request: &Publish, payload: Bytes) -> Result<(), Failure> {
-        if let Some((topic, correlation_data)) = response_topic(request) {
-            let mut publish = publication(topic.clone(), payload, self.qos);
-            publish.properties = correlation_data
-                .map(|data| Arc::new(Properties { correlation_data: Some(data.clone()), ..Properties::default() }));
-            self.subscriber.link.publish(publish)?;
-            self.answered += 1;
-        }
+    fn answer_now(&mut self, request: &Publish, payload: Bytes) -> Result<(), Failure> {
+        self.answer(request, payload)?;
         self.subscriber.link.acknowledge(request);
+        Ok(())
+    }
+
+    /// Runs a command while the connection goes on.
+    fn start(&mut self, command: String, request: Publish) {
+        self.running += 1;
+        let connection = self.subscriber.link.connection();
+        let finished = self.finished_out.clone();
+        tokio::spawn(async move {
+            let answer = run_command(&command, &request).await;
+            // Nobody listens any more once the command line tool ends.
+            let _ = finished.send(Finished { request, connection, answer }).await;
+        });
+    }
+
+    fn finish(&mut self, finished: Finished) -> Result<(), Failure> {
+        self.running -= 1;
+        let Finished { request, connection, answer } = finished;
+        match answer {
+            Ok(payload) => self.answer(&request, payload)?,
+            Err(error) => self.subscriber.link.log().warn(&format!("no answer on {}: {error}", topic(&request))),
+        }
+        // A packet identifier of an earlier connection cannot be acknowledged any more.
+        if connection == self.subscriber.link.connection() {
+            self.subscriber.link.acknowledge(&request);
+        }
+        Ok(())
+    }
+
+    /// Publishes the answer. The request is acknowledged after it, so that none is lost unanswered.
+    fn answer(&mut self, request: &Publish, payload: Bytes) -> Result<(), Failure> {
+        let Some((topic, correlation_data)) = response_topic(request) else { return Ok(()) };
+        if self.qos == Guarantee::AtMostOnce && !self.subscriber.link.can_publish() {
+            self.subscriber.link.log().warn(&format!("the answer on {topic} is lost with the connection"));
+            return Ok(());
+        }
+        let mut publish = publication(topic.clone(), payload, self.qos);
+        publish.properties = correlation_data
+            .map(|data| Arc::new(Properties { correlation_data: Some(data.clone()), ..Properties::default() }));
+        self.subscriber.link.publish(publish)?;
+        self.answered += 1;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The client commands against a real broker.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::*;
@@ -159,6 +161,25 @@ fn a_request_gets_its_own_answers() {
         assert_eq!(stdout(&output), format!("{}{topic}\n", word.to_uppercase()));
     }
     assert_eq!(replier.finish().status.code(), Some(0));
+}
+
+#[test]
+fn answers_are_a_text_or_an_echo_and_a_failed_command_gives_none() {
+    let broker = Broker::start();
+    for (answer, expected, code) in
+        [(&["-m", "pong"][..], "pong\n", 0), (&["--echo"], "ping\n", 0), (&["--command", "exit 3"], "", 6)]
+    {
+        let topic = unique("answer");
+        let mut arguments = broker.arguments("reply", &["-t", &topic]);
+        arguments.extend_from_slice(answer);
+        let mut replier = Running::subscribed(&arguments);
+        let output =
+            broker.run("request", &["-t", &topic, "-m", "ping", "-W", if code == 0 { "30s" } else { "300ms" }]);
+        assert_exit(&output, code);
+        assert_eq!(stdout(&output), expected);
+        replier.signal("INT");
+        assert_eq!(replier.finish().status.code(), Some(130));
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Help, completions, man pages and facts: everything that needs no broker.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::*;
@@ -20,6 +22,7 @@ fn help_documents_the_exit_codes() {
         &["sub", "--help"],
         &["request", "--help"],
         &["reply", "--help"],
+        &["bench", "mqtt", "--help"],
     ] {
         let output = run(command);
         assert_exit(&output, 0);

@@ -1,5 +1,7 @@
 //! Every documented exit code, most of them against brokers made of fixed bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::*;
@@ -36,6 +38,9 @@ fn no_listener_ends_with_3() {
     assert_exit(&output, 3);
     assert!(stderr(&output).contains("nothing listens there"), "{}", stderr(&output));
     assert_eq!(stderr(&output).lines().count(), 1);
+    let output = run(&["pub", "-h", "127.0.0.1", "-p", &port, "-t", "a", "-m", "x", "--quiet"]);
+    assert_exit(&output, 3);
+    assert_eq!(stderr(&output), "");
     assert_exit(&run(&["sub", "--unix", "/nowhere/socket", "-t", "a"]), 3);
 }
 
@@ -104,16 +109,8 @@ fn a_packet_that_only_clients_send_ends_with_5_and_the_broker_hears_why() {
 
 #[test]
 fn silence_until_the_time_is_up_ends_with_6() {
-    let broker = Scripted::start(|listener| {
-        let mut stream = accept(listener);
-        expect_packet(&mut stream, CONNECT);
-        stream.write_all(CONNACK).unwrap();
-        expect_packet(&mut stream, SUBSCRIBE);
-        stream.write_all(SUBACK).unwrap();
-        expect_packet(&mut stream, DISCONNECT);
-    });
-    assert_exit(&run(&["sub", "-h", "127.0.0.1", "-p", &broker.port, "-t", "a", "-W", "100ms"]), 6);
-    broker.finish();
+    let broker = Broker::ours("127.0.0.1:0");
+    assert_exit(&broker.run("sub", &["-t", "a", "-W", "100ms"]), 6);
 }
 
 #[test]
@@ -145,6 +142,26 @@ fn no_message_acknowledged_ends_with_1_and_all_refused_with_4() {
         assert_exit(&run(&["pub", "-h", "127.0.0.1", "-p", &broker.port, "-t", "a", "-m", "x", "-q", "1"]), code);
         broker.finish();
     }
+}
+
+#[test]
+fn a_goodbye_ends_endless_input_with_the_brokers_reason() {
+    let broker = Scripted::start(|listener| {
+        let mut stream = accept(listener);
+        expect_packet(&mut stream, CONNECT);
+        stream.write_all(CONNACK).unwrap();
+        expect_packet(&mut stream, PUBLISH_QOS_0);
+        stream.write_all(&[0xe0, 2, 0x87, 0]).unwrap();
+    });
+    let line = ["pub", "-h", "127.0.0.1", "-p", &broker.port, "-t", "a", "-l"];
+    let mut child = althing(&line).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"first\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_exit(&output, 4);
+    assert!(stderr(&output).contains("Not authorized"), "{}", stderr(&output));
+    drop(input);
+    broker.finish();
 }
 
 #[test]

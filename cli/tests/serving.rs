@@ -1,5 +1,7 @@
 //! `althing serve` and `althing bench` as programs: what they print, how they end.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::*;

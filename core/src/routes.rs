@@ -8,6 +8,7 @@ use crate::verbs::SubscriptionOptions;
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// One session's interest in one pattern. Kept small: a hundred thousand of these are ordinary.
@@ -64,6 +65,15 @@ pub(crate) struct Route {
     epoch: u64,
 }
 
+impl Route {
+    /// Empties it, keeping its memory.
+    fn clear(&mut self) {
+        self.subscribers.clear();
+        self.groups.clear();
+        self.shards.clear();
+    }
+}
+
 /// The subscription tree and what it said lately.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -72,6 +82,11 @@ pub(crate) struct Routes {
     epoch: u64,
     cache: HashMap<ByteString, Arc<Route>, Seeded>,
     cache_max: usize,
+    /// Hashes of topics that were searched for lately, by their low bits. Only a topic that comes again
+    /// enters the cache: a stream of topics that never repeat would do nothing but fill and empty it.
+    lately: Box<[u64]>,
+    /// The route of a topic that is not cached, kept for its memory.
+    passing: Option<Arc<Route>>,
     visits_max: usize,
     /// Nodes that matches have visited since the start.
     pub visits: u64,
@@ -85,6 +100,8 @@ impl Routes {
             epoch: 1,
             cache: HashMap::with_hasher(hasher),
             cache_max: limits.route_cache_max,
+            lately: vec![0; limits.route_cache_max.next_power_of_two()].into(),
+            passing: None,
             visits_max: limits.match_visits_max,
             visits: 0,
             found: Vec::new(),
@@ -98,20 +115,36 @@ impl Routes {
         {
             return Ok(route.clone());
         }
-        let route = Arc::new(self.search(topic)?);
+        let comes_again = self.comes_again(topic);
+        // Somebody may still use the memory that would be used again.
+        let spare = self.passing.take_if(|route| !comes_again && Arc::get_mut(route).is_some());
+        let mut route = spare.unwrap_or_default();
+        if let Some(unique) = Arc::get_mut(&mut route) {
+            self.search(topic, unique)?;
+        }
+        if !comes_again {
+            self.passing = Some(route.clone());
+            return Ok(route);
+        }
         if self.cache.len() >= self.cache_max {
             self.cache.clear();
         }
-        if self.cache_max > 0 {
-            self.cache.insert(ByteString::from(topic.as_str()), route.clone());
-        }
+        self.cache.insert(ByteString::from(topic.as_str()), route.clone());
         Ok(route)
     }
 
-    fn search(&mut self, topic: &Topic) -> Result<Route, TooManyVisits> {
+    /// Notes that `topic` was searched for; returns whether it was so lately.
+    fn comes_again(&mut self, topic: &Topic) -> bool {
+        let hash = self.cache.hasher().hash_one(topic.text());
+        let place = &mut self.lately[hash as usize & (self.lately.len() - 1)];
+        self.cache_max > 0 && std::mem::replace(place, hash) == hash
+    }
+
+    fn search(&mut self, topic: &Topic, route: &mut Route) -> Result<(), TooManyVisits> {
         self.found.clear();
         self.visits += self.tree.matching(topic, self.visits_max, &mut self.found)? as u64;
-        let mut route = Route { epoch: self.epoch, ..Route::default() };
+        route.clear();
+        route.epoch = self.epoch;
         for node in &self.found {
             let subscribers = self.tree.value(*node);
             route.subscribers.extend_from_slice(&subscribers.sessions);
@@ -125,7 +158,7 @@ impl Routes {
             route.shards.sort_unstable();
             route.shards.dedup();
         }
-        Ok(route)
+        Ok(())
     }
 
     /// The node of a pattern, made when there is none.

@@ -60,6 +60,14 @@ impl Connection {
         }
     }
 
+    /// Whether it has to be added to the list of those to be flushed; it counts as added then. A blocked
+    /// one waits for its socket instead.
+    pub fn needs_flush(&mut self) -> bool {
+        let is_new = !self.is_dirty && !self.is_blocked;
+        self.is_dirty |= is_new;
+        is_new
+    }
+
     /// Has the connection's task polled again.
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {

@@ -81,8 +81,6 @@ pub(crate) struct Doors {
     /// What the door that is being called asks for; empty between calls.
     requests: VecDeque<(PeerId, Request)>,
     read_buffer: BytesMut,
-    /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
-    armed_ns: u64,
 }
 
 struct OpenDoor {
@@ -93,12 +91,19 @@ struct OpenDoor {
     peers: PeerIds,
     /// What leaves at the end of the tick.
     datagrams: Datagrams,
+    /// When it wants to be called; `u64::MAX` = never.
+    due_ns: u64,
 }
 
 impl Doors {
     pub fn new(shard: u16) -> Self {
         let (open, requests) = (Vec::new(), VecDeque::new());
-        Self { shard, open, requests, read_buffer: BytesMut::new(), armed_ns: u64::MAX }
+        Self { shard, open, requests, read_buffer: BytesMut::new() }
+    }
+
+    /// When one of them wants to be called.
+    pub fn due_ns(&self) -> u64 {
+        self.open.iter().map(|open| open.due_ns).min().unwrap_or(u64::MAX)
     }
 
     /// Where a peer's datagrams come from.
@@ -117,7 +122,8 @@ impl Shard {
         assert!(number < DOORS_MAX, "a shard has at most {DOORS_MAX} doors");
         let peers = PeerIds::new(self.doors.shard, DOOR_BIT | (number as u32) << DOOR_SHIFT);
         let (socket, door) = (socket.socket, factory());
-        self.doors.open.push(OpenDoor { name, socket, factory, door, peers, datagrams: Datagrams::default() });
+        let (datagrams, due_ns) = (Datagrams::default(), u64::MAX);
+        self.doors.open.push(OpenDoor { name, socket, factory, door, peers, datagrams, due_ns });
         number
     }
 
@@ -163,28 +169,12 @@ impl Shard {
         self.call_door(now, number, |door, out| door.deliver(now, peer, batch, out));
     }
 
-    /// The doors' entry among the timers has come due.
-    pub(crate) fn fire_doors(&mut self, now: Now, mono_ns: u64) {
-        if mono_ns != self.doors.armed_ns {
-            return;
-        }
-        self.doors.armed_ns = u64::MAX;
+    /// Calls the doors whose time has come.
+    pub(crate) fn call_due_doors(&mut self, now: Now) {
         for number in 0..self.doors.open.len() {
-            let due = self.doors.open[number].door.next_timeout();
-            match due {
-                Some(deadline) if deadline.mono_ns <= now.mono_ns => {
-                    self.call_door(now, number, |door, out| door.timeout(now, out));
-                }
-                Some(deadline) => self.arm_door(deadline.mono_ns),
-                None => {}
+            if self.doors.open[number].due_ns <= now.mono_ns {
+                self.call_door(now, number, |door, out| door.timeout(now, out));
             }
-        }
-    }
-
-    fn arm_door(&mut self, mono_ns: u64) {
-        if mono_ns < self.doors.armed_ns {
-            self.doors.armed_ns = mono_ns;
-            self.arm_doors(mono_ns);
         }
     }
 
@@ -199,8 +189,11 @@ impl Shard {
             door.next_timeout()
         }));
         match caught {
-            Ok(Some(deadline)) => self.arm_door(deadline.mono_ns),
-            Ok(None) => {}
+            Ok(deadline) => {
+                open.due_ns = deadline.map_or(u64::MAX, |deadline| deadline.mono_ns);
+                let due_ns = open.due_ns;
+                self.sleep_until(due_ns);
+            }
             Err(_) => self.replace_door(number),
         }
         while let Some((peer, request)) = self.doors.requests.pop_front() {
@@ -220,6 +213,7 @@ impl Shard {
             requests.push_back((peer, Request::Disconnect(disconnect)));
             open.peers.close(peer);
         }
+        open.due_ns = u64::MAX;
         let broken = std::mem::replace(&mut open.door, (open.factory)());
         // It may panic again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));

@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use std::net::SocketAddr;
 
 /// The program around a shard: its store, its identities, its log, its other shards. Calls come from the
-/// event loop and must not block.
+/// event loop: they must not block, and not use [`local`](crate::local), whose shard is making them.
 pub trait Host {
     /// Takes records that have to become durable, in order; `ticket` names the last of them.
     fn store(&mut self, records: &mut Vec<Record>, ticket: u64);

@@ -7,7 +7,7 @@
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
-//! - `shard`, with `reading` and `writing`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -18,6 +18,7 @@
 mod address;
 mod clock;
 mod connections;
+mod deadlines;
 mod door;
 mod host;
 mod listener;

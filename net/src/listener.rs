@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -80,8 +80,17 @@ impl Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn bind_tcp(mut address: SocketAddr) -> io::Result<TcpListener> {
+    let stream = |address| Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    let everywhere = address.is_ipv6() && address.ip().is_unspecified();
+    let socket = match stream(address) {
+        // A machine without IPv6 is everywhere on IPv4.
+        Err(_) if everywhere => {
+            address = (Ipv4Addr::UNSPECIFIED, address.port()).into();
+            stream(address)?
+        }
+        socket => socket?,
+    };
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

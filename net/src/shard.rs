@@ -21,7 +21,6 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 /// How long a peer has to read our last words and to close its side.
 const LINGER_MS: u64 = 2_000;
@@ -32,12 +31,6 @@ const ROUNDS_MAX: usize = 4;
 
 /// Reads after which a tick ends even though tasks are still ready.
 const TURNS_A_TICK: usize = 128;
-
-/// The place of the broker's own deadline in the heap of timers.
-const BROKER_SLOT: u32 = u32::MAX;
-
-/// The place of the doors' earliest deadline in the heap of timers.
-const DOOR_SLOT: u32 = u32::MAX - 1;
 
 /// What the sockets of a shard have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,13 +86,14 @@ pub struct Shard {
     pub(crate) turns: usize,
     pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
-    timers: Timers,
+    pub(crate) timers: Timers,
     /// Memory for the entries that are due; empty between polls.
-    due: Vec<Entry>,
-    timer_waker: Option<Waker>,
+    pub(crate) due: Vec<Entry>,
+    pub(crate) timer_waker: Option<Waker>,
     /// The deadline that the timer task sleeps for.
-    sleeps_until_ns: u64,
-    broker_armed_ns: u64,
+    pub(crate) sleeps_until_ns: u64,
+    /// When the broker wants to be called.
+    pub(crate) broker_due_ns: u64,
     drained_waker: Option<Waker>,
     /// The highest ticket that the broker knows to be durable.
     confirmed: u64,
@@ -130,7 +124,7 @@ impl Shard {
             due: Vec::new(),
             timer_waker: None,
             sleeps_until_ns: u64::MAX,
-            broker_armed_ns: u64::MAX,
+            broker_due_ns: u64::MAX,
             drained_waker: None,
             confirmed: 0,
         }
@@ -230,9 +224,8 @@ impl Shard {
         peer: PeerId,
         act: impl FnOnce(&mut dyn Adaptor, &mut Out<'_>) -> Result<R, Close>,
     ) -> Option<R> {
-        let (result, appended_bytes) = self.call_adaptor(peer, act)?;
+        let (result, appended_bytes) = self.call_adaptor(now, peer, act)?;
         self.drain_requests(now, peer);
-        self.check_high_mark(now, peer);
         if let Some(connection) = self.connections.get_mut(peer) {
             connection.unread_answer_bytes += appended_bytes;
             if connection.unread_answer_bytes > self.unread_answer_bytes_max() {
@@ -256,7 +249,7 @@ impl Shard {
         if let Some(door) = door_of(peer) {
             return self.deliver_at_door(now, door, peer, batch);
         }
-        let called = self.call_adaptor(peer, |adaptor, out| {
+        let called = self.call_adaptor(now, peer, |adaptor, out| {
             adaptor.deliver(now, batch, out);
             Ok(())
         });
@@ -265,15 +258,16 @@ impl Shard {
         self.counters.payload_bytes_sent +=
             batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
         self.drain_requests(now, peer);
-        self.check_high_mark(now, peer);
         if let Err(close) = result {
             self.end(now, peer, close);
         }
     }
 
-    /// The one place where an adaptor's code runs: memory for its bytes, its panics, its deadline.
+    /// The one place where an adaptor's code runs: memory for its bytes, its panics, its deadline. It is
+    /// called for each delivery, so the connection is looked up once.
     fn call_adaptor<R>(
         &mut self,
+        now: Now,
         peer: PeerId,
         act: impl FnOnce(&mut dyn Adaptor, &mut Out<'_>) -> Result<R, Close>,
     ) -> Option<(Result<R, Close>, usize)> {
@@ -296,14 +290,23 @@ impl Shard {
             let why = "a mistake in this broker broke the conversation; standard error has the details";
             (Err(Close::with_will(Refusal::new(Reason::Unspecified, why))), u64::MAX)
         });
-        let appended_bytes = connection.out.len() - length_before;
+        let length = connection.out.len();
+        let appended_bytes = length - length_before;
         if appended_bytes > 0 {
             self.appended_bytes += appended_bytes;
-            self.mark_dirty(peer);
+            if connection.needs_flush() {
+                self.dirty.push(peer);
+            }
         } else if length_before == 0 {
             give_back(&mut self.spares, &mut connection.out);
         }
-        self.arm_at(peer, deadline_ns);
+        let is_slow = connection.pace == Pace::Ready && length > self.limits.write_buffer_high_bytes;
+        if deadline_ns < connection.armed_ns {
+            self.arm_at(peer, deadline_ns);
+        }
+        if is_slow {
+            self.set_pace(now, peer, Pace::Slow);
+        }
         Some((result, appended_bytes))
     }
 
@@ -435,112 +438,13 @@ impl Shard {
         let Some(connection) = self.connections.remove(peer) else { return };
         connection.wake();
         self.counters.connections -= 1;
-        let connections = &self.connections;
-        self.timers.compact(connections.len(), |entry| is_armed(connections, peer.shard, entry));
-        if connections.len() == 0
+        self.forget_dead_timers();
+        if self.connections.len() == 0
             && let Some(waker) = self.drained_waker.take()
         {
             waker.wake();
         }
     }
-}
-
-/// Deadlines.
-impl Shard {
-    /// What the timer task does when it is woken; returns how long it may sleep.
-    pub(crate) fn poll_timers(&mut self, cx: &mut Context<'_>) -> Instant {
-        if self.timer_waker.is_none() {
-            self.timer_waker = Some(cx.waker().clone());
-        }
-        let now = self.clock.now();
-        // Those that are armed meanwhile have their turn in the next poll, even when they are late already.
-        let mut due = mem::take(&mut self.due);
-        due.extend(std::iter::from_fn(|| self.timers.pop_due(now.mono_ns)));
-        for entry in due.drain(..) {
-            self.fire(now, entry);
-        }
-        self.due = due;
-        self.settle(now);
-        self.arm_broker();
-        self.sleeps_until_ns = self.timers.next().unwrap_or(u64::MAX);
-        self.clock.instant(self.sleeps_until_ns)
-    }
-
-    fn fire(&mut self, now: Now, entry: Entry) {
-        if entry.slot == DOOR_SLOT {
-            return self.fire_doors(now, entry.mono_ns);
-        }
-        if entry.slot == BROKER_SLOT {
-            if entry.mono_ns == self.broker_armed_ns {
-                self.broker_armed_ns = u64::MAX;
-                self.broker.timeout(now, &mut self.effects);
-            }
-            return;
-        }
-        let peer = PeerId { shard: self.connections.shard(), generation: entry.generation, slot: entry.slot };
-        let Some(connection) = self.connections.get_mut(peer).filter(|it| it.armed_ns == entry.mono_ns) else { return };
-        connection.armed_ns = u64::MAX;
-        let Some(adaptor) = &connection.adaptor else { return self.remove(peer) };
-        // What a paused publisher has sent was not read: its silence is ours. It is armed again by the poll
-        // that follows the pause.
-        let is_due = connection.paused_for.is_none()
-            && adaptor.next_timeout().is_some_and(|deadline| deadline.mono_ns <= now.mono_ns);
-        if is_due {
-            self.call(now, peer, |adaptor, out| adaptor.timeout(now, out));
-        }
-        self.check_stall(now, peer);
-        self.arm(peer);
-    }
-
-    /// Makes sure that the peer's next deadline has an entry.
-    pub(crate) fn arm(&mut self, peer: PeerId) {
-        let Some(connection) = self.connections.get(peer) else { return };
-        let until_ns = self.behind.get(&peer).map(|behind| behind.until_ns);
-        let adaptor = connection.adaptor.as_ref().filter(|_| connection.paused_for.is_none());
-        let timeout_ns = adaptor.and_then(|adaptor| adaptor.next_timeout()).map(|deadline| deadline.mono_ns);
-        self.arm_at(peer, until_ns.unwrap_or(u64::MAX).min(timeout_ns.unwrap_or(u64::MAX)));
-    }
-
-    pub(crate) fn arm_at(&mut self, peer: PeerId, mono_ns: u64) {
-        let Some(connection) = self.connections.get_mut(peer) else { return };
-        if mono_ns < connection.armed_ns {
-            connection.armed_ns = mono_ns;
-            self.push_timer(Entry { mono_ns, slot: peer.slot, generation: peer.generation });
-        }
-    }
-
-    fn arm_broker(&mut self) {
-        if let Some(deadline) = self.broker.next_timeout()
-            && deadline.mono_ns < self.broker_armed_ns
-        {
-            self.broker_armed_ns = deadline.mono_ns;
-            self.push_timer(Entry { mono_ns: deadline.mono_ns, slot: BROKER_SLOT, generation: 0 });
-        }
-    }
-
-    /// Has [`fire_doors`](Self::fire_doors) called at this moment.
-    pub(crate) fn arm_doors(&mut self, mono_ns: u64) {
-        self.push_timer(Entry { mono_ns, slot: DOOR_SLOT, generation: 0 });
-    }
-
-    fn push_timer(&mut self, entry: Entry) {
-        self.timers.push(entry);
-        if entry.mono_ns < self.sleeps_until_ns {
-            self.sleeps_until_ns = entry.mono_ns;
-            self.wake_timer_task();
-        }
-    }
-
-    fn wake_timer_task(&self) {
-        if let Some(waker) = &self.timer_waker {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-fn is_armed(connections: &Connections, shard: u16, entry: &Entry) -> bool {
-    let peer = PeerId { shard, generation: entry.generation, slot: entry.slot };
-    entry.slot >= DOOR_SLOT || connections.get(peer).is_some_and(|connection| connection.armed_ns == entry.mono_ns)
 }
 
 /// The session's name, from the event that the broker has just made of its end.

@@ -37,13 +37,18 @@ impl Timers {
         self.heap.pop().map(|entry| entry.0)
     }
 
-    /// Forgets the entries of owners that are gone, once they are the majority: peers that connect with
-    /// a keep alive of hours and leave at once must not fill the heap.
+    /// Forgets the entries that nobody waits for, once they are the majority: peers that connect with a
+    /// keep alive of hours and leave at once, or that need many early calls, must not fill the heap.
     pub fn compact(&mut self, owners: usize, is_live: impl Fn(&Entry) -> bool) {
         const SLACK: usize = 1_024;
-        if self.heap.len() > 2 * owners + SLACK {
-            self.heap.retain(|entry| is_live(&entry.0));
+        if self.heap.len() <= 2 * owners + SLACK {
+            return;
         }
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|entry| is_live(&entry.0));
+        entries.sort_unstable();
+        entries.dedup();
+        self.heap = entries.into();
     }
 }
 
@@ -69,6 +74,7 @@ mod tests {
         let mut timers = Timers::default();
         for slot in 0..5_000 {
             timers.push(Entry { mono_ns: u64::MAX, slot, generation: 0 });
+            timers.push(Entry { mono_ns: u64::MAX, slot: 1, generation: 0 });
         }
         timers.compact(10, |entry| entry.slot < 10);
         assert_eq!(timers.heap.len(), 10);

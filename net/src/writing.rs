@@ -30,11 +30,7 @@ pub(crate) struct Behind {
 impl Shard {
     /// Adds the peer to those that the end of the tick flushes.
     pub(crate) fn mark_dirty(&mut self, peer: PeerId) {
-        if let Some(connection) = self.connections.get_mut(peer)
-            && !connection.is_dirty
-            && !connection.is_blocked
-        {
-            connection.is_dirty = true;
+        if self.connections.get_mut(peer).is_some_and(Connection::needs_flush) {
             self.dirty.push(peer);
         }
     }
@@ -86,14 +82,6 @@ impl Shard {
             connection.out = OutBuffer::default();
         }
         self.lost(now, peer, Some(error));
-    }
-
-    /// Tells the broker when the peer's buffer has grown above the high mark.
-    pub(crate) fn check_high_mark(&mut self, now: Now, peer: PeerId) {
-        let Some(connection) = self.connections.get(peer) else { return };
-        if connection.pace == Pace::Ready && connection.out.len() > self.limits.write_buffer_high_bytes {
-            self.set_pace(now, peer, Pace::Slow);
-        }
     }
 
     /// A new observation of the peer's socket.

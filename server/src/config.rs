@@ -11,7 +11,9 @@ pub use sources::{ConfigError, Setting, Source};
 
 use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
+use althing_coap::CoapConfig;
 use althing_core::Limits;
+use althing_core::protocol::Row;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use std::path::PathBuf;
@@ -23,6 +25,10 @@ pub struct Config {
     pub mqtt_listen: Listen,
     /// `[mqtt]`: how it is spoken.
     pub mqtt: MqttConfig,
+    /// `[coap]`: where it listens.
+    pub coap_listen: Listen,
+    /// `[coap]`: how it is spoken.
+    pub coap: CoapConfig,
     /// `[log]`.
     pub log: Log,
     /// `[limits]`.
@@ -75,11 +81,14 @@ impl Config {
     /// # Errors
     /// When the offset leads beyond port 65535.
     pub fn new(port_offset: u16) -> Result<Self, ConfigError> {
-        let row = &althing_mqtt::PROTOCOL;
-        let bind = default_bind(row.default_bind, port_offset)?;
+        let listen = |row: &Row| {
+            default_bind(row.default_bind, port_offset).map(|bind| Listen { enabled: true, bind: vec![bind] })
+        };
         Ok(Self {
-            mqtt_listen: Listen { enabled: true, bind: vec![bind] },
+            mqtt_listen: listen(&althing_mqtt::PROTOCOL)?,
             mqtt: MqttConfig::default(),
+            coap_listen: listen(&althing_coap::PROTOCOL)?,
+            coap: CoapConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             limits: Limits::default(),
             server: Server { data: "althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },

@@ -93,7 +93,7 @@ impl ShardHost {
                 );
             }
             Event::Refused { client, why } => {
-                self.line(Level::WARN, ("refused", None), format_args!("client {:?} was refused: {why}", &client[..]));
+                self.line(Level::WARN, ("refused", None), format_args!("client {:?}: {why}", &client[..]));
             }
         }
     }
@@ -143,7 +143,7 @@ impl fmt::Display for Who<'_> {
         let place = Place(self.link.remote);
         match self.client {
             Some(client) => write!(f, "client {client:?} at {place}"),
-            None => write!(f, "a {} connection from {place}", self.link.listener),
+            None => write!(f, "a connection from {place} to {}", self.link.listener),
         }
     }
 }

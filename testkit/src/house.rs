@@ -10,7 +10,7 @@ mod station;
 mod wire;
 
 pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
-pub use station::{Heard, Received, Station, StationId, connect_packet, topic};
+pub use station::{Heard, Received, Station, StationId, connect_packet, filter, topic};
 pub use wire::Grain;
 
 use crate::trace::Trace;
@@ -132,6 +132,11 @@ impl House {
     /// The seed that this world grew from.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// A number below `bound`, drawn from the seed.

@@ -66,3 +66,52 @@ fn a_session_waits_for_its_client() {
         assert!(!house.at(bob).connack().unwrap().session_present, "expired");
     });
 }
+
+#[test]
+fn whoever_publishes_after_a_suback_is_heard() {
+    worlds(20, |house| {
+        let [alice, bob] = house.connected(["alice", "bob"], Version::V5);
+        let token = house.listen(bob, "a", AtMostOnce);
+        while house.at(bob).codes_of(token).is_none() {
+            assert!(house.step(), "no SUBACK");
+        }
+        house.say(alice, "a", "after", AtMostOnce);
+        house.settle();
+        assert_eq!(house.at(bob).payloads(), ["after"]);
+    });
+}
+
+#[test]
+fn no_acknowledgement_leaves_while_the_store_confirms_nothing() {
+    worlds(4, |house| {
+        let [alice] = house.connected(["alice"], Version::V5);
+        let bob = house.station();
+        let mut connect = connect_packet("bob", Version::V5);
+        connect.session_expiry_s = Some(60);
+        house.hold_store(true);
+        house.connect(bob, connect);
+        house.pass_ms(1_000);
+        assert!(!house.at(bob).is_connected(), "CONNACK promises the session");
+        house.hold_store(false);
+        house.settle();
+        assert!(house.at(bob).is_connected());
+
+        house.hold_store(true);
+        let subscribed = house.listen(bob, "a", ExactlyOnce);
+        house.pass_ms(1_000);
+        assert_eq!(house.at(bob).codes_of(subscribed), None);
+        house.hold_store(false);
+        house.settle();
+        assert!(house.at(bob).codes_of(subscribed).is_some());
+
+        house.hold_store(true);
+        let tokens = [AtLeastOnce, ExactlyOnce].map(|qos| house.say(alice, "a", "x", qos).unwrap());
+        house.pass_ms(1_000);
+        assert!(tokens.iter().all(|token| house.at(alice).codes_of(*token).is_none()));
+        assert_eq!(house.at(bob).payloads().len(), 1, "QoS 1 may leave before it is durable, QoS 2 may not");
+        house.hold_store(false);
+        house.settle();
+        assert!(tokens.iter().all(|token| house.at(alice).codes_of(*token) == Some(&[0])));
+        assert_eq!(house.at(bob).payloads().len(), 2);
+    });
+}

@@ -1,12 +1,10 @@
 //! Who may come in, under which name, and what they may do then.
 
-use althing_core::Filter;
 use althing_core::Guarantee::AtLeastOnce;
 use althing_core::authorisation::{Policy, Rule};
-use althing_core::topic::TopicLimits;
 use althing_mqtt::packet::{Auth, Connect, Version, Will};
 use althing_testkit::house::{Heard, House, StationId};
-use althing_testkit::house::{METHOD_ECHO, WRONG_PASSWORD, connect_packet, topic};
+use althing_testkit::house::{METHOD_ECHO, WRONG_PASSWORD, connect_packet, filter, topic};
 use althing_testkit::worlds::{worlds, worlds_with};
 use bytes::Bytes;
 
@@ -89,7 +87,6 @@ fn an_assigned_client_id_is_found_again() {
 }
 
 fn only_own_topics() -> Policy {
-    let filter = |text: &str| Filter::new(text.into(), &TopicLimits::default()).unwrap();
     let rule = |publish, text, allow| Rule { principal: None, publish, filter: filter(text), allow };
     let rules = vec![rule(true, "secret/#", false), rule(false, "secret/#", false), rule(true, "open/#", true)];
     Policy { rules, otherwise_allow: true }

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the built binary, a broker to talk to, and a broker made of fixed bytes.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -256,6 +257,7 @@ pub fn expect_packet(stream: &mut TcpStream, first_byte: u8) -> Vec<u8> {
 
 /// First bytes of the packets that clients send.
 pub const CONNECT: u8 = 0x10;
+pub const PUBLISH_QOS_0: u8 = 0x30;
 pub const PUBLISH_QOS_1: u8 = 0x32;
 pub const SUBSCRIBE: u8 = 0x82;
 pub const DISCONNECT: u8 = 0xe0;

@@ -9,12 +9,12 @@ use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Connect, Publish, Refusal, Subscribe, SubscribeFilter, SubscriptionOptions};
 use althing_core::{
-    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, Reason, Receive, Request,
-    Topic,
+    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, PeerId, Reason, Receive,
+    Request, Topic,
 };
 use althing_net::{Address, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ pub fn house(test: impl AsyncFnOnce(House)) {
 pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
     let limits = Arc::new(limits);
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), Entropy::new(1));
-    let closes = Rc::new(Closes::default());
-    let shard = Shard::new(0, broker, limits, Box::new(TestHost { closes: Rc::clone(&closes) }));
+    let heard = Rc::new(Heard::default());
+    let shard = Shard::new(0, broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
     althing_net::run(shard, async {
-        let mut house = House { address: Address::Unix("".into()), closes };
+        let mut house = House { address: Address::Unix("".into()), heard };
         house.address = house.listen("127.0.0.1:0");
         test(house).await;
     })
@@ -48,18 +48,20 @@ pub async fn say(stream: &mut TcpStream, text: &str) {
 pub async fn hear(stream: &mut TcpStream, expected: &str) {
     let mut heard = vec![0; expected.len()];
     stream.read_exact(&mut heard).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&heard), expected);
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard == expected, "heard {heard:.200} instead of {expected:.200}");
 }
 
 /// A running shard.
 pub struct House {
     address: Address,
-    closes: Rc<Closes>,
+    heard: Rc<Heard>,
 }
 
-/// Why conversations ended.
+/// What the host has heard: why conversations ended, and who waits for a verdict.
 #[derive(Default)]
-struct Closes {
+struct Heard {
+    undecided: Cell<Option<PeerId>>,
     texts: RefCell<VecDeque<String>>,
     more: Notify,
 }
@@ -85,21 +87,31 @@ impl House {
         peer
     }
 
+    /// Waits until `late` has asked to be let in.
+    pub async fn undecided(&self) -> PeerId {
+        loop {
+            if let Some(peer) = self.heard.undecided.take() {
+                return peer;
+            }
+            self.heard.more.notified().await;
+        }
+    }
+
     /// Waits until a conversation has ended, or was found wanting, for this reason.
     pub async fn closed(&self, why: &str) {
         loop {
-            while let Some(text) = self.closes.texts.borrow_mut().pop_front() {
+            while let Some(text) = self.heard.texts.borrow_mut().pop_front() {
                 if text.contains(why) {
                     return;
                 }
             }
-            self.closes.more.notified().await;
+            self.heard.more.notified().await;
         }
     }
 }
 
 struct TestHost {
-    closes: Rc<Closes>,
+    heard: Rc<Heard>,
 }
 
 impl Host for TestHost {
@@ -109,7 +121,12 @@ impl Host for TestHost {
         0
     }
 
-    fn verify(&mut self, _: Verify) -> Option<Verdict> {
+    fn verify(&mut self, verify: Verify) -> Option<Verdict> {
+        if verify.client == "late" {
+            self.heard.undecided.set(Some(verify.peer));
+            self.heard.more.notify_one();
+            return None;
+        }
         Some(Verdict::Accept { principal: None, data: None })
     }
 
@@ -122,8 +139,8 @@ impl Host for TestHost {
             Notice::Stalled { .. } => "stalled".to_owned(),
             _ => return,
         };
-        self.closes.texts.borrow_mut().push_back(text);
-        self.closes.more.notify_one();
+        self.heard.texts.borrow_mut().push_back(text);
+        self.heard.more.notify_one();
     }
 }
 

@@ -4,7 +4,7 @@
 use althing_core::shard::Word;
 use althing_core::verbs::Outcome;
 use althing_core::{Answer, PeerId, Request};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a step of a broker is about: the question of a peer that will be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,30 +24,39 @@ pub(crate) struct Promises {
     confirmed: BTreeMap<u16, u64>,
     /// What was written because of a question: shards and tickets.
     written: HashMap<Cause, Vec<(u16, u64)>>,
+    /// Questions that a careless peer asked twice at once: nobody can tell their answers apart.
+    ambiguous: HashSet<Cause>,
     /// Questions between shards, by sender and operation, and the peer's question behind them.
     behind: HashMap<(u16, u64), Cause>,
 }
 
 impl Promises {
-    /// What a request's step is about; remembers that the question is open.
-    pub fn cause_of_request(&mut self, peer: PeerId, request: &Request) -> Option<Cause> {
-        let cause = match request {
+    /// A peer asks.
+    pub fn asked(&mut self, peer: PeerId, request: &Request) {
+        if let Some(cause) = Self::cause_of_request(peer, request)
+            && self.written.insert(cause, Vec::new()).is_some()
+        {
+            self.ambiguous.insert(cause);
+        }
+    }
+
+    /// What a request's step is about.
+    pub fn cause_of_request(peer: PeerId, request: &Request) -> Option<Cause> {
+        Some(match request {
             Request::Connect(_) | Request::Authenticate(_) => Cause::Connect(peer),
             Request::Publish(publish) => Cause::Publish(peer, publish.correlation),
             Request::Subscribe(subscribe) => Cause::Subscribe(peer, subscribe.correlation),
             Request::Unsubscribe(unsubscribe) => Cause::Unsubscribe(peer, unsubscribe.correlation),
             Request::Release { token } => Cause::Release(peer, *token),
             Request::Settle { number, outcome: Outcome::Received } => Cause::Received(peer, *number),
-            Request::Settle { .. } | Request::Disconnect(_) => return None,
-        };
-        self.written.entry(cause).or_default();
-        Some(cause)
+            Request::Settle { .. } | Request::Fetch { .. } | Request::Disconnect(_) => return None,
+        })
     }
 
     /// What the step that takes this word is about.
-    pub fn cause_of_word(&mut self, from: u16, word: &Word) -> Option<Cause> {
+    pub fn cause_of_word(&self, from: u16, word: &Word) -> Option<Cause> {
         match word {
-            Word::Request(peer, request) => self.cause_of_request(*peer, request),
+            Word::Request(peer, request) => Self::cause_of_request(*peer, request),
             Word::Forward { operation, .. } | Word::Join { operation, .. } | Word::Interest { operation, .. } => {
                 self.behind.get(&(from, *operation)).copied()
             }
@@ -87,6 +96,9 @@ impl Promises {
             Answer::Complete { number, .. } => Cause::Received(peer, *number),
             _ => return,
         };
+        if self.ambiguous.contains(&cause) {
+            return;
+        }
         let Some(tickets) = self.written.remove(&cause) else {
             // A resumed session goes on where it was: `Complete` is said again without being asked for.
             assert!(matches!(cause, Cause::Received(..)), "{answer:?} answers nothing");
@@ -110,6 +122,7 @@ impl Promises {
             | Cause::Received(owner, _) => *owner == peer,
         };
         self.written.retain(|cause, _| !of_peer(cause));
+        self.ambiguous.retain(|cause| !of_peer(cause));
         self.behind.retain(|_, cause| !of_peer(cause));
     }
 }

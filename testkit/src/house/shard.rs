@@ -310,7 +310,8 @@ impl Shard {
         }
         let peer = connection.peer;
         common.trace.note(format_args!("{} asks {request:?}", name(peer)));
-        self.cause = common.promises.cause_of_request(peer, &request);
+        common.promises.asked(peer, &request);
+        self.cause = Promises::cause_of_request(peer, &request);
         self.broker.request(common.now, peer, request, &mut self.effects);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{House, WireId};
 use althing_core::topic::TopicLimits;
-use althing_core::{Adaptor, Guarantee, Limits, Link, Now, Topic};
+use althing_core::{Adaptor, Filter, Guarantee, Limits, Link, Now, Topic};
 use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options, publication};
 use althing_mqtt::packet::{
     Auth, ConnAck, Connect, Disconnect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version,
@@ -78,6 +78,11 @@ pub fn connect_packet(client_id: &str, version: Version) -> Connect {
 /// A topic name; panics when it is none.
 pub fn topic(name: &str) -> Topic {
     Topic::new(name.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{name}: {why}"))
+}
+
+/// A topic filter; panics when it is none.
+pub fn filter(text: &str) -> Filter {
+    Filter::new(text.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
 impl Station {

@@ -1,11 +1,10 @@
 //! Random histories: stations that come, go, speak and listen as the seed says, and the story of it.
 
 use super::{Biography, Copy, Holding, Publication, Session, Span, Story, Stretch};
-use crate::house::{Heard, House, Received, StationId};
+use crate::house::{Heard, House, Received, StationId, filter, topic};
 use althing_core::authorisation::{Policy, Rule};
 use althing_core::time::SECOND_NS;
-use althing_core::topic::TopicLimits;
-use althing_core::{Entropy, Filter, Guarantee, Topic};
+use althing_core::{Entropy, Guarantee};
 use althing_mqtt::packet::{Connect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version, Will};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -642,12 +641,4 @@ fn copy(received: Received) -> Option<Copy> {
         identifiers,
         expiry_s: publish.message_expiry_s,
     })
-}
-
-fn filter(text: &str) -> Filter {
-    Filter::new(text.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
-}
-
-fn topic(text: &str) -> Topic {
-    Topic::new(text.into(), &TopicLimits::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
