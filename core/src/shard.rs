@@ -38,6 +38,11 @@ pub enum Word {
         /// Answered by `Done`.
         operation: u64,
     },
+    /// Whether the receiver has heard everything that the sender said before.
+    Fence {
+        /// Answered by `Done`.
+        operation: u64,
+    },
     /// A message for the receiver's sessions and, when it is to be retained there, its last values.
     Forward {
         /// The message, already authorised.

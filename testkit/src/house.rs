@@ -27,6 +27,9 @@ use wire::{Wire, transfer};
 /// Beyond this many steps without coming to rest something goes round in circles.
 const STEPS_MAX: u64 = 4_000_000;
 
+/// How often the choice falls on something else before a slow channel or store gets its turn.
+const LAZINESS: usize = 20;
+
 /// How a world begins.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -40,12 +43,14 @@ pub struct Setup {
     pub policy: Policy,
     /// How bytes are chopped; `None` leaves it to the seed.
     pub grain: Option<Grain>,
+    /// What a connection takes in each direction before its writer has to wait, as sockets do.
+    pub pipe_bytes_max: usize,
 }
 
 impl Setup {
     /// A world with the default limits in which everyone may do everything.
     pub fn new(seed: u64, shards: u16) -> Self {
-        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None }
+        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None, pipe_bytes_max: 64 << 10 }
     }
 }
 
@@ -88,6 +93,9 @@ pub struct House {
     wires_opened: usize,
     stations: Vec<Station>,
     grain: Grain,
+    /// Which channels and stores are slow in this world: a quarter of them.
+    lazy: u64,
+    pipe_bytes_max: usize,
     steps: u64,
     store_held: bool,
 }
@@ -103,6 +111,7 @@ impl House {
         });
         let shards = brokers.collect();
         let grain = setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
+        let lazy = entropy.next_u64() & entropy.next_u64();
         let now = Now { mono_ns: 1_000_000_000 + entropy.below(1_000_000_000_000), wall_ms: 1_800_000_000_000 };
         let common = Common {
             now,
@@ -124,6 +133,8 @@ impl House {
             wires_opened: 0,
             stations: Vec::new(),
             grain,
+            lazy,
+            pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
             store_held: false,
         }
@@ -252,7 +263,7 @@ impl House {
         let id = WireId(self.wires_opened);
         self.wires_opened += 1;
         self.common.trace.note(format_args!("wire {} opens to {}", id.0, name(peer)));
-        self.wires.insert(id, Wire::new(peer));
+        self.wires.insert(id, Wire::new(peer, self.pipe_bytes_max));
         id
     }
 
@@ -337,11 +348,27 @@ impl House {
         if acts.is_empty() {
             return false;
         }
-        let act = acts[self.entropy.below(acts.len() as u64) as usize];
+        let mut act = acts[self.entropy.below(acts.len() as u64) as usize];
+        for _ in 0..LAZINESS {
+            if !self.is_lazy(act) {
+                break;
+            }
+            act = acts[self.entropy.below(acts.len() as u64) as usize];
+        }
         self.steps += 1;
         self.common.trace.note(format_args!("{act:?}"));
         self.perform(act);
         true
+    }
+
+    /// What is slow in this world happens when hardly anything else can.
+    fn is_lazy(&self, act: Act) -> bool {
+        let place = match act {
+            Act::Word(from, to) => 7 * from + to,
+            Act::Confirm(shard) => 48 + shard,
+            _ => return false,
+        };
+        self.lazy >> (place % 64) & 1 == 1
     }
 
     fn possible(&mut self) -> Vec<Act> {

@@ -113,12 +113,12 @@ pub struct Session {
     pub holdings: Vec<Holding>,
 }
 
-/// A time during which a station was connected: from CONNACK until it was cut, closed or taken over.
+/// A time in the life of a station; of a connection, from CONNACK until it was cut, closed or taken over.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch {
-    /// CONNACK.
+    /// The first step.
     pub from: u64,
-    /// The end.
+    /// The end, when it is over.
     pub until: Option<u64>,
 }
 
@@ -156,14 +156,27 @@ pub struct Biography {
     pub sessions: Vec<Session>,
     /// One after the other.
     pub stretches: Vec<Stretch>,
+    /// Times during which it was connected but did not read.
+    pub deaf: Vec<Stretch>,
     /// What it got, in order.
     pub copies: Vec<Copy>,
 }
 
 impl Biography {
-    /// Whether one connection lasted from `begin` to `end`.
+    /// Whether one connection lasted, and was read from, all the time from `begin` to `end`.
     pub fn is_uninterrupted(&self, begin: u64, end: u64) -> bool {
-        self.stretches.iter().any(|stretch| stretch.from <= begin && stretch.until.is_none_or(|until| until > end))
+        let lasts = |stretch: &Stretch| stretch.from <= begin && stretch.until.is_none_or(|until| until > end);
+        self.stretches.iter().any(lasts) && !self.was_deaf_between(begin, end)
+    }
+
+    /// Whether it does not read now.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf.last().is_some_and(|last| last.until.is_none())
+    }
+
+    /// Whether it stopped reading at some step from `begin` to `end`.
+    pub fn was_deaf_between(&self, begin: u64, end: u64) -> bool {
+        self.deaf.iter().any(|deaf| deaf.from <= end && deaf.until.is_none_or(|until| until >= begin))
     }
 
     /// Whether a connection ended between these steps.

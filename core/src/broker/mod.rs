@@ -316,8 +316,9 @@ impl Broker {
             Word::Done { operation, matched } => self.done(now, operation, matched, effects),
             Word::Interest { pattern, wanted, operation } => {
                 self.routes.set_shard(&pattern, from, wanted);
-                self.reply(from, operation, false, effects);
+                self.confirm_interest(from, operation, effects);
             }
+            Word::Fence { operation } => self.reply(from, operation, false, effects),
             Word::Forward { message, retain, operation } => {
                 self.take_forwarded(now, from, message, retain, operation, effects);
             }

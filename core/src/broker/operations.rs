@@ -158,6 +158,17 @@ impl Broker {
         pending.waits == 0
     }
 
+    /// Answers an interest once the owners of last values have taken what was forwarded to them before it: it went
+    /// past the new subscription, so the snapshot that follows the answer must have it.
+    pub(super) fn confirm_interest(&mut self, from: u16, operation: u64, effects: &mut Effects) {
+        let (own, mut waits) = (self.new_operation(), 0);
+        for shard in (0..self.shards).filter(|shard| operation != 0 && ![self.shard, from].contains(shard)) {
+            effects.forward.push((shard, Word::Fence { operation: own }));
+            waits += 1;
+        }
+        self.relay(from, operation, (own, waits), effects);
+    }
+
     /// Answers another shard's question once `waits` words have come for an operation of our own.
     pub(super) fn relay(&mut self, shard: u16, theirs: u64, (own, waits): (u64, u32), effects: &mut Effects) {
         if waits == 0 {

@@ -57,16 +57,14 @@ impl Promises {
     pub fn cause_of_word(&self, from: u16, word: &Word) -> Option<Cause> {
         match word {
             Word::Request(peer, request) => Self::cause_of_request(*peer, request),
-            Word::Forward { operation, .. } | Word::Join { operation, .. } | Word::Interest { operation, .. } => {
-                self.behind.get(&(from, *operation)).copied()
-            }
+            Word::Forward { operation, .. } => self.behind.get(&(from, *operation)).copied(),
             _ => None,
         }
     }
 
     /// A step says a word to another shard.
     pub fn said(&mut self, from: u16, word: &Word, cause: Option<Cause>) {
-        if let Word::Forward { operation, .. } | Word::Join { operation, .. } | Word::Interest { operation, .. } = word
+        if let Word::Forward { operation, .. } = word
             && let Some(cause) = cause.filter(|_| *operation != 0)
         {
             self.behind.insert((from, *operation), cause);

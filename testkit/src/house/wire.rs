@@ -3,21 +3,24 @@
 use althing_core::{Entropy, PeerId};
 use bytes::{Buf, BytesMut};
 
-/// What a socket's buffer takes before its writer has to wait.
-const PIPE_BYTES_MAX: usize = 64 << 10;
-
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pipe {
     pub bytes: BytesMut,
+    /// What it takes before its writer has to wait.
+    bytes_max: usize,
     /// Nothing more will come after `bytes`.
     pub closed: bool,
 }
 
 impl Pipe {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: BytesMut::new(), bytes_max, closed: false }
+    }
+
     /// How many bytes the writer may add now.
     pub fn room(&self) -> usize {
-        PIPE_BYTES_MAX.saturating_sub(self.bytes.len())
+        self.bytes_max.saturating_sub(self.bytes.len())
     }
 
     /// Adds what fits and returns how much that was. A closed pipe swallows everything, as a dead network does.
@@ -59,8 +62,14 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub fn new(peer: PeerId) -> Self {
-        Self { up: Pipe::default(), down: Pipe::default(), peer: Some(peer), inbox: BytesMut::new(), reading: true }
+    pub fn new(peer: PeerId, pipe_bytes_max: usize) -> Self {
+        Self {
+            up: Pipe::new(pipe_bytes_max),
+            down: Pipe::new(pipe_bytes_max),
+            peer: Some(peer),
+            inbox: BytesMut::new(),
+            reading: true,
+        }
     }
 
     /// Loses some of the bytes under way, and everything after them, in both directions.

@@ -18,6 +18,7 @@ impl Story {
                     self.check_plain(station, session, publication);
                 }
                 self.check_retained(station, session);
+                self.check_snapshot_order(station, session);
             }
         }
         for publication in 0..self.publications.len() {
@@ -46,7 +47,8 @@ impl Story {
         let stored = holdings.iter().any(|one| self.may_be_snapshot(one, copy.publication));
         assert!(live || copy.retain && stored, "no subscription wanted it: {} of {holdings:?}", what());
 
-        if let Some(expiry_s) = published.expiry_s.filter(|_| !published.is_late) {
+        let on_time = !published.is_late && !biography.was_deaf_between(published.span.begin, copy.step);
+        if let Some(expiry_s) = published.expiry_s.filter(|_| on_time) {
             let age_s = ((copy.mono_ns - published.issued_ns) / SECOND_NS) as u32;
             // What had begun to leave before its time was over may be repeated after it.
             assert!(copy.duplicate || age_s < expiry_s, "after its expiry: {}", what());
@@ -65,8 +67,9 @@ impl Story {
         holding.filter.group().is_some() && members.any(|one| one.touches(&published.span))
     }
 
-    /// Messages of one publisher on one topic with one guarantee arrive in the order of their publication,
-    /// [MQTT-4.6.0-5], [MQTT-4.6.0-6]. Repeats do not count, nor do last values and shared subscriptions.
+    /// Messages of one publisher on one topic with the same guarantees arrive in the order of their publication,
+    /// [MQTT-4.6.0-5], [MQTT-4.6.0-6]. What was perhaps published twice does not count, nor do
+    /// last values and shared subscriptions.
     fn check_order(&self, station: usize) {
         let biography = &self.stations[station];
         let mut last = BTreeMap::new();
@@ -76,19 +79,43 @@ impl Story {
             let session = biography.session_at(copy.step);
             let shared =
                 biography.sessions.iter().flat_map(|one| &one.holdings).any(|one| one.is_shared_for(published));
-            if published.is_will || shared || copy.retain {
+            if published.is_will || published.repeatable || shared || copy.retain {
                 continue;
             }
             if seen.insert((session, copy.publication), ()).is_some() {
                 continue;
             }
-            let line = (session, published.station, published.topic.clone(), copy.guarantee);
+            let guarantees = (published.guarantee, copy.guarantee);
+            let line = (session, published.station, published.topic.clone(), guarantees);
             let before = last.insert(line, copy.publication);
             assert!(
                 before.is_none_or(|before| before < copy.publication),
                 "station {station} got publication {} after {before:?}, out of order: {copy:?}",
                 copy.publication,
             );
+        }
+    }
+
+    /// A snapshot never brings a last value that is older than one that the session has had from the same publisher.
+    fn check_snapshot_order(&self, station: usize, session: usize) {
+        let biography = &self.stations[station];
+        if biography.sessions[session].holdings.iter().any(|one| one.options.retain_as_published) {
+            return; // live messages look like snapshots
+        }
+        let retained = |copy: &&Copy| {
+            let published = &self.publications[copy.publication];
+            published.retain && !published.is_will && !published.repeatable
+        };
+        let of_session = |copy: &&Copy| biography.session_at(copy.step) == Some(session);
+        let copies: Vec<&Copy> = biography.copies.iter().filter(retained).filter(of_session).collect();
+        for (place, old) in copies.iter().enumerate().filter(|(_, copy)| copy.retain && !copy.duplicate) {
+            let published = &self.publications[old.publication];
+            let newer = copies[..place].iter().find(|new| {
+                let other = &self.publications[new.publication];
+                let same = other.topic == published.topic && other.station == published.station;
+                same && new.guarantee == old.guarantee && published.span.is_before(&other.span)
+            });
+            assert!(newer.is_none(), "station {station}: the last value {old:?} after the newer {newer:?}");
         }
     }
 
@@ -219,8 +246,9 @@ impl Story {
             return;
         }
         let before = published.span.is_before(&holding.from);
+        let begin = if before { holding.from.begin } else { published.span.begin };
         let got = biography.copies.iter().any(|copy| {
-            let in_time = copy.step >= holding.from.begin && copy.step <= quiet;
+            let in_time = copy.step >= begin && copy.step <= quiet;
             copy.publication == number && in_time && (copy.retain || !before)
         });
         assert!(got, "station {station} did not get the last value {number} {published:?} of {holding:?}");
@@ -295,7 +323,9 @@ impl Story {
                     && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
             })
         };
-        if loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
+        // Whoever has it may be away when its life ends.
+        let expires = published.expiry_s.is_some() && touched.clone().any(|(biography, ..)| !connected(biography));
+        if expires || loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
             return false;
         }
         members.iter().any(|(biography, session, holding)| {

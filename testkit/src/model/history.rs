@@ -56,6 +56,8 @@ enum Waiting {
 struct Attempt {
     begin: u64,
     expects_session: bool,
+    /// Of the session that it finds.
+    expiry_before_s: u32,
 }
 
 /// What the historian knows about one station.
@@ -137,6 +139,9 @@ impl<'a> History<'a> {
             3..=7 if actor.connected => self.subscribe(index),
             8 if actor.connected => self.unsubscribe(index),
             9 => self.pass(),
+            10 if actor.connected && (!self.story.stations[index].is_deaf() || self.house.one_in(4)) => {
+                self.toggle_reading(index);
+            }
             _ if !open => self.connect(index),
             _ if actor.connected => self.publish(index),
             _ => {}
@@ -154,6 +159,7 @@ impl<'a> History<'a> {
 
     /// Everyone whose session lives comes back; the story is checked; everyone leaves for good.
     fn finish(&mut self) {
+        self.let_all_read();
         self.settle();
         for index in 0..self.actors.len() {
             let actor = &self.actors[index];
@@ -195,6 +201,7 @@ impl<'a> History<'a> {
     // ---- acts ----
 
     fn connect(&mut self, index: usize) {
+        self.release_publishers();
         let step = self.house.tick();
         let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
         let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
@@ -217,13 +224,14 @@ impl<'a> History<'a> {
         }
         connect.will = self.will(index).map(Box::new);
         let actor = &mut self.actors[index];
+        let expiry_before_s = actor.expiry_s;
         actor.expiry_s = match connect.version {
             Version::V5 => expiry_s,
             _ if clean => 0,
             _ => FOR_EVER,
         };
         actor.unclear = false;
-        actor.attempt = Some(Attempt { begin: step, expects_session: !clean });
+        actor.attempt = Some(Attempt { begin: step, expects_session: !clean, expiry_before_s });
         self.house.connect(actor.id, connect);
     }
 
@@ -256,12 +264,46 @@ impl<'a> History<'a> {
         })
     }
 
+    /// Stops reading, or goes on.
+    fn toggle_reading(&mut self, index: usize) {
+        let step = self.house.tick();
+        let deaf = &mut self.story.stations[index].deaf;
+        let ends = deaf.last_mut().filter(|last| last.until.is_none());
+        let reading = ends.is_some();
+        match ends {
+            Some(last) => last.until = Some(step),
+            None => deaf.push(Stretch { from: step, until: None }),
+        }
+        if let Some(wire) = self.house.wire_of(self.actors[index].id) {
+            self.house.set_reading(wire, reading);
+        }
+    }
+
+    fn let_all_read(&mut self) {
+        for index in 0..self.actors.len() {
+            if self.story.stations[index].is_deaf() {
+                self.toggle_reading(index);
+            }
+        }
+    }
+
+    /// Lets publishers go on that wait for somebody who does not read: what they say next, and their end, would be
+    /// noticed at some later time only.
+    fn release_publishers(&mut self) {
+        if self.house.publishers_paused() > 0 {
+            self.let_all_read();
+            self.settle();
+        }
+    }
+
     fn cut(&mut self, index: usize) {
+        self.release_publishers();
         self.house.cut_station(self.actors[index].id);
         self.lose(index, true);
     }
 
     fn disconnect(&mut self, index: usize) {
+        self.release_publishers();
         let actor = &mut self.actors[index];
         self.house.disconnect(actor.id);
         actor.goodbye = Some(self.house.tick());
@@ -396,6 +438,7 @@ impl<'a> History<'a> {
 
     fn pass(&mut self) {
         self.settle();
+        self.release_publishers();
         let duration_ms = match self.house.below(3) {
             0 => self.house.below(100),
             1 => self.house.below(3_000),
@@ -425,7 +468,17 @@ impl<'a> History<'a> {
     fn settle(&mut self) {
         self.house.settle();
         self.observe();
+        if self.house.publishers_paused() > 0 {
+            return;
+        }
         let step = self.house.steps();
+        let last_quiet = self.story.quiet.last().copied().unwrap_or(0);
+        for biography in &mut self.story.stations {
+            // Whoever reads again has caught up only now.
+            if let Some(until) = biography.deaf.last_mut().and_then(|deaf| deaf.until.as_mut()) {
+                *until = if *until > last_quiet { step } else { *until };
+            }
+        }
         self.story.quiet.push(step);
         for published in &mut self.story.publications {
             let ends_quietly = published.is_will || published.guarantee == Guarantee::AtMostOnce;
@@ -447,14 +500,20 @@ impl<'a> History<'a> {
         let (step, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let actor = &mut self.actors[index];
         actor.will_in_doubt = None;
+        if let Some(deaf) = self.story.stations[index].deaf.last_mut() {
+            deaf.until.get_or_insert(step);
+        }
+        if let Some(wire) = self.house.wire_of(actor.id) {
+            self.house.set_reading(wire, true);
+        }
         let was_open = actor.connected || actor.attempt.is_some();
         let answered = actor.connected;
         if let Some(stretch) = self.story.stations[index].stretches.last_mut() {
             stretch.until.get_or_insert(step);
         }
-        // A CONNECT for a new session that nobody answered: is the old session still there?
-        if actor.attempt.take().is_some_and(|attempt| !attempt.expects_session || actor.expiry_s == 0) {
-            actor.unclear = true;
+        // A CONNECT that nobody answered: which session is there, and for how long?
+        if let Some(attempt) = actor.attempt.take() {
+            actor.unclear |= !attempt.expects_session || attempt.expiry_before_s != actor.expiry_s;
         }
         actor.connected = false;
         for waiting in std::mem::take(&mut actor.waiting) {
