@@ -156,7 +156,9 @@ impl PeerIds {
 
     /// Everyone who is open.
     pub fn iter(&self) -> impl Iterator<Item = PeerId> {
-        (0..self.slots.len() as u32).filter(|place| self.slots[*place as usize].remote.is_some()).map(|place| self.peer(place))
+        (0..self.slots.len() as u32)
+            .filter(|place| self.slots[*place as usize].remote.is_some())
+            .map(|place| self.peer(place))
     }
 
     fn peer(&self, place: u32) -> PeerId {

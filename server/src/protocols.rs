@@ -31,11 +31,7 @@ pub enum Speaker {
 
 /// Every language, in the order in which people read them.
 pub const PROTOCOLS: &[Protocol] = &[
-    Protocol {
-        row: &althing_mqtt::PROTOCOL,
-        listen: |config| &config.mqtt_listen,
-        speaker: Speaker::Adaptor(mqtt),
-    },
+    Protocol { row: &althing_mqtt::PROTOCOL, listen: |config| &config.mqtt_listen, speaker: Speaker::Adaptor(mqtt) },
     Protocol { row: &althing_coap::PROTOCOL, listen: |config| &config.coap_listen, speaker: Speaker::Door(coap) },
 ];
 

@@ -18,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn althing(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_althing"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Brokers of tests that run at the same time must not meet at a default port.
+    command.env("ALTHING__COAP__ENABLED", "false");
     command
 }
 

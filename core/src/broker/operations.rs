@@ -128,13 +128,7 @@ impl Broker {
     }
 
     /// The value that a session's `Fetch` waits for.
-    pub(super) fn fetched(
-        &mut self,
-        now: Now,
-        operation: u64,
-        message: Option<Arc<Message>>,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn fetched(&mut self, now: Now, operation: u64, message: Option<Arc<Message>>, effects: &mut Effects) {
         if let Some(Waiter::Session(index, id)) = self.operations.waiting.get(&operation)
             && let Some(session) = self.sessions.get_mut(*index).filter(|session| session.id == *id)
             && let Some(pending) = session.pending.iter_mut().find(|pending| pending.operation == operation)

@@ -271,8 +271,8 @@ impl Shared {
     /// Counts one more observation of this address; false when it has as many as it may.
     fn observation_begins(&mut self, address: IpAddr) -> bool {
         let of_address = self.observers.get(&address).copied().unwrap_or(0);
-        let is_full = self.observations >= self.config.observations_max
-            || of_address >= self.config.observations_per_address_max;
+        let is_full =
+            self.observations >= self.config.observations_max || of_address >= self.config.observations_per_address_max;
         if !is_full {
             self.observers.insert(address, of_address + 1);
             self.observations += 1;

@@ -293,17 +293,14 @@ fn content_format(value: &althing_core::Message) -> Option<u16> {
 fn etag(value: &althing_core::Message) -> [u8; 8] {
     let format = content_format(value).map_or([0xff; 4], |format| u32::from(format).to_be_bytes());
     let bytes = format.iter().chain(value.payload.iter());
-    let digest = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
-        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let digest = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     digest.to_be_bytes()
 }
 
 /// What is here, and the attributes by which it can be asked for (RFC 6690).
-const LINKS: &[(&str, &[(&str, &str)])] = &[
-    ("/.well-known/core", &[("ct", "40")]),
-    ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")]),
-];
+const LINKS: &[(&str, &[(&str, &str)])] =
+    &[("/.well-known/core", &[("ct", "40")]), ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")])];
 
 /// `/.well-known/core`, filtered by at most one attribute (RFC 6690 §4.1).
 fn discovery(options: &Options) -> Result<Response, Response> {

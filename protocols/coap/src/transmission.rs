@@ -46,8 +46,7 @@ mod tests {
         for seed in 0..100 {
             let mut now = Now { mono_ns: 5, wall_ms: 0 };
             let mut entropy = Entropy::new(seed);
-            let mut sent =
-                Transmission::new(now, 1, Bytes::from_static(b"x"), &CoapConfig::default(), &mut entropy);
+            let mut sent = Transmission::new(now, 1, Bytes::from_static(b"x"), &CoapConfig::default(), &mut entropy);
             let first_ns = sent.due_ns - now.mono_ns;
             assert!((2 * SECOND_NS..=3 * SECOND_NS).contains(&first_ns), "{first_ns}");
             for repeat in 1..=4 {

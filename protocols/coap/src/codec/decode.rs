@@ -40,8 +40,11 @@ pub fn decode(datagram: &Bytes) -> Result<Message, DecodeError> {
     let mut message = Message::new(kind, Code(*code), id);
     let token_bytes = usize::from(first & 0b1111);
     let end = datagram.len();
-    read_body(&mut message, token_bytes, datagram.slice(end - rest.len()..))
-        .map_err(|why| DecodeError::Malformed { kind, id, why })?;
+    read_body(&mut message, token_bytes, datagram.slice(end - rest.len()..)).map_err(|why| DecodeError::Malformed {
+        kind,
+        id,
+        why,
+    })?;
     Ok(message)
 }
 

@@ -148,8 +148,8 @@ impl Endpoint {
             return false;
         }
         let is_of_it = |outgoing: &Outgoing| outgoing.token == token;
-        let is_under_way = self.in_flight.as_ref().is_some_and(|it| it.token == token)
-            || self.outgoing.iter().any(is_of_it);
+        let is_under_way =
+            self.in_flight.as_ref().is_some_and(|it| it.token == token) || self.outgoing.iter().any(is_of_it);
         let is_replaceable = guarantee == Guarantee::AtMostOnce;
         if is_replaceable && !is_under_way && self.is_confirmed(turn.now, turn.shared.config.observer_check_s) {
             self.tell(token, value, turn);

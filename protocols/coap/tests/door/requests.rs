@@ -72,7 +72,8 @@ fn segments_are_levels_and_are_not_decoded() {
 #[test]
 fn errors_are_told_apart() {
     let mut world = world();
-    let option = |number: u16, value: &'static [u8]| move |it: &mut Message| it.options.add(number, Bytes::from_static(value));
+    let option =
+        |number: u16, value: &'static [u8]| move |it: &mut Message| it.options.add(number, Bytes::from_static(value));
     let nothing = |_: &mut Message| {};
     type Change = Box<dyn Fn(&mut Message)>;
     let cases: Vec<(Code, &str, Change, Code)> = vec![

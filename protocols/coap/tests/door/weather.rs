@@ -50,8 +50,9 @@ fn a_confirmed_request_has_one_effect_whatever_the_link_does() {
 
 #[test]
 fn observers_come_to_the_last_value() {
+    let mut all_observe = 0;
     for seed in 0..30 {
-        let mut world = World::new(seed, 4, CoapConfig::default(), STORM);
+        let mut world = World::new(seed, 4, CoapConfig::default(), Weather { loss_percent: 10, ..STORM });
         let tokens: Vec<_> =
             (0..4).map(|client| world.client(client, |it, now| it.observe(now, &["t", "state"]))).collect();
         for number in 0..20 {
@@ -61,14 +62,16 @@ fn observers_come_to_the_last_value() {
         }
         world.publish("state", "the last", Guarantee::AtLeastOnce, true);
         world.run_ms(FORGOTTEN_MS);
-        for (client, token) in tokens.into_iter().enumerate() {
-            let is_alive = world.clients[client].requests_len() == 1;
-            let last = world.payloads(client, token).last().cloned();
-            // A link that lost everything for a minute and a half has ended the observation.
-            let was_lost = world.door.observations_len() < 4;
-            assert!(last.as_deref() == Some(b"the last") || !is_alive || was_lost, "seed {seed}: {last:?}");
+        // A link that has lost everything for a minute and a half has ended an observation, rightly.
+        if world.door.observations_len() == 4 {
+            all_observe += 1;
+            for (client, token) in tokens.into_iter().enumerate() {
+                let last = world.payloads(client, token).last().cloned();
+                assert_eq!(last.as_deref(), Some(&b"the last"[..]), "seed {seed}, client {client}");
+            }
         }
     }
+    assert!(all_observe > 20, "{all_observe} of 30");
 }
 
 #[test]
