@@ -311,7 +311,7 @@ impl Endpoint {
             Wanted::Publish(message, code) => {
                 // A token has even what is published at most once answered.
                 let publish = Publish { message: *message, token: Some(correlation), correlation };
-                (Goal::Publish(Response::new(code)), Request::Publish(publish))
+                (Goal::Publish(code), Request::Publish(publish))
             }
         };
         let reply = Reply::to(turn.now, message, turn.shared.config.separate_after_ms);

@@ -1,7 +1,6 @@
 //! A CoAP message as a value (§3).
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 use std::fmt;
 
 /// How a message is to be treated by the message layer (§4.2, §4.3).
@@ -133,7 +132,7 @@ pub mod number {
 
 /// Options in the order of their numbers; equal ones in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(SmallVec<[(u16, Bytes); 6]>);
+pub struct Options(Vec<(u16, Bytes)>);
 
 impl Options {
     /// Adds one behind those with the same number.

@@ -1,6 +1,6 @@
 //! What is known of one remote address, as long as something waits for it.
 
-use crate::message::{Kind, Message, Token};
+use crate::message::{Code, Kind, Message, Token};
 use crate::resource::{Read, Response};
 use crate::transmission::Transmission;
 use althing_core::time::{MILLISECOND_NS, SECOND_NS};
@@ -58,7 +58,8 @@ pub(crate) enum Goal {
     Read(Read),
     /// First the subscription, then the value.
     Observe(Read),
-    Publish(Response),
+    /// With the code of success.
+    Publish(Code),
 }
 
 /// A client's interest in a topic, named by the token of its request (RFC 7641 §3.1).

@@ -28,7 +28,7 @@ impl Endpoint {
                     return;
                 };
                 let response = match outcome {
-                    Ok(_) => success,
+                    Ok(_) => Response::new(success),
                     Err(refusal) => Response::refusal(&refusal),
                 };
                 self.respond(reply, response, turn);
