@@ -71,7 +71,7 @@ pub(crate) struct Session {
     /// Answers that wait for the store or for other shards, in order.
     pub pending: VecDeque<Pending>,
     /// Snapshots of retained messages that other shards still owe.
-    pub snapshots: Vec<Snapshot>,
+    pub snapshots: VecDeque<Snapshot>,
 }
 
 /// An answer that waits for its turn.
@@ -96,7 +96,7 @@ pub(crate) enum Then {
     /// Deliveries may start: first what was in flight, then the queue.
     Resume,
     /// The retained messages of new subscriptions.
-    Retained(Vec<(Filter, SubscriptionOptions)>),
+    Retained(Vec<(Filter, SubscriptionOptions, u64)>),
 }
 
 /// A snapshot that another shard owes. Topics whose live message came first are left out of it: the

@@ -39,7 +39,7 @@ impl Trace {
     /// Adds one line.
     pub fn note(&mut self, text: fmt::Arguments<'_>) {
         self.line.clear();
-        let _ = self.line.write_fmt(text); // writing to a String cannot fail
+        let _ = Cut(&mut self.line).write_fmt(text); // fails where the line is cut
         // FNV-1a: short and good enough to notice a difference.
         for byte in self.line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -48,8 +48,7 @@ impl Trace {
         let mut kept =
             if self.lines.len() == self.lines_kept { self.lines.pop_front() } else { None }.unwrap_or_default();
         kept.clear();
-        let cut = (0..=LINE_BYTES_MAX.min(self.line.len())).rev().find(|&at| self.line.is_char_boundary(at));
-        let _ = write!(kept, "{:>6} {}", self.count, &self.line[..cut.unwrap_or(0)]);
+        let _ = write!(kept, "{:>6} {}", self.count, self.line); // writing to a String cannot fail
         self.lines.push_back(kept);
     }
 
@@ -70,6 +69,22 @@ impl fmt::Display for Trace {
     }
 }
 
+/// Takes the first [`LINE_BYTES_MAX`] bytes and ends the formatting there: payloads may be large.
+struct Cut<'a>(&'a mut String);
+
+impl Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = LINE_BYTES_MAX - self.0.len().min(LINE_BYTES_MAX);
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        let cut = (0..=room).rev().find(|&at| text.is_char_boundary(at));
+        self.0.push_str(&text[..cut.unwrap_or(0)]);
+        Err(fmt::Error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +99,13 @@ mod tests {
         assert_eq!(hash(&["a", "b"]), hash(&["a", "b"]));
         assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
         assert_ne!(hash(&["a"]), hash(&["a", ""].map(|line| if line.is_empty() { "c" } else { line })));
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        let mut trace = Trace::default();
+        trace.note(format_args!("{}", "ä".repeat(1_000)));
+        assert_eq!(trace.to_string(), format!("{:>6} {}\n", 1, "ä".repeat(LINE_BYTES_MAX / 2)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ const ACTS: u64 = 60;
 fn random_histories_keep_every_promise() {
     let policy = |seed| random_policy(&mut Entropy::new(seed));
     worlds_with(
-        60,
+        200,
         |setup| {
             setup.policy = policy(setup.seed);
             if setup.seed % 3 == 0 {

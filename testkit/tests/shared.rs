@@ -1,8 +1,8 @@
 //! Shared subscriptions: each message to one member, and what happens when members leave (§4.8.2).
 
 use althing_core::Guarantee::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
-use althing_mqtt::packet::{Connect, Unsubscribe, Version};
-use althing_testkit::house::{House, StationId, connect_packet};
+use althing_mqtt::packet::{Connect, Publish, Unsubscribe, Version};
+use althing_testkit::house::{House, StationId, connect_packet, topic};
 use althing_testkit::worlds::worlds;
 
 /// A publisher and two members of a group, who acknowledge by hand when asked to.
@@ -164,5 +164,28 @@ fn a_member_with_a_small_window_does_not_hold_the_others_up() {
         house.settle();
         assert_eq!(house.at(carol).received.len(), 1);
         assert_eq!(house.at(bob).received.len(), 19);
+    });
+}
+
+#[test]
+fn a_message_that_waits_for_a_group_expires_there() {
+    worlds(4, |house| {
+        let [alice] = house.connected(["alice"], Version::V5);
+        let bob = house.station();
+        let connect = Connect { session_expiry_s: Some(60), clean_start: false, ..connect_packet("bob", Version::V5) };
+        house.connect(bob, connect.clone());
+        house.settle();
+        house.listen(bob, "$share/workers/jobs/+", AtMostOnce);
+        house.settle();
+        house.cut_station(bob);
+        house.settle();
+        let publish = althing_mqtt::client::publication(topic("jobs/x"), bytes::Bytes::from("old"), AtLeastOnce);
+        house.publish(alice, Publish { message_expiry_s: Some(5), ..publish });
+        house.say(alice, "jobs/x", "new", AtLeastOnce);
+        house.pass_ms(6_000);
+        house.connect(bob, connect);
+        house.settle();
+        assert_eq!(house.at(bob).payloads(), ["new"]);
+        assert_eq!(house.statistics().queued_messages, 0);
     });
 }

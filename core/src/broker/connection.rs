@@ -203,7 +203,7 @@ impl Broker {
             tokens: Vec::new(),
             will: None,
             pending: VecDeque::new(),
-            snapshots: Vec::new(),
+            snapshots: VecDeque::new(),
         });
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_key.insert_unique(hash, index, |index| match sessions.get(*index) {

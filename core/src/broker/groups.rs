@@ -319,14 +319,21 @@ impl Broker {
         loop {
             let Some(group) = self.groups.get_mut(index) else { return };
             let Some(first) = group.queue.front() else { return };
-            let Some((member, options)) = group.choose(first.message.guarantee) else { return };
+            let expired = first.message.is_expired(now.mono_ns);
+            let chosen = if expired { None } else { group.choose(first.message.guarantee) };
+            if chosen.is_none() && !expired {
+                return;
+            }
             let Some(entry) = group.queue.pop_front() else { return };
             let queue = group.filter.text().clone();
             self.count_unqueued(&entry);
             if entry.sequence != 0 {
                 effects.store.push(Record::Settled { queue, sequence: entry.sequence });
             }
-            self.assign(now, member, options, entry, effects);
+            match chosen {
+                Some((member, options)) => self.assign(now, member, options, entry, effects),
+                None => self.statistics.publishes_dropped += 1, // it expired in the queue
+            }
         }
     }
 

@@ -37,7 +37,8 @@ impl Broker {
                 let filter = filter.get();
                 // No last values for shared subscriptions (§4.8.2).
                 if snapshot && filter.group().is_none() {
-                    wanted.push((filter, options));
+                    let operation = self.expect_snapshots(index, &filter);
+                    wanted.push((filter, options, operation));
                 }
                 options.guarantee
             }));
@@ -197,27 +198,31 @@ impl Broker {
         }
     }
 
-    /// The subscriptions stand everywhere: now the last values, here and from the other shards. A value
-    /// published meanwhile arrives by itself, so the snapshot may not overwrite it.
+    /// From now on live messages arrive by themselves, and no snapshot of this subscription may bring what is
+    /// older than they are.
+    fn expect_snapshots(&mut self, index: u32, filter: &Filter) -> u64 {
+        let operation = self.operations.next();
+        if let Some(session) = self.sessions.get_mut(index) {
+            let waits = u32::from(self.shards);
+            session.snapshots.push_back(Snapshot { operation, waits, filter: filter.clone(), seen: Vec::new() });
+        }
+        operation
+    }
+
+    /// The subscriptions stand everywhere: now the last values, here and from the other shards.
     pub(super) fn request_snapshots(
         &mut self,
         now: Now,
         index: u32,
-        wanted: Vec<(Filter, SubscriptionOptions)>,
+        wanted: Vec<(Filter, SubscriptionOptions, u64)>,
         effects: &mut Effects,
     ) {
-        for (filter, options) in wanted {
+        for (filter, options, operation) in wanted {
             let mut messages = Vec::new();
             self.retained.matching(&filter, now.mono_ns, &mut messages);
-            self.deliver_snapshot(now, index, messages, options, effects);
-            if self.shards == 1 {
-                continue;
-            }
-            let (operation, shard) = (self.new_operation(), self.shard);
-            let Some(session) = self.sessions.get_mut(index) else { return };
-            let asking = SessionRef { shard, index, id: session.id };
-            let waits = u32::from(self.shards) - 1;
-            session.snapshots.push(Snapshot { operation, waits, filter: filter.detached(), seen: Vec::new() });
+            let Some(session) = self.sessions.get(index) else { return };
+            let asking = SessionRef { shard: self.shard, index, id: session.id };
+            self.take_snapshot(now, asking, messages, options, operation, effects);
             self.tell_all(&Word::Query { session: asking, filter, options, operation }, effects);
         }
     }
@@ -241,7 +246,7 @@ impl Broker {
         messages.retain(|message| !snapshot.seen.contains(&message.topic));
         snapshot.waits -= 1;
         if snapshot.waits == 0 {
-            session.snapshots.swap_remove(position);
+            session.snapshots.remove(position);
         }
         self.deliver_snapshot(now, asking.index, messages, options, effects);
     }

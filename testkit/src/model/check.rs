@@ -331,7 +331,9 @@ impl Story {
         members.iter().any(|(biography, session, holding)| {
             let stays = session.end.is_none() && holding.until.is_none() && published.expiry_s.is_none();
             let waits = stays && holding.options.qos.min(published.guarantee) > Guarantee::AtMostOnce;
-            holding.covers(&published.span) && (connected(biography) || waits)
+            // What waits for the last member to leave may be dropped when it does (§3.10.4).
+            let is_there = connected(biography) && holding.until.is_none_or(|until| until.begin > quiet);
+            holding.covers(&published.span) && (is_there || waits)
         })
     }
 }

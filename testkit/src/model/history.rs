@@ -74,6 +74,8 @@ struct Actor {
     goodbye: Option<u64>,
     /// The present session's.
     expiry_s: u32,
+    /// A CONNECT that nobody answered may still be on its way between shards, and take over the next connection.
+    haunted: bool,
     /// Nobody knows what the broker thinks of the session.
     unclear: bool,
     waiting: BTreeMap<u64, Waiting>,
@@ -114,6 +116,7 @@ impl<'a> History<'a> {
                 lost_ns: 0,
                 goodbye: None,
                 expiry_s: 0,
+                haunted: false,
                 unclear: false,
                 waiting: BTreeMap::new(),
                 will: None,
@@ -202,6 +205,9 @@ impl<'a> History<'a> {
 
     fn connect(&mut self, index: usize) {
         self.release_publishers();
+        if std::mem::take(&mut self.actors[index].haunted) {
+            self.settle();
+        }
         let step = self.house.tick();
         let lives = self.actors[index].expiry_s > 0 && !self.session_is_over(index);
         let clean = !lives || self.actors[index].unclear || self.house.one_in(6);
@@ -513,6 +519,7 @@ impl<'a> History<'a> {
         }
         // A CONNECT that nobody answered: which session is there, and for how long?
         if let Some(attempt) = actor.attempt.take() {
+            actor.haunted = true;
             actor.unclear |= !attempt.expects_session || attempt.expiry_before_s != actor.expiry_s;
         }
         actor.connected = false;
