@@ -50,6 +50,8 @@ class Broker:
         # Of the datagram language; None where it is not spoken.
         self.coap_port = None
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
+        # Where it speaks STOMP, if it does.
+        self.stomp_port = None
         self.unix = self.folder / "mqtt.sock"
         self.log = self.folder / "log"
         self.process = None
@@ -119,6 +121,10 @@ class Broker:
 class Althing(Broker):
     name = "althing"
 
+    def __init__(self):
+        super().__init__()
+        self.stomp_port = free_port()
+
     def command(self):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
@@ -132,6 +138,9 @@ class Althing(Broker):
 
             [coap]
             bind = "{HOST}:{self.coap_port}"
+
+            [stomp]
+            bind = "{HOST}:{self.stomp_port}"
 
             [server]
             sys_interval_s = 1

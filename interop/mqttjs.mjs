@@ -1,7 +1,6 @@
-// MQTT.js clients, driven by one JSON object a line on standard input: {number, peer, verb, …} is answered by
-// {number, answer}, {number, refused} or {number, error}; {peer, message} and {peer, closed} come unasked.
-import { createInterface } from "node:readline";
+// MQTT.js clients, each by its number, `peer`; {peer, message} and {peer, closed} come unasked.
 import mqtt from "mqtt";
+import { say, serve } from "./lines.mjs";
 
 const names = {
   content_type: "contentType",
@@ -12,17 +11,6 @@ const names = {
   topic_alias: "topicAlias",
 };
 const clients = new Map();
-
-const say = (object) => process.stdout.write(JSON.stringify(object, encoded) + "\n");
-
-// A Buffer has already become {type, data} when JSON.stringify hands it over.
-function encoded(_key, value) {
-  return value?.type === "Buffer" ? { bytes: Buffer.from(value.data).toString("base64") } : value;
-}
-
-function decoded(_key, value) {
-  return typeof value?.bytes === "string" ? Buffer.from(value.bytes, "base64") : value;
-}
 
 function written(properties, version) {
   if (version < 5) return undefined;
@@ -128,16 +116,4 @@ const verbs = {
   },
 };
 
-createInterface({ input: process.stdin })
-  .on("line", (line) => {
-    const { number, verb, ...given } = JSON.parse(line, decoded);
-    let answered = false;
-    verbs[verb]({ ...given, client: clients.get(given.peer) }, (error, answer) => {
-      if (answered) return;
-      answered = true;
-      if (error?.code >= 1 && error.code <= 255) say({ number, refused: error.code });
-      else if (error) say({ number, error: String(error.message || error) });
-      else say({ number, answer });
-    });
-  })
-  .on("close", () => process.exit());
+serve(verbs, (given) => ({ ...given, client: clients.get(given.peer) }));

@@ -11,12 +11,14 @@ import coap
 import mosquitto_clients
 import node_red
 import raw
+import stomp_cases
 from broker import Althing, Mosquitto
 from peers_aiomqtt import AiomqttPeer
 from peers_gmqtt import GmqttPeer
 from peers_mqttjs import MqttJsPeer
 from peers_paho import PahoPeer
 from report import Report
+from stomp_peers import StompitPeer, StompJsPeer, StompPyPeer
 
 # A column of the matrix each: its name, and the coroutine function that runs its cases.
 COLUMNS = {
@@ -35,6 +37,9 @@ COLUMNS = {
     "raw socket": raw.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
+    "stomp.py": stomp_cases.column(StompPyPeer),
+    "stompjs": stomp_cases.column(StompJsPeer),
+    "stompit": stomp_cases.column(StompitPeer),
 }
 
 

@@ -96,8 +96,9 @@ pub fn authorise<T>(
 }
 
 fn allowed(policy: &Policy, principal: &Principal, action: Action<'_>) -> bool {
-    // The broker alone speaks under $: a client that could write there could lie about the broker.
-    if matches!(action, Action::Publish(topic) if topic.is_reserved()) {
+    // The broker alone speaks under $: a client that could write there could lie about the broker. Queues
+    // are everyone's.
+    if matches!(action, Action::Publish(topic) if topic.is_reserved() && topic.queue().is_none()) {
         return false;
     }
     for rule in &policy.rules {
@@ -188,7 +189,10 @@ mod tests {
 
     #[test]
     fn nobody_but_the_broker_writes_reserved_topics() {
-        let topic = Topic::new("$SYS/x".into(), &TopicLimits::default()).unwrap();
-        assert!(authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish(topic)).is_err());
+        for (text, expected) in [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$queue/q", true)] {
+            let topic = Topic::new(text.into(), &TopicLimits::default()).unwrap();
+            let may = authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish(topic)).is_ok();
+            assert_eq!(may, expected, "{text}");
+        }
     }
 }

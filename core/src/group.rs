@@ -1,4 +1,7 @@
-//! Shared subscriptions: one queue, competing members (MQTT 5.0 §4.8.2).
+//! Shared subscriptions and queues: one queue, competing members (MQTT 5.0 §4.8.2).
+//!
+//! A queue (`$queue/NAME`) is a group that stands: publishing to it makes it, and what waits there does so
+//! without members too. It is gone when it is empty and nobody is subscribed.
 //!
 //! A group lives on the shard that its filter hashes to. A message that a member takes moves into that
 //! member's session; when the member leaves before settling it, its shard sends it back, except
@@ -32,6 +35,10 @@ pub(crate) struct Group {
     turn: usize,
     pub queue: Queue,
     pub next_sequence: u64,
+    /// Whether it keeps what nobody takes, even without a member: a queue (`$queue/NAME`).
+    pub stands: bool,
+    /// Messages that were dropped on their way into it.
+    pub drops: u64,
 }
 
 /// One member.
@@ -49,7 +56,8 @@ pub(crate) struct Member {
 
 impl Group {
     pub fn new(filter: Arc<Filter>, node: NodeId) -> Self {
-        Self { filter, node, members: Vec::new(), turn: 0, queue: Queue::default(), next_sequence: 1 }
+        let stands = filter.is_queue();
+        Self { filter, node, members: Vec::new(), turn: 0, queue: Queue::default(), next_sequence: 1, stands, drops: 0 }
     }
 
     pub fn member_mut(&mut self, session: SessionRef) -> Option<&mut Member> {
@@ -76,8 +84,15 @@ impl Group {
         None
     }
 
-    /// Whether a message may wait for a member.
-    pub fn may_wait(&self) -> bool {
-        self.members.iter().any(|member| member.lasts || member.window > 0)
+    /// Whether a message that nobody can take now waits here. What goes to a queue has arrived there,
+    /// whatever its guarantee.
+    pub fn keeps(&self, guarantee: Guarantee) -> bool {
+        let may_wait = || self.members.iter().any(|member| member.lasts || member.window > 0);
+        self.stands || (guarantee > Guarantee::AtMostOnce && may_wait())
+    }
+
+    /// Whether nobody is there and nothing is to be kept for anybody.
+    pub fn is_idle(&self) -> bool {
+        self.members.is_empty() && (!self.stands || self.queue.is_empty())
     }
 }

@@ -52,6 +52,8 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes waiting for one session or group.
     pub queue_bytes_max: usize,
+    /// Queues (`$queue/NAME`) in one shard: everyone may make one by publishing to it.
+    pub queues_max: usize,
     /// Messages waiting for a connected subscriber before its publishers are asked to wait, for at most
     /// `stall_ms`; they may go on when half of them have left.
     pub queue_high_messages: usize,
@@ -102,6 +104,7 @@ impl Default for Limits {
             session_expiry_s_max: u32::MAX,
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,
+            queues_max: 100_000,
             queue_high_messages: 10_000,
             queue_high_bytes: 8 << 20,
             queue_bytes_total_max: 1 << 30,

@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub drops: u64,
     /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
     pub pressed_ns: Option<u64>,
+    /// Whether each of its subscriptions gets its own delivery of a message.
+    pub separate_subscriptions: bool,
     /// Seconds that it outlives its connection.
     pub expiry_s: u32,
     /// Most deliveries in flight.
@@ -183,6 +185,14 @@ impl Queue {
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
+        Some(entry)
+    }
+
+    /// Takes the oldest entry that no group waits to have back.
+    pub fn pop_oldest_own(&mut self) -> Option<Entry> {
+        let position = self.entries.iter().position(|entry| entry.group.is_none())?;
+        let entry = self.entries.remove(position)?;
+        self.bytes -= entry.message.size_bytes();
         Some(entry)
     }
 

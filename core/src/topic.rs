@@ -53,6 +53,9 @@ impl Default for TopicLimits {
     }
 }
 
+/// Topics and filters `$queue/NAME` name a queue that stands without members.
+const QUEUE: &str = "$queue/";
+
 /// A valid topic name: no wildcard, no NUL, at least one character, within the limits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(ByteString);
@@ -93,6 +96,11 @@ impl Topic {
     /// True for `$SYS/…` and its like, which a leading wildcard must not match ([MQTT-4.7.2-1]).
     pub fn is_reserved(&self) -> bool {
         self.0.as_bytes().first() == Some(&b'$')
+    }
+
+    /// The queue's name when the topic is `$queue/NAME`.
+    pub fn queue(&self) -> Option<&str> {
+        self.0.strip_prefix(QUEUE).filter(|name| !name.is_empty())
     }
 
     /// The same name in memory of its own, so that it does not pin the buffer that it was read into.
@@ -154,6 +162,11 @@ impl Filter {
         Ok(Self { pattern_start: pattern_start as u32, text })
     }
 
+    /// The filter that matches `topic` and nothing else.
+    pub fn exactly(topic: &Topic) -> Self {
+        Self { text: topic.text().clone(), pattern_start: 0 }
+    }
+
     /// The whole filter, `$share/…` included.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -167,6 +180,17 @@ impl Filter {
     /// The group's name when the subscription is shared.
     pub fn group(&self) -> Option<&str> {
         (self.pattern_start > 0).then(|| &self.text[SHARE.len()..self.pattern_start as usize - 1])
+    }
+
+    /// True for `$queue/NAME`, whose subscribers compete for what waits there. With a wildcard it is an
+    /// ordinary filter, which sees what goes into the queues and takes nothing out.
+    pub fn is_queue(&self) -> bool {
+        self.text.len() > QUEUE.len() && self.text.starts_with(QUEUE) && self.is_exact()
+    }
+
+    /// True when subscribers compete: a shared subscription or a queue.
+    pub fn is_shared(&self) -> bool {
+        self.pattern_start > 0 || self.is_queue()
     }
 
     /// What is matched against topic names.
@@ -285,6 +309,20 @@ mod tests {
         assert_eq!((shared.group(), shared.pattern()), (Some("workers"), "jobs/+/x"));
         let plain = filter("jobs/#").unwrap();
         assert_eq!((plain.group(), plain.pattern()), (None, "jobs/#"));
+    }
+
+    #[test]
+    fn queues_are_names_without_wildcards_under_their_prefix() {
+        for (text, expected) in
+            [("$queue/q", true), ("$queue/a/b", true), ("$queue/", false), ("$queue", false), ("$queue/+", false)]
+        {
+            assert_eq!(filter(text).unwrap().is_queue(), expected, "{text}");
+        }
+        assert!(!filter("$share/g/$queue/q").unwrap().is_queue());
+        let topic = name("$queue/a/b").unwrap();
+        assert_eq!(topic.queue(), Some("a/b"));
+        assert!(Filter::exactly(&topic).is_queue());
+        assert_eq!(name("$queue/").unwrap().queue(), None);
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub struct Connect {
     pub number_max: u32,
     /// Whether deliveries are dropped that the adaptor cannot fit; in bytes of the largest packet.
     pub packet_bytes_max: u32,
+    /// Whether a message that matches several subscriptions is delivered once for each, instead of once
+    /// for all with all their tags.
+    pub separate_subscriptions: bool,
     /// Published when the peer is lost.
     pub will: Option<Box<Will>>,
     /// A user name, when the peer gave one.
@@ -186,6 +189,9 @@ pub enum Outcome {
     Reject,
     /// The adaptor could not send it (too large for the peer): over, as if completed.
     Discard,
+    /// The peer gives it back (STOMP NACK, AMQP released). Of a group or queue it is for whoever is next;
+    /// a session that outlives its connection gets it again; otherwise it is over.
+    Release,
 }
 
 /// How the peer left.

@@ -1,7 +1,8 @@
 //! The broker alone, spoken to in verbs.
 
-use althing_core::broker::Broker;
+use althing_core::broker::{Broker, Pace};
 use althing_core::effects::{Delivery, Effects, Verdict};
+use althing_core::limits::Overflow;
 use althing_core::message::{Guarantee, Message};
 use althing_core::topic::{Filter, Topic, TopicLimits};
 use althing_core::verbs::*;
@@ -33,23 +34,27 @@ impl Bench {
     }
 
     fn connect(&mut self, slot: u32, client: &str, expiry_s: u32, window: u16) -> Connected {
-        self.request(
-            slot,
-            Request::Connect(Box::new(Connect {
-                protocol: "mqtt",
-                realm: "".into(),
-                client: Some(client.to_owned().into()),
-                clean_start: false,
-                session_expiry_s: expiry_s,
-                window,
-                number_max: 65_535,
-                packet_bytes_max: u32::MAX,
-                will: None,
-                username: None,
-                password: None,
-                authentication: None,
-            })),
-        );
+        self.connect_with(slot, client, |connect| (connect.session_expiry_s, connect.window) = (expiry_s, window))
+    }
+
+    fn connect_with(&mut self, slot: u32, client: &str, change: impl FnOnce(&mut Connect)) -> Connected {
+        let mut connect = Connect {
+            protocol: "mqtt",
+            realm: "".into(),
+            client: Some(client.to_owned().into()),
+            clean_start: false,
+            session_expiry_s: 0,
+            window: 10,
+            number_max: 65_535,
+            packet_bytes_max: u32::MAX,
+            separate_subscriptions: false,
+            will: None,
+            username: None,
+            password: None,
+            authentication: None,
+        };
+        change(&mut connect);
+        self.request(slot, Request::Connect(Box::new(connect)));
         assert_eq!(self.effects.verify.drain(..).count(), 1);
         let accept = Verdict::Accept { principal: None, data: None };
         self.broker.verified(self.now, peer(slot), accept, &mut self.effects);
@@ -244,4 +249,158 @@ fn publishers_wait_for_a_subscriber_whose_queue_is_long_and_no_longer_than_agree
     bench.now.mono_ns += 1_000_000_000;
     bench.publish(2, "t", "x", Guarantee::AtLeastOnce, false);
     assert_eq!(bench.effects.pause.len(), 1, "it has stalled: nobody waits for it");
+}
+
+#[test]
+fn a_queue_stands_without_members_and_keeps_what_nobody_has_taken() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    for (payload, guarantee) in [("1", Guarantee::AtLeastOnce), ("2", Guarantee::AtMostOnce)] {
+        bench.publish(1, "$queue/q", payload, guarantee, false);
+    }
+    bench.store();
+    assert_eq!((bench.broker.statistics().queues, bench.broker.statistics().queued_messages), (1, 2));
+    bench.connect(2, "c", 0, 10);
+    bench.subscribe(2, "$queue/q", Guarantee::AtLeastOnce);
+    assert_eq!(bench.deliveries(), [delivered(2, "1", 1, false), delivered(2, "2", 0, false)]);
+    bench.lose(2);
+    assert_eq!(bench.deliveries(), []);
+    assert_eq!(bench.broker.statistics().queued_messages, 1, "what was not settled is back");
+    bench.connect(3, "d", 0, 10);
+    bench.subscribe(3, "$queue/q", Guarantee::AtLeastOnce);
+    assert_eq!(bench.deliveries(), [delivered(3, "1", 1, false)]);
+    bench.request(3, Request::Settle { number: 1, outcome: Outcome::Accept });
+    bench.lose(3);
+    let statistics = bench.broker.statistics();
+    assert_eq!((statistics.queues, statistics.queued_messages, statistics.queued_bytes), (0, 0, 0));
+}
+
+#[test]
+fn consumers_of_a_queue_compete_within_their_windows() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    bench.connect(2, "c1", 0, 1);
+    bench.connect(3, "c2", 0, 2);
+    bench.subscribe(2, "$queue/q", Guarantee::AtLeastOnce);
+    bench.subscribe(3, "$queue/q", Guarantee::AtLeastOnce);
+    for payload in ["1", "2", "3", "4"] {
+        bench.publish(1, "$queue/q", payload, Guarantee::AtLeastOnce, false);
+    }
+    let taken = bench.deliveries();
+    assert_eq!(taken, [delivered(2, "1", 1, false), delivered(3, "2", 1, false), delivered(3, "3", 2, false)]);
+    bench.request(2, Request::Settle { number: 1, outcome: Outcome::Accept });
+    assert_eq!(bench.deliveries(), [delivered(2, "4", 2, false)]);
+}
+
+#[test]
+fn what_is_released_goes_to_whoever_is_next() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    bench.connect(2, "c1", 0, 1);
+    bench.connect(3, "c2", 0, 1);
+    bench.subscribe(2, "$queue/q", Guarantee::AtLeastOnce);
+    bench.subscribe(3, "$queue/q", Guarantee::AtLeastOnce);
+    bench.publish(1, "$queue/q", "1", Guarantee::AtLeastOnce, false);
+    assert_eq!(bench.deliveries(), [delivered(2, "1", 1, false)]);
+    bench.request(2, Request::Settle { number: 1, outcome: Outcome::Release });
+    assert_eq!(bench.deliveries(), [delivered(3, "1", 1, false)]);
+    bench.request(3, Request::Settle { number: 1, outcome: Outcome::Release });
+    assert_eq!(bench.deliveries(), [delivered(2, "1", 2, false)]);
+    bench.request(2, Request::Settle { number: 2, outcome: Outcome::Reject });
+    bench.lose(2);
+    bench.lose(3);
+    assert_eq!((bench.broker.statistics().queues, bench.broker.statistics().inflight_messages), (0, 0));
+}
+
+#[test]
+fn a_lasting_session_gets_again_what_it_released_before_what_waits() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    bench.connect(2, "s", 100, 2);
+    bench.subscribe(2, "t", Guarantee::AtLeastOnce);
+    for payload in ["1", "2", "3"] {
+        bench.publish(1, "t", payload, Guarantee::AtLeastOnce, false);
+    }
+    bench.store();
+    assert_eq!(bench.deliveries(), [delivered(2, "1", 1, false), delivered(2, "2", 2, false)]);
+    bench.request(2, Request::Settle { number: 2, outcome: Outcome::Release });
+    assert_eq!(bench.deliveries(), [delivered(2, "2", 2, true)]);
+    bench.request(2, Request::Settle { number: 2, outcome: Outcome::Accept });
+    assert_eq!(bench.deliveries(), [delivered(2, "3", 3, false)]);
+}
+
+#[test]
+fn a_queue_is_bounded_and_its_losses_are_counted() {
+    for (queue_overflow, kept) in [(Overflow::DropOldest, ["2", "3"]), (Overflow::DropNewest, ["1", "2"])] {
+        let mut bench = Bench::new(Limits { queue_messages_max: 2, queue_overflow, ..Limits::default() });
+        bench.connect(1, "p", 0, 10);
+        for payload in ["1", "2", "3"] {
+            bench.publish(1, "$queue/q", payload, Guarantee::AtLeastOnce, false);
+        }
+        assert_eq!(bench.broker.statistics().publishes_dropped, 1);
+        bench.connect(2, "c", 0, 10);
+        bench.subscribe(2, "$queue/q", Guarantee::AtLeastOnce);
+        let left: Vec<String> = bench.deliveries().into_iter().map(|delivery| delivery.1).collect();
+        assert_eq!(left, kept);
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_when_the_house_says_so() {
+    let limits = Limits { queue_messages_max: 1, queue_overflow: Overflow::Refuse, queues_max: 1, ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    bench.connect(1, "p", 0, 10);
+    bench.publish(1, "$queue/q", "1", Guarantee::AtLeastOnce, false);
+    bench.store();
+    bench.effects.answers.clear();
+    for name in ["$queue/q", "$queue/another"] {
+        bench.publish(1, name, "2", Guarantee::AtLeastOnce, false);
+        match bench.effects.answers.pop() {
+            Some((_, Answer::Published { outcome: Err(refusal), .. })) => {
+                assert_eq!(refusal.reason, Reason::QuotaExceeded, "{name}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bench.broker.statistics().queues, 1);
+}
+
+#[test]
+fn what_expires_in_a_queue_or_on_its_way_costs_nobody_credit() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    bench.connect(2, "c", 0, 1);
+    bench.subscribe(2, "$queue/q", Guarantee::AtLeastOnce);
+    bench.broker.pace(bench.now, peer(2), Pace::Slow, &mut bench.effects);
+    for payload in ["1", "2"] {
+        let mut message = Message::new(topic("$queue/q"), payload.into());
+        (message.guarantee, message.expires_ns) = (Guarantee::AtLeastOnce, Some(100));
+        bench.request(1, Request::Publish(Publish { message, token: None, correlation: 1 }));
+    }
+    bench.now.mono_ns = 200;
+    bench.publish(1, "$queue/q", "3", Guarantee::AtLeastOnce, false);
+    bench.broker.pace(bench.now, peer(2), Pace::Ready, &mut bench.effects);
+    assert_eq!(bench.deliveries(), [delivered(2, "3", 1, false)]);
+    assert_eq!(bench.broker.statistics().publishes_dropped, 2);
+}
+
+#[test]
+fn separate_subscriptions_get_a_delivery_each() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "p", 0, 10);
+    for (slot, separate, expected) in [(2, false, vec![vec![1, 2]]), (3, true, vec![vec![1], vec![2]])] {
+        bench.connect_with(slot, "s", |connect| connect.separate_subscriptions = separate);
+        for (tag, filter) in [(1, "a/#"), (2, "a/b")] {
+            let filter = Filter::new(filter.into(), &TopicLimits::default()).map_err(|_| Reason::Unspecified);
+            let options = SubscriptionOptions { guarantee: Guarantee::AtLeastOnce, tag, ..Default::default() };
+            let filters = vec![SubscribeFilter { filter, options }];
+            bench.request(slot, Request::Subscribe(Box::new(Subscribe { correlation: 1, filters })));
+        }
+        bench.publish(1, "a/b", "x", Guarantee::AtLeastOnce, false);
+        let mut tags: Vec<Vec<u32>> =
+            bench.effects.deliveries.drain(..).map(|delivery| delivery.tags.to_vec()).collect();
+        tags.iter_mut().for_each(|tags| tags.sort_unstable());
+        tags.sort_unstable();
+        assert_eq!(tags, expected);
+    }
 }

@@ -44,6 +44,7 @@ impl Shards {
                     window: 10,
                     number_max: 10,
                     packet_bytes_max: u32::MAX,
+                    separate_subscriptions: false,
                     will: None,
                     username: None,
                     password: None,

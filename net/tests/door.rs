@@ -94,6 +94,7 @@ fn connect() -> Request {
         window: 1,
         number_max: 1,
         packet_bytes_max: u32::MAX,
+        separate_subscriptions: false,
         will: None,
         username: None,
         password: None,

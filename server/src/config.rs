@@ -6,27 +6,25 @@
 mod keys;
 mod sources;
 
-pub use keys::KEYS;
 pub use sources::{ConfigError, Setting, Source};
 
-use crate::protocols::PROTOCOLS;
+use crate::protocols::{PROTOCOLS, Protocol};
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[mqtt]`: where it listens.
-    pub mqtt_listen: Listen,
+    /// `[mqtt]`, `[stomp]`, …: where each language listens, in the order of the protocol table.
+    pub listen: Vec<Listen>,
     /// `[mqtt]`: how it is spoken.
     pub mqtt: MqttConfig,
-    /// `[coap]`: where it listens.
-    pub coap_listen: Listen,
     /// `[coap]`: how it is spoken.
     pub coap: CoapConfig,
     /// `[log]`.
@@ -76,23 +74,18 @@ pub struct Server {
 }
 
 impl Config {
-    /// What holds when nothing is said. `port_offset` is added to every default port.
-    ///
-    /// # Errors
-    /// When the offset leads beyond port 65535.
-    pub fn new(port_offset: u16) -> Result<Self, ConfigError> {
-        let listen = |row: &Row| {
-            default_bind(row.default_bind, port_offset).map(|bind| Listen { enabled: true, bind: vec![bind] })
-        };
-        Ok(Self {
-            mqtt_listen: listen(&althing_mqtt::PROTOCOL)?,
+    /// What holds when nothing is said. `port_offset` is added to every default port; a language that it leads
+    /// beyond port 65535 has no address then.
+    pub fn new(port_offset: u16) -> Self {
+        let bind = |row: &Row| default_bind(row, port_offset).into_iter().collect();
+        Self {
+            listen: PROTOCOLS.iter().map(|it| Listen { enabled: true, bind: bind(it.row) }).collect(),
             mqtt: MqttConfig::default(),
-            coap_listen: listen(&althing_coap::PROTOCOL)?,
             coap: CoapConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             limits: Limits::default(),
             server: Server { data: "althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
-        })
+        }
     }
 
     /// Reads everything that `options` and the environment say.
@@ -106,13 +99,14 @@ impl Config {
         }
         settings.extend(sources::from_environment(std::env::vars_os())?);
         settings.extend(sources::from_arguments(&options.set)?);
-        let mut config = Self::new(options.port_offset)?;
+        let mut config = Self::new(options.port_offset);
         for setting in &settings {
             config.apply(setting)?;
         }
         if let Some(data) = &options.data {
             config.server.data.clone_from(data);
         }
+        config.check_offset(options.port_offset)?;
         config.check()?;
         Ok(config)
     }
@@ -122,19 +116,31 @@ impl Config {
     /// # Errors
     /// When there is no such key, or it takes no such value.
     pub fn apply(&mut self, setting: &Setting) -> Result<(), ConfigError> {
-        let Some(key) = KEYS.iter().find(|key| key.name == setting.key) else {
+        let Some(result) = keys::set(self, &setting.key, &setting.value) else {
             return Err(ConfigError::UnknownKey {
                 source_text: setting.source.to_string(),
                 key: setting.key.clone(),
                 nearest: keys::nearest(&setting.key),
             });
         };
-        (key.set)(self, &setting.value).map_err(|expected| ConfigError::Value {
+        result.map_err(|expected| ConfigError::Value {
             source_text: setting.source.to_string(),
-            key: key.name,
+            key: setting.key.clone(),
             expected,
             value: setting.value.to_string(),
         })
+    }
+
+    fn check_offset(&self, port_offset: u16) -> Result<(), ConfigError> {
+        for (Protocol { row, .. }, listen) in PROTOCOLS.iter().zip(&self.listen) {
+            if listen.enabled && listen.bind.is_empty() && default_bind(row, port_offset).is_none() {
+                let name = row.name;
+                return Err(ConfigError::Contradiction(format!(
+                    "--port-offset {port_offset} leads {name} beyond port 65535: set {name}.bind, or {name}.enabled = false"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// What no single key can tell.
@@ -144,8 +150,7 @@ impl Config {
                 "limits.write_buffer_low_bytes must not be above limits.write_buffer_high_bytes".into(),
             ));
         }
-        for protocol in PROTOCOLS {
-            let listen = (protocol.listen)(self);
+        for (protocol, listen) in PROTOCOLS.iter().zip(&self.listen) {
             let open = listen.bind.iter().find(|address| !address.is_local());
             if let Some(address) = open.filter(|_| listen.enabled && !self.server.anonymous_beyond_loopback) {
                 let name = protocol.row.name;
@@ -159,16 +164,11 @@ impl Config {
     }
 }
 
-fn default_bind(text: &str, port_offset: u16) -> Result<Address, ConfigError> {
-    let wrong = || ConfigError::Contradiction(format!("--port-offset {port_offset} leads beyond port 65535"));
-    match text.parse() {
-        Ok(Address::Tcp(mut address)) => {
-            address.set_port(address.port().checked_add(port_offset).ok_or_else(wrong)?);
-            Ok(Address::Tcp(address))
-        }
-        Ok(address) => Ok(address),
-        Err(error) => Err(ConfigError::Contradiction(error.to_string())),
-    }
+/// Where a language listens when nothing is said; `None` beyond the last port.
+fn default_bind(row: &Row, port_offset: u16) -> Option<Address> {
+    let mut address: SocketAddr = row.default_bind.parse().ok()?;
+    address.set_port(address.port().checked_add(port_offset)?);
+    Some(Address::Tcp(address))
 }
 
 #[cfg(test)]
@@ -192,7 +192,7 @@ mod tests {
             "server.sys_interval_s=0",
         ])
         .unwrap();
-        assert_eq!(config.mqtt_listen.bind.len(), 2);
+        assert_eq!(config.listen[0].bind.len(), 2);
         assert_eq!((config.log.level, config.log.format), (tracing::Level::DEBUG, LogFormat::Json));
         assert_eq!((config.limits.stall_ms, config.limits.topic.levels_max), (500, 16));
         assert_eq!(config.limits.queue_overflow, althing_core::limits::Overflow::Refuse);
@@ -237,10 +237,16 @@ mod tests {
     #[test]
     fn the_offset_moves_default_ports_only() {
         let mut options = ServeOptions { port_offset: 1_000, ..Default::default() };
-        assert_eq!(Config::load(&options).unwrap().mqtt_listen.bind[0].port(), Some(2_883));
+        let ports = |options: &ServeOptions| -> Vec<Option<u16>> {
+            Config::load(options).unwrap().listen.iter().map(|listen| listen.bind.first()?.port()).collect()
+        };
+        assert_eq!(ports(&options), [Some(2_883), Some(62_613), Some(6_683)]);
         options.set.push("mqtt.bind=127.0.0.1:7".into());
-        assert_eq!(Config::load(&options).unwrap().mqtt_listen.bind[0].port(), Some(7));
-        options.port_offset = 65_000;
-        assert!(Config::load(&options).is_err());
+        assert_eq!(ports(&options)[0], Some(7));
+        options.port_offset = 5_000;
+        let error = Config::load(&options).unwrap_err().to_string();
+        assert!(error.contains("leads stomp beyond port 65535"), "{error}");
+        options.set.push("stomp.enabled=false".into());
+        assert_eq!(ports(&options), [Some(7), None, Some(10_683)]);
     }
 }

@@ -1,11 +1,12 @@
 //! The table of languages. Everything that is the same for all of them derives from it.
 
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use althing_coap::CoapDoor;
 use althing_core::Entropy;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttAdaptor;
 use althing_net::{AdaptorFactory, DoorFactory};
+use althing_stomp::{StompAdaptor, StompConfig};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -14,8 +15,6 @@ use std::sync::Arc;
 pub struct Protocol {
     /// What it is.
     pub row: &'static Row,
-    /// Where it listens.
-    pub listen: fn(&Config) -> &Listen,
     /// Who speaks it, on what.
     pub speaker: Speaker,
 }
@@ -31,8 +30,9 @@ pub enum Speaker {
 
 /// Every language, in the order in which people read them.
 pub const PROTOCOLS: &[Protocol] = &[
-    Protocol { row: &althing_mqtt::PROTOCOL, listen: |config| &config.mqtt_listen, speaker: Speaker::Adaptor(mqtt) },
-    Protocol { row: &althing_coap::PROTOCOL, listen: |config| &config.coap_listen, speaker: Speaker::Door(coap) },
+    Protocol { row: &althing_mqtt::PROTOCOL, speaker: Speaker::Adaptor(mqtt) },
+    Protocol { row: &althing_stomp::PROTOCOL, speaker: Speaker::Adaptor(stomp) },
+    Protocol { row: &althing_coap::PROTOCOL, speaker: Speaker::Door(coap) },
 ];
 
 fn mqtt(config: &Config) -> AdaptorFactory {
@@ -48,4 +48,10 @@ fn coap(config: &Config) -> DoorFactory {
         let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
         Box::new(CoapDoor::new(Arc::clone(&config), Arc::clone(&limits), entropy))
     })
+}
+
+fn stomp(config: &Config) -> AdaptorFactory {
+    let limits = Arc::new(config.limits.clone());
+    let config = Arc::new(StompConfig::default());
+    Arc::new(move |link| Box::new(StompAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config))))
 }

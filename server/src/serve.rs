@@ -140,8 +140,7 @@ impl Bound {
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
 fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     let mut bound = Vec::new();
-    for protocol in PROTOCOLS {
-        let listen = (protocol.listen)(config);
+    for (protocol, listen) in PROTOCOLS.iter().zip(&config.listen) {
         for address in listen.bind.iter().filter(|_| listen.enabled) {
             let socket = Bound::new(protocol, address, config).map_err(|error| ServeError::Listen {
                 protocol: protocol.row.name,

@@ -204,6 +204,7 @@ impl House {
             sum.sessions += one.sessions;
             sum.subscriptions += one.subscriptions;
             sum.shared_subscriptions += one.shared_subscriptions;
+            sum.queues += one.queues;
             sum.retained_messages += one.retained_messages;
             sum.retained_bytes += one.retained_bytes;
             sum.queued_messages += one.queued_messages;

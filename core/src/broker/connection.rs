@@ -190,6 +190,7 @@ impl Broker {
             resending: false,
             drops: 0,
             pressed_ns: None,
+            separate_subscriptions: false,
             expiry_s: 0,
             window: 0,
             next_number: 1,
@@ -238,6 +239,7 @@ impl Broker {
         session.expiry_s = expiry_s;
         session.window = connect.window.min(self.limits.inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
+        session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will;
         if session.lasts() || lasted {
             let client = session.principal.client.clone();

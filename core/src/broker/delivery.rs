@@ -5,7 +5,7 @@ use super::{Broker, Pace};
 use crate::effects::{Delivery, Effects, Event, Record};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
-use crate::session::{Entry, Inflight, Session, Then};
+use crate::session::{Entry, Inflight, Queue, Session, Then};
 use crate::time::{MILLISECOND_NS, Now};
 use crate::topic::Filter;
 use crate::verbs::{Answer, Outcome, PeerId};
@@ -101,7 +101,8 @@ impl Broker {
         effects: &mut Effects,
     ) {
         let message = incoming.kept();
-        if !self.make_room(index, &message, effects) {
+        // A group has given a member no more than its window, and counted it already.
+        if group.is_none() && !self.make_room(index, &message, effects) {
             return;
         }
         let Some(session) = self.sessions.get_mut(index) else { return };
@@ -140,22 +141,25 @@ impl Broker {
         let size = message.size_bytes();
         loop {
             let Some(session) = self.sessions.get(index) else { return false };
-            let full = session.queue.len() >= self.limits.queue_messages_max
-                || session.queue.bytes() + size > self.limits.queue_bytes_max
-                || self.statistics.queued_bytes as usize + size > self.limits.queue_bytes_total_max;
-            if !full {
+            if !self.is_full(&session.queue, size) {
                 return true;
             }
             let oldest = match self.limits.queue_overflow {
-                Overflow::DropOldest => self.pop_front(index),
+                Overflow::DropOldest => self.sessions.get_mut(index).and_then(|session| session.queue.pop_oldest_own()),
                 Overflow::DropNewest | Overflow::Refuse => None,
             };
             self.dropped(index, "its queue is full", effects);
-            match oldest {
-                Some(oldest) => self.entry_over(index, &oldest, effects),
-                None => return false,
-            }
+            let Some(oldest) = oldest else { return false };
+            self.count_unqueued(&oldest);
+            self.entry_over(index, &oldest, effects);
         }
+    }
+
+    /// Whether a queue has no room for `size` bytes more, or the whole shard has not.
+    pub(super) fn is_full(&self, queue: &Queue, size: usize) -> bool {
+        queue.len() >= self.limits.queue_messages_max
+            || queue.bytes() + size > self.limits.queue_bytes_max
+            || self.statistics.queued_bytes as usize + size > self.limits.queue_bytes_total_max
     }
 
     /// Counts a loss; says so once for each power of two, so that a flood of losses is no flood of words.
@@ -221,11 +225,15 @@ impl Broker {
 
     /// Lets a session's queue flow as far as the window, the peer's pace and the turn allow.
     pub(super) fn drain(&mut self, now: Now, index: u32, effects: &mut Effects) {
-        self.flow(now, index, effects);
+        let mut expired = Vec::new();
+        self.flow(now, index, &mut expired, effects);
+        for entry in expired {
+            self.settle_group(now, index, &entry, effects);
+        }
         self.relieve(index, effects);
     }
 
-    fn flow(&mut self, now: Now, index: u32, effects: &mut Effects) {
+    fn flow(&mut self, now: Now, index: u32, expired: &mut Vec<Entry>, effects: &mut Effects) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             let Some(session) = self.sessions.get_mut(index) else { return };
@@ -246,9 +254,10 @@ impl Broker {
                 return;
             }
             if first.message.is_expired(now.mono_ns) {
-                if let Some(expired) = self.pop_front(index) {
+                if let Some(entry) = self.pop_front(index) {
                     self.dropped(index, "it expired in the queue", effects);
-                    self.entry_over(index, &expired, effects);
+                    self.entry_over(index, &entry, effects);
+                    expired.extend(entry.group.is_some().then_some(entry));
                 }
                 continue;
             }
@@ -329,11 +338,22 @@ impl Broker {
             // A PUBACK or PUBCOMP before the PUBREC settles nothing (§4.3.3).
             return;
         }
+        if outcome == Outcome::Release && inflight.entry.as_ref().is_some_and(|entry| entry.group.is_none()) {
+            // It stays in flight, and is sent again before all that waits.
+            session.inflight[position].sent = false;
+            session.resending = true;
+            return self.drain(now, index, effects);
+        }
         let Some(settled) = session.inflight.remove(position) else { return };
         self.statistics.inflight_messages -= 1;
         if let Some(entry) = settled.entry {
-            self.entry_over(index, &entry, effects);
-            self.settle_group(now, index, &entry, effects);
+            match (&entry.group, outcome) {
+                (Some(_), Outcome::Release) => self.give_back(now, index, vec![entry], effects),
+                _ => {
+                    self.entry_over(index, &entry, effects);
+                    self.settle_group(now, index, &entry, effects);
+                }
+            }
         }
         self.drain(now, index, effects);
     }

@@ -1,4 +1,4 @@
-//! Shared subscriptions between sessions and groups, on this shard or another.
+//! Shared subscriptions and queues between sessions and groups, on this shard or another.
 //!
 //! A member's home speaks to the group's owner in the words `Join`, `Window`, `Leave`, `Settled` and
 //! `Return`; the owner answers with `Assign`. Where both are the same shard the same functions are
@@ -7,15 +7,16 @@
 use super::Broker;
 use super::delivery::Incoming;
 use super::publishing::Terms;
-use crate::effects::{Effects, Record};
+use crate::effects::{Effects, Event, Record};
 use crate::group::{Group, Member, SessionRef};
 use crate::hash::Seeded;
+use crate::limits::Overflow;
 use crate::message::Guarantee;
 use crate::session::{Entry, Tags};
 use crate::shard::Word;
 use crate::time::Now;
-use crate::topic::Filter;
-use crate::verbs::SubscriptionOptions;
+use crate::topic::{Filter, Topic};
+use crate::verbs::{Reason, Refusal, SubscriptionOptions};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
@@ -27,15 +28,25 @@ pub(crate) struct Groups {
     places: Vec<Option<Group>>,
     vacant: Vec<u32>,
     by_filter: HashMap<Arc<Filter>, u32, Seeded>,
+    queues: usize,
 }
 
 impl Groups {
     pub fn new(hasher: Seeded) -> Self {
-        Self { places: Vec::new(), vacant: Vec::new(), by_filter: HashMap::with_hasher(hasher) }
+        Self { places: Vec::new(), vacant: Vec::new(), by_filter: HashMap::with_hasher(hasher), queues: 0 }
     }
 
     fn find(&self, filter: &Filter) -> Option<u32> {
         self.by_filter.get(filter).copied()
+    }
+
+    /// How many of them are queues.
+    pub fn queues_len(&self) -> usize {
+        self.queues
+    }
+
+    fn get(&self, group: u32) -> Option<&Group> {
+        self.places.get(group as usize)?.as_ref()
     }
 
     fn get_mut(&mut self, group: u32) -> Option<&mut Group> {
@@ -45,6 +56,7 @@ impl Groups {
     fn insert(&mut self, group: Group) -> u32 {
         let index = self.vacant.pop().unwrap_or(self.places.len() as u32);
         self.by_filter.insert(group.filter.clone(), index);
+        self.queues += usize::from(group.stands);
         if index as usize == self.places.len() {
             self.places.push(Some(group));
         } else {
@@ -56,6 +68,7 @@ impl Groups {
     fn remove(&mut self, index: u32) -> Option<Group> {
         let group = self.places.get_mut(index as usize)?.take()?;
         self.by_filter.remove(&group.filter);
+        self.queues -= usize::from(group.stands);
         self.vacant.push(index);
         Some(group)
     }
@@ -163,7 +176,6 @@ impl Broker {
     /// Gives back the unsettled messages of one group (or of all). `ExactlyOnce` deliveries under way
     /// stay: they must be completed with this member or with nobody.
     fn return_entries_of(&mut self, now: Now, index: u32, only: Option<&Filter>, effects: &mut Effects) {
-        let Some(reference) = self.reference(index) else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
         let of_group =
             |entry: &Entry| entry.group.as_ref().is_some_and(|group| only.is_none_or(|only| only == &**group));
@@ -186,8 +198,14 @@ impl Broker {
             self.count_unqueued(&entry);
             returned.push(entry);
         }
+        self.give_back(now, index, returned, effects);
+    }
+
+    /// Gives entries that a session no longer has back to their groups.
+    pub(super) fn give_back(&mut self, now: Now, index: u32, entries: Vec<Entry>, effects: &mut Effects) {
+        let Some(reference) = self.reference(index) else { return };
         let mut by_group: Vec<(Arc<Filter>, Vec<Entry>)> = Vec::new();
-        for mut entry in returned {
+        for mut entry in entries {
             self.entry_over(index, &entry, effects);
             entry.sequence = 0;
             let Some(filter) = entry.group.clone() else { continue };
@@ -264,18 +282,12 @@ impl Broker {
                 Entry { message, guarantee, retain: false, sequence: 0, tags: Tags::new(), group: Some(filter) };
             return self.assign(now, member, options, entry, effects);
         }
-        if guarantee == Guarantee::AtMostOnce || !group.may_wait() {
+        if !group.keeps(guarantee) {
             return;
         }
         let message = incoming.kept();
-        let full = group.queue.len() >= self.limits.queue_messages_max
-            || group.queue.bytes() + message.size_bytes() > self.limits.queue_bytes_max;
-        if full {
-            self.statistics.publishes_dropped += 1;
-            let Some(oldest) = group.queue.pop_front() else { return };
-            let (queue, sequence) = (group.filter.text().clone(), oldest.sequence);
-            self.count_unqueued(&oldest);
-            effects.store.push(Record::Settled { queue, sequence });
+        if !self.make_group_room(now, index, message.size_bytes(), effects) {
+            return self.free_if_idle(index, effects);
         }
         let Some(group) = self.groups.get_mut(index) else { return };
         let sequence = group.next_sequence;
@@ -292,6 +304,57 @@ impl Broker {
             tags: Tags::new(),
             group: Some(filter),
         });
+    }
+
+    /// Whether a group could keep `size` bytes more.
+    pub(super) fn group_has_room(&self, index: u32, size: usize) -> bool {
+        self.groups.get(index).is_none_or(|group| !self.is_full(&group.queue, size))
+    }
+
+    /// Whether a group may keep `size` bytes more, after the overflow policy has done its work.
+    fn make_group_room(&mut self, now: Now, index: u32, size: usize, effects: &mut Effects) -> bool {
+        self.drop_expired(now, index, effects);
+        while !self.group_has_room(index, size) {
+            let oldest = match self.limits.queue_overflow {
+                Overflow::DropOldest => self.pop_group_front(index, effects),
+                Overflow::DropNewest | Overflow::Refuse => None,
+            };
+            self.dropped_by_group(index, "its queue is full", effects);
+            if oldest.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drops what has expired at the front of a group's queue.
+    fn drop_expired(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let is_expired = |entry: &Entry| entry.message.is_expired(now.mono_ns);
+        while self.groups.get(index).and_then(|group| group.queue.front()).is_some_and(is_expired) {
+            self.pop_group_front(index, effects);
+            self.dropped_by_group(index, "it expired in the queue", effects);
+        }
+    }
+
+    fn dropped_by_group(&mut self, index: u32, why: &'static str, effects: &mut Effects) {
+        self.statistics.publishes_dropped += 1;
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.drops += 1;
+        if group.drops.is_power_of_two() {
+            let (client, count) = (group.filter.text().clone(), group.drops);
+            effects.events.push(Event::Dropped { client, why, count });
+        }
+    }
+
+    fn pop_group_front(&mut self, index: u32, effects: &mut Effects) -> Option<Entry> {
+        let group = self.groups.get_mut(index)?;
+        let entry = group.queue.pop_front()?;
+        let queue = group.filter.text().clone();
+        self.count_unqueued(&entry);
+        if entry.sequence != 0 {
+            effects.store.push(Record::Settled { queue, sequence: entry.sequence });
+        }
+        Some(entry)
     }
 
     /// Moves an entry into its member's session, under the member's terms.
@@ -317,23 +380,12 @@ impl Broker {
     /// Lets a group's queue flow to members with credit.
     fn pump(&mut self, now: Now, index: u32, effects: &mut Effects) {
         loop {
+            self.drop_expired(now, index, effects);
             let Some(group) = self.groups.get_mut(index) else { return };
             let Some(first) = group.queue.front() else { return };
-            let expired = first.message.is_expired(now.mono_ns);
-            let chosen = if expired { None } else { group.choose(first.message.guarantee) };
-            if chosen.is_none() && !expired {
-                return;
-            }
-            let Some(entry) = group.queue.pop_front() else { return };
-            let queue = group.filter.text().clone();
-            self.count_unqueued(&entry);
-            if entry.sequence != 0 {
-                effects.store.push(Record::Settled { queue, sequence: entry.sequence });
-            }
-            match chosen {
-                Some((member, options)) => self.assign(now, member, options, entry, effects),
-                None => self.statistics.publishes_dropped += 1, // it expired in the queue
-            }
+            let Some((member, options)) = group.choose(first.message.guarantee) else { return };
+            let Some(entry) = self.pop_group_front(index, effects) else { return };
+            self.assign(now, member, options, entry, effects);
         }
     }
 
@@ -369,12 +421,7 @@ impl Broker {
         operation: u64,
         effects: &mut Effects,
     ) -> u32 {
-        let index = self.groups.find(filter).unwrap_or_else(|| {
-            let node = self.routes.node(filter.pattern());
-            let index = self.groups.insert(Group::new(Arc::new(filter.detached()), node));
-            self.routes.add_group(node, index);
-            index
-        });
+        let index = self.find_or_make_group(filter);
         if let Some(group) = self.groups.get_mut(index) {
             match group.member_mut(session) {
                 Some(member) => (member.options, member.window, member.lasts) = (options, window, lasts),
@@ -408,10 +455,38 @@ impl Broker {
         let Some(index) = self.groups.find(filter) else { return };
         let Some(group) = self.groups.get_mut(index) else { return };
         group.remove(session);
-        if !group.members.is_empty() {
+        self.free_if_idle(index, effects);
+    }
+
+    /// Which shard has the queue that a topic names.
+    pub(super) fn queue_owner(&self, topic: &Topic) -> Option<u16> {
+        topic.queue().map(|_| self.owner_of_group(&Filter::exactly(topic)))
+    }
+
+    /// Makes the queue that a topic names, where there is none.
+    pub(super) fn stand_queue(&mut self, topic: &Topic) -> Result<(), Refusal> {
+        let filter = Filter::exactly(topic);
+        if self.groups.find(&filter).is_none() && self.groups.queues_len() >= self.limits.queues_max {
+            return Err(Refusal::new(Reason::QuotaExceeded, "the broker holds as many queues as it may"));
+        }
+        self.find_or_make_group(&filter);
+        Ok(())
+    }
+
+    fn find_or_make_group(&mut self, filter: &Filter) -> u32 {
+        self.groups.find(filter).unwrap_or_else(|| {
+            let node = self.routes.node(filter.pattern());
+            let index = self.groups.insert(Group::new(Arc::new(filter.detached()), node));
+            self.routes.add_group(node, index);
+            index
+        })
+    }
+
+    /// Frees a group that nobody is in; what waits in it waits for nobody, unless it is a queue's.
+    fn free_if_idle(&mut self, index: u32, effects: &mut Effects) {
+        if self.groups.get(index).is_none_or(|group| !group.is_idle()) {
             return;
         }
-        // Nobody is left to wait for what is queued.
         let Some(group) = self.groups.remove(index) else { return };
         self.statistics.queued_messages -= group.queue.len() as u64;
         self.statistics.queued_bytes -= group.queue.bytes() as u64;
@@ -436,7 +511,9 @@ impl Broker {
         entries: Vec<Entry>,
         effects: &mut Effects,
     ) {
-        let Some(index) = self.groups.find(filter) else { return };
+        let found = self.groups.find(filter);
+        // What comes back to a queue finds it again, though it stood empty meanwhile.
+        let Some(index) = found.or_else(|| filter.is_queue().then(|| self.find_or_make_group(filter))) else { return };
         for mut entry in entries.into_iter().rev() {
             let Some(group) = self.groups.get_mut(index) else { return };
             if entry.guarantee > Guarantee::AtMostOnce
@@ -455,5 +532,6 @@ impl Broker {
             group.queue.push_front(entry);
         }
         self.pump(now, index, effects);
+        self.free_if_idle(index, effects);
     }
 }

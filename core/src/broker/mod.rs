@@ -55,6 +55,7 @@ pub struct Statistics {
     pub sessions: u64,
     pub subscriptions: u64,
     pub shared_subscriptions: u64,
+    pub queues: u64,
     pub retained_messages: u64,
     pub retained_bytes: u64,
     pub queued_messages: u64,
@@ -225,6 +226,7 @@ impl Broker {
         Statistics {
             peers: self.peers.len() as u64,
             sessions: self.sessions.len() as u64,
+            queues: self.groups.queues_len() as u64,
             retained_messages: self.retained.len() as u64,
             retained_bytes: self.retained.bytes() as u64,
             match_visits: self.routes.visits,

@@ -90,18 +90,24 @@ impl Broker {
         operation: u64,
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
+        let queue_owner = self.queue_owner(&message.peek().topic);
+        if queue_owner == Some(self.shard) {
+            self.stand_queue(&message.peek().topic)?;
+        }
         let route = self.route(&message.peek().topic)?;
         if self.limits.queue_overflow == Overflow::Refuse && !self.has_room(&route, message.peek()) {
             return Err(Refusal::new(Reason::QuotaExceeded, "a queue of this topic is full"));
         }
         let mut incoming = Incoming::new(message.peek().clone(), publisher);
-        let owner = incoming.message.retain.then(|| self.owner_of(&incoming.message.topic));
+        // A queue keeps every message until somebody takes it; it has no last value.
+        let is_retained = incoming.message.retain && queue_owner.is_none();
+        let owner = is_retained.then(|| self.owner_of(&incoming.message.topic));
         if owner == Some(self.shard) {
             self.retain(&mut incoming, effects)?;
         }
         self.deliver_here(now, &route, &mut incoming, effects);
         let mut waits = 0;
-        let elsewhere = owner.filter(|owner| *owner != self.shard && !route.shards.contains(owner));
+        let elsewhere = owner.or(queue_owner).filter(|owner| *owner != self.shard && !route.shards.contains(owner));
         for shard in route.shards.iter().copied().chain(elsewhere) {
             let word = Word::Forward { message: message.clone(), retain: owner == Some(shard), operation };
             effects.forward.push((shard, word));
@@ -121,6 +127,11 @@ impl Broker {
         effects: &mut Effects,
     ) {
         let mut matched = false;
+        if self.queue_owner(&message.peek().topic) == Some(self.shard)
+            && let Err(refusal) = self.stand_queue(&message.peek().topic)
+        {
+            effects.events.push(Event::Refused { client: "".into(), why: refusal.text.into() });
+        }
         if let Ok(route) = self.route(&message.peek().topic) {
             let mut incoming = Incoming::new(message.get(), None);
             if retain && let Err(refusal) = self.retain(&mut incoming, effects) {
@@ -166,8 +177,12 @@ impl Broker {
 
     fn deliver_here(&mut self, now: Now, route: &Route, incoming: &mut Incoming, effects: &mut Effects) {
         for overlapping in route.subscribers.chunk_by(|a, b| a.session == b.session) {
-            if let Some((index, terms)) = merge(overlapping, incoming) {
-                self.offer(now, index, incoming, terms, effects);
+            let separate = overlapping.len() > 1
+                && self.sessions.get(overlapping[0].session).is_some_and(|session| session.separate_subscriptions);
+            for together in overlapping.chunks(if separate { 1 } else { overlapping.len() }) {
+                if let Some((index, terms)) = merge(together, incoming) {
+                    self.offer(now, index, incoming, terms, effects);
+                }
             }
         }
         for group in &route.groups {
@@ -176,13 +191,13 @@ impl Broker {
     }
 
     fn has_room(&self, route: &Route, message: &Message) -> bool {
+        let size = message.size_bytes();
+        let session_has_room = |subscriber: &Subscriber| {
+            self.sessions.get(subscriber.session).is_none_or(|session| !self.is_full(&session.queue, size))
+        };
         message.guarantee == Guarantee::AtMostOnce
-            || route.subscribers.iter().all(|subscriber| {
-                self.sessions.get(subscriber.session).is_none_or(|session| {
-                    session.queue.len() < self.limits.queue_messages_max
-                        && session.queue.bytes() + message.size_bytes() <= self.limits.queue_bytes_max
-                })
-            })
+            || route.subscribers.iter().all(session_has_room)
+                && route.groups.iter().all(|group| self.group_has_room(*group, size))
     }
 
     fn hold_token(&mut self, index: u32, token: u32, effects: &mut Effects) {

@@ -36,7 +36,7 @@ impl Broker {
                 };
                 let filter = filter.get();
                 // No last values for shared subscriptions (§4.8.2).
-                if snapshot && filter.group().is_none() {
+                if snapshot && !filter.is_shared() {
                     let operation = self.expect_snapshots(index, &filter);
                     wanted.push((filter, options, operation));
                 }
@@ -68,12 +68,10 @@ impl Broker {
 
     fn has_subscription(&self, index: u32, filter: &Filter) -> bool {
         let Some(session) = self.sessions.get(index) else { return false };
-        match filter.group() {
-            Some(_) => session.shared.as_ref().is_some_and(|shared| shared.contains_key(filter)),
-            None => {
-                self.routes.find_node(filter.pattern()).is_some_and(|node| session.subscriptions.contains_key(&node))
-            }
+        if filter.is_shared() {
+            return session.shared.as_ref().is_some_and(|shared| shared.contains_key(filter));
         }
+        self.routes.find_node(filter.pattern()).is_some_and(|node| session.subscriptions.contains_key(&node))
     }
 
     /// Makes or replaces one subscription; returns whether it is new.
@@ -93,7 +91,7 @@ impl Broker {
             let client = session.principal.client.clone();
             effects.store.push(Record::Subscribed { client, filter: filter.detached(), options });
         }
-        let is_new = if filter.group().is_some() {
+        let is_new = if filter.is_shared() {
             self.join(now, index, filter, options, operation, waits, effects)
         } else {
             let node = self.routes.node(filter.pattern());
@@ -104,7 +102,7 @@ impl Broker {
             }
             is_new
         };
-        let counter = if filter.group().is_some() {
+        let counter = if filter.is_shared() {
             &mut self.statistics.shared_subscriptions
         } else {
             &mut self.statistics.subscriptions
@@ -141,7 +139,7 @@ impl Broker {
 
     fn unsubscribe_one(&mut self, now: Now, index: u32, filter: &Filter, effects: &mut Effects) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
-        let existed = if filter.group().is_some() {
+        let existed = if filter.is_shared() {
             let existed = session.shared.as_mut().is_some_and(|shared| shared.remove(filter).is_some());
             session.shared.take_if(|shared| shared.is_empty());
             if existed {

@@ -225,6 +225,7 @@ fn connect(name: &str) -> Request {
         window: 1,
         number_max: 1,
         packet_bytes_max: u32::MAX,
+        separate_subscriptions: false,
         will: None,
         username: None,
         password: None,

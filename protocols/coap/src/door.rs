@@ -156,6 +156,7 @@ impl CoapDoor {
             window: 1,
             number_max: u32::MAX,
             packet_bytes_max: u32::MAX,
+            separate_subscriptions: false,
             will: None,
             username: None,
             password: None,

@@ -1,6 +1,7 @@
 //! The table of keys.
 
 use super::{Config, LogFormat};
+use crate::protocols::PROTOCOLS;
 use althing_core::Limits;
 use althing_core::limits::Overflow;
 use althing_core::topic::TopicLimits;
@@ -9,13 +10,43 @@ use bytestring::ByteString;
 use std::path::PathBuf;
 use toml::Value;
 
+/// Puts a value in the place that `name` stands for, or says what it takes instead; `None` when there is no
+/// such key.
+pub fn set(config: &mut Config, name: &str, value: &Value) -> Option<Result<(), String>> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Some((key.set)(config, value));
+    }
+    let (section, rest) = name.split_once('.')?;
+    let language = PROTOCOLS.iter().position(|protocol| protocol.row.name == section)?;
+    let listen = &mut config.listen[language];
+    match rest {
+        "enabled" => Some(FromValue::from_value(value).map(|it| listen.enabled = it)),
+        "bind" => Some(FromValue::from_value(value).map(|it| listen.bind = it)),
+        _ => None,
+    }
+}
+
+/// The key that was most likely meant, if any is near.
+pub fn nearest(name: &str) -> Option<String> {
+    const NEAR: f64 = 0.8;
+    let near = names().map(|key| (strsim::jaro_winkler(&key, name), key));
+    near.filter(|(similarity, _)| *similarity > NEAR).max_by(|one, other| one.0.total_cmp(&other.0)).map(|it| it.1)
+}
+
+/// Every key, first those that each language has.
+fn names() -> impl Iterator<Item = String> {
+    let of_language = |name: &'static str| ["enabled", "bind"].map(|key| format!("{name}.{key}"));
+    let languages = PROTOCOLS.iter().flat_map(move |protocol| of_language(protocol.row.name));
+    languages.chain(KEYS.iter().map(|key| key.name.to_owned()))
+}
+
 /// One key of the configuration.
 #[derive(Debug)]
-pub struct Key {
+struct Key {
     /// Its name, section first.
-    pub name: &'static str,
+    name: &'static str,
     /// Puts a value in its place, or says what it takes instead.
-    pub set: fn(&mut Config, &Value) -> Result<(), String>,
+    set: fn(&mut Config, &Value) -> Result<(), String>,
 }
 
 macro_rules! key {
@@ -28,8 +59,8 @@ macro_rules! key {
 /// limit has no key.
 macro_rules! keys_with_limits {
     ($($limit:ident)+; $($key:expr,)+) => {
-        /// Every key.
-        pub const KEYS: &[Key] = &[$($key,)+ $(key!(concat!("limits.", stringify!($limit)), limits.$limit),)+];
+        /// Every key but those that each language has.
+        const KEYS: &[Key] = &[$($key,)+ $(key!(concat!("limits.", stringify!($limit)), limits.$limit),)+];
 
         const _: fn(&Limits) = |limits| {
             let Limits { topic: TopicLimits { length_bytes_max: _, levels_max: _ }, $($limit: _,)+ } = limits;
@@ -41,15 +72,12 @@ keys_with_limits! {
     packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
     receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
     subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
-    queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max queue_overflow queue_at_most_once
+    queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
+    queue_overflow queue_at_most_once
     retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
     write_buffer_low_bytes stall_ms connections_max;
 
-    key!("mqtt.enabled", mqtt_listen.enabled),
-    key!("mqtt.bind", mqtt_listen.bind),
     key!("mqtt.server_reference", mqtt.server_reference),
-    key!("coap.enabled", coap_listen.enabled),
-    key!("coap.bind", coap_listen.bind),
     key!("coap.payload_bytes_max", coap.payload_bytes_max),
     key!("coap.observations_max", coap.observations_max),
     key!("coap.observations_per_address_max", coap.observations_per_address_max),
@@ -61,13 +89,6 @@ keys_with_limits! {
     key!("server.sys_interval_s", server.sys_interval_s),
     key!("limits.topic_length_bytes_max", limits.topic.length_bytes_max),
     key!("limits.topic_levels_max", limits.topic.levels_max),
-}
-
-/// The key that was most likely meant, if any is near.
-pub fn nearest(name: &str) -> Option<&'static str> {
-    const NEAR: f64 = 0.8;
-    let near = KEYS.iter().map(|key| (strsim::jaro_winkler(key.name, name), key.name));
-    near.filter(|(similarity, _)| *similarity > NEAR).max_by(|one, other| one.0.total_cmp(&other.0)).map(|it| it.1)
 }
 
 /// A type that a value can be read as; the error says what it takes.

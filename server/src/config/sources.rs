@@ -60,14 +60,14 @@ pub enum ConfigError {
         expected: String,
     },
     /// A key that does not exist.
-    #[error("{source_text}: there is no key `{key}`{}", nearest.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
+    #[error("{source_text}: there is no key `{key}`{}", nearest.as_ref().map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
     UnknownKey {
         /// Where.
         source_text: String,
         /// What was written.
         key: String,
         /// What was probably meant.
-        nearest: Option<&'static str>,
+        nearest: Option<String>,
     },
     /// A value that the key does not take.
     #[error("{source_text}: `{key}` takes {expected}, not {value}")]
@@ -75,7 +75,7 @@ pub enum ConfigError {
         /// Where.
         source_text: String,
         /// Which key.
-        key: &'static str,
+        key: String,
         /// What it takes.
         expected: String,
         /// What was written.

@@ -98,6 +98,7 @@ impl World {
             window: u16::MAX,
             number_max: u32::MAX,
             packet_bytes_max: u32::MAX,
+            separate_subscriptions: false,
             will: None,
             username: None,
             password: None,

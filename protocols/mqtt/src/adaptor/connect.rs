@@ -41,6 +41,7 @@ impl MqttAdaptor {
             window: connect.receive_maximum.unwrap_or(u16::MAX).min(self.limits.inflight_max),
             number_max: u32::from(u16::MAX),
             packet_bytes_max: self.maximum_packet_size,
+            separate_subscriptions: false,
             will: connect.will.map(|will| Box::new(will_message(*will))),
             username: connect.username,
             password: connect.password,
