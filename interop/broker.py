@@ -22,10 +22,10 @@ PACKET_BYTES_MAX = 2 << 20
 SUBSCRIPTIONS_MAX = 5000
 
 
-def free_port():
+def free_port(kind=socket.SOCK_STREAM):
     """A port below the ephemeral range, so that no outgoing connection can hold it."""
     for port in random.sample(range(20000, 30000), 200):
-        with socket.socket() as probe:
+        with socket.socket(type=kind) as probe:
             try:
                 probe.bind((HOST, port))
                 return port
@@ -47,6 +47,8 @@ class Broker:
         """`files_max`: how many file descriptors it may have, if not as many as we."""
         self.files_max = files_max
         self.port = free_port()
+        # Of the datagram language; None where it is not spoken.
+        self.coap_port = None
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
         # Where it speaks STOMP, if it does.
         self.stomp_port = None
@@ -127,11 +129,15 @@ class Althing(Broker):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
             raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
+        self.coap_port = free_port(socket.SOCK_DGRAM)
         config = self.folder / "althing.toml"
         config.write_text(
             f"""
             [mqtt]
             bind = ["{HOST}:{self.port}", "unix:{self.unix}"]
+
+            [coap]
+            bind = "{HOST}:{self.coap_port}"
 
             [stomp]
             bind = "{HOST}:{self.stomp_port}"

@@ -7,6 +7,7 @@ import resource
 import sys
 
 import cases
+import coap
 import mosquitto_clients
 import node_red
 import raw
@@ -34,6 +35,8 @@ COLUMNS = {
     "mqtt.js 5": cases.column(MqttJsPeer, 5),
     "node-red": node_red.run,
     "raw socket": raw.run,
+    "libcoap": coap.column(coap.LIBCOAP),
+    "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
     "stompit": stomp_cases.column(StompitPeer),

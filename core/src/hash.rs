@@ -4,11 +4,11 @@ use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
 /// Builds hashers from one seed. Despite its name it draws no randomness.
-pub(crate) type Seeded = SeedableRandomState;
+pub type Seeded = SeedableRandomState;
 
 /// A hash state of `seed` alone. Made once a shard, which lives as long as the process: the few bytes of
 /// the shared half stay for ever.
-pub(crate) fn seeded(seed: u64) -> Seeded {
+pub fn seeded(seed: u64) -> Seeded {
     let shared: &'static SharedSeed = Box::leak(Box::new(SharedSeed::from_u64(seed)));
     SeedableRandomState::with_seed(seed, shared)
 }

@@ -6,7 +6,7 @@
 //!
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
-//! - [`verbs`], [`adaptor`]: the contract between a language and the broker.
+//! - [`verbs`], [`adaptor`], [`door`]: the contract between a language and the broker.
 //! - [`tree`], [`retained`], `session`, `group`: the parts of the broker.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
@@ -15,9 +15,10 @@ pub mod adaptor;
 pub mod annotation;
 pub mod authorisation;
 pub mod broker;
+pub mod door;
 pub mod effects;
 pub mod group;
-mod hash;
+pub mod hash;
 pub mod limits;
 pub mod message;
 pub mod protocol;
@@ -31,6 +32,7 @@ pub mod tree;
 pub mod verbs;
 
 pub use adaptor::{Adaptor, Close, Link, Out, OutBuffer, Receive};
+pub use door::{Door, DoorOut};
 pub use effects::{Delivery, Effects};
 pub use limits::Limits;
 pub use message::{Guarantee, Message, Origin, Properties};

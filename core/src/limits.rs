@@ -21,7 +21,8 @@ pub struct Limits {
     /// Largest packet taken from or made for a peer. 16 MiB: above any telemetry, below what a
     /// thousand liars could use to fill the memory.
     pub packet_bytes_max: usize,
-    /// Largest packet before a peer is connected: a CONNECT with a will is small.
+    /// Largest packet before a peer is connected: room for a will of 64 KiB with its names, and no more for
+    /// those who have not said who they are.
     pub packet_bytes_before_connect_max: usize,
     /// From accept to a complete CONNECT. A dribbling peer holds a descriptor no longer than this.
     pub connect_timeout_ms: u64,
@@ -89,7 +90,7 @@ impl Default for Limits {
         Self {
             topic: TopicLimits::default(),
             packet_bytes_max: 16 << 20,
-            packet_bytes_before_connect_max: 64 << 10,
+            packet_bytes_before_connect_max: 96 << 10,
             connect_timeout_ms: 10_000,
             packet_timeout_ms: 30_000,
             keep_alive_s_max: u16::MAX,

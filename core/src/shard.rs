@@ -7,7 +7,7 @@ use crate::effects::Delivery;
 use crate::group::SessionRef;
 use crate::message::Message;
 use crate::session::Entry;
-use crate::topic::Filter;
+use crate::topic::{Filter, Topic};
 use crate::verbs::{Answer, PeerId, Request, SubscriptionOptions};
 use std::sync::Arc;
 
@@ -73,6 +73,20 @@ pub enum Word {
         options: SubscriptionOptions,
         /// From `Query`.
         operation: u64,
+    },
+    /// A session of the sender wants the last value of one topic that the receiver owns.
+    Fetch {
+        /// Which.
+        topic: Topic,
+        /// Comes back in `Fetched`.
+        operation: u64,
+    },
+    /// The answer to `Fetch`.
+    Fetched {
+        /// From the question.
+        operation: u64,
+        /// The value, if there is one.
+        message: Option<Arc<Message>>,
     },
     /// A session of the sender joins a group of the receiver, or changes its terms.
     Join {

@@ -1,11 +1,12 @@
 //! The verbs: what an adaptor may ask of the broker, and what the broker answers.
 
 use crate::message::{Guarantee, Message};
-use crate::topic::Filter;
+use crate::topic::{Filter, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A peer's address: the shard that its connection is on, and its place there. The generation tells
 /// a late answer for a closed peer from one for the peer that took its slot.
@@ -40,6 +41,14 @@ pub enum Request {
     Subscribe(Box<Subscribe>),
     /// Unsubscribe. Answered by `Unsubscribed`.
     Unsubscribe(Box<Unsubscribe>),
+    /// Read a topic's last value, with the right to subscribe to it. Answered by `Fetched`, after the
+    /// answers to the requests before it.
+    Fetch {
+        /// Comes back in the answer.
+        correlation: u32,
+        /// Whose value.
+        topic: Topic,
+    },
     /// What became of a delivery.
     Settle {
         /// The delivery's number.
@@ -108,7 +117,8 @@ pub struct Will {
 pub struct Publish {
     /// The message; its `origin` is filled in by the broker.
     pub message: Message,
-    /// For `ExactlyOnce`: a repeat with the same token is answered but not published again.
+    /// For `ExactlyOnce`: a repeat with the same token is answered but not published again. For
+    /// `AtMostOnce`: any token asks for an answer, and nothing remembers it.
     pub token: Option<u32>,
     /// Comes back in the answer; opaque to the broker (MQTT: the packet identifier).
     pub correlation: u32,
@@ -242,6 +252,13 @@ pub enum Answer {
         correlation: u32,
         /// Whether there was such a subscription, in the order of the filters.
         results: Vec<Result<bool, Reason>>,
+    },
+    /// A topic's last value.
+    Fetched {
+        /// From the request.
+        correlation: u32,
+        /// The value, `None` where there is none; or the refusal.
+        outcome: Result<Option<Arc<Message>>, Refusal>,
     },
     /// The broker ends the conversation; the adaptor says why where its language can.
     Close(Refusal),

@@ -26,9 +26,10 @@ impl Shard {
         if self.broker_due_ns <= now.mono_ns {
             self.broker.timeout(now, &mut self.effects);
         }
+        self.call_due_doors(now);
         self.settle(now);
         self.broker_due_ns = self.broker_deadline_ns();
-        self.sleeps_until_ns = self.timers.next().unwrap_or(u64::MAX).min(self.broker_due_ns);
+        self.sleeps_until_ns = self.timers.next().unwrap_or(u64::MAX).min(self.broker_due_ns).min(self.doors.due_ns());
         self.clock.instant(self.sleeps_until_ns)
     }
 
@@ -80,7 +81,7 @@ impl Shard {
         self.sleep_until(entry.mono_ns);
     }
 
-    fn sleep_until(&mut self, mono_ns: u64) {
+    pub(crate) fn sleep_until(&mut self, mono_ns: u64) {
         if mono_ns < self.sleeps_until_ns {
             self.sleeps_until_ns = mono_ns;
             self.wake_timer_task();

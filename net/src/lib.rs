@@ -6,6 +6,7 @@
 //!
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
+//! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
@@ -18,6 +19,7 @@ mod address;
 mod clock;
 mod connections;
 mod deadlines;
+mod door;
 mod host;
 mod listener;
 pub mod local;
@@ -28,6 +30,7 @@ mod transport;
 mod writing;
 
 pub use address::{Address, AddressError};
+pub use door::{DoorFactory, DoorSocket};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Listener};
 pub use local::run;

@@ -1,5 +1,6 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
+use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Listener};
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Statistics;
@@ -42,6 +43,12 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
 /// Accepts from `listener` until the task is aborted. `name` shows in logs and metrics.
 pub fn listen(listener: Listener, name: &'static str, factory: AdaptorFactory) -> JoinHandle<()> {
     tokio::spawn(listener::accept_all(listener, name, factory))
+}
+
+/// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
+pub fn serve_door(socket: DoorSocket, name: &'static str, factory: DoorFactory) -> JoinHandle<()> {
+    let door = with(|shard| shard.open_door(socket, name, factory));
+    tokio::spawn(std::future::poll_fn(move |cx| with(|shard| shard.poll_door(door, cx))))
 }
 
 /// The broker itself publishes.

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
+use crate::door::{Doors, door_of};
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -75,6 +76,7 @@ pub struct Shard {
     effects_spare: Effects,
     /// What the adaptor that is being called asks for; empty between calls.
     requests: VecDeque<Request>,
+    pub(crate) doors: Doors,
     pub(crate) read_buffer: BytesMut,
     pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) dirty: Vec<PeerId>,
@@ -109,6 +111,7 @@ impl Shard {
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
+            doors: Doors::new(shard),
             read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
             spares: Vec::new(),
             dirty: Vec::new(),
@@ -176,6 +179,7 @@ impl Shard {
             self.end(now, peer, Close { refusal: Refusal::new(reason, "the broker is stopping"), publish_will: false });
         }
         self.settle(now);
+        self.flush_doors();
     }
 
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -242,6 +246,9 @@ impl Shard {
     /// Hands a run of deliveries to the adaptor of their peer.
     fn deliver(&mut self, now: Now, batch: &[Delivery]) {
         let peer = batch[0].peer;
+        if let Some(door) = door_of(peer) {
+            return self.deliver_at_door(now, door, peer, batch);
+        }
         let called = self.call_adaptor(now, peer, |adaptor, out| {
             adaptor.deliver(now, batch, out);
             Ok(())
@@ -305,21 +312,26 @@ impl Shard {
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
         while let Some(request) = self.requests.pop_front() {
-            self.counters.messages_received += 1;
-            match &request {
-                Request::Publish(publish) => {
-                    self.counters.payload_bytes_received += publish.message.payload.len() as u64;
-                }
-                Request::Connect(_) => self.counters.connects_received += 1,
-                Request::Disconnect(_) => {
-                    if let Some(connection) = self.connections.get_mut(peer) {
-                        connection.has_left = true;
-                    }
-                }
-                _ => {}
+            if matches!(request, Request::Disconnect(_))
+                && let Some(connection) = self.connections.get_mut(peer)
+            {
+                connection.has_left = true;
             }
-            self.broker.request(now, peer, request, &mut self.effects);
+            self.request(now, peer, request);
         }
+    }
+
+    /// Counts a request and hands it to the broker.
+    pub(crate) fn request(&mut self, now: Now, peer: PeerId, request: Request) {
+        self.counters.messages_received += 1;
+        match &request {
+            Request::Publish(publish) => {
+                self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+            }
+            Request::Connect(_) => self.counters.connects_received += 1,
+            _ => {}
+        }
+        self.broker.request(now, peer, request, &mut self.effects);
     }
 
     /// What a peer may leave unread of the answers to its own requests. Deliveries have their own bound: the
@@ -374,6 +386,9 @@ impl Shard {
 
     fn answer(&mut self, now: Now, peer: PeerId, answer: Answer) {
         self.counters.messages_sent += 1;
+        if let Some(door) = door_of(peer) {
+            return self.answer_at_door(now, door, peer, answer);
+        }
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)
             && connection.waits
@@ -385,7 +400,10 @@ impl Shard {
 
     fn remote_of(&self, event: &Event) -> Option<std::net::SocketAddr> {
         let (Event::Connected { peer, .. } | Event::Disconnected { peer, .. }) = event else { return None };
-        self.connections.get(*peer)?.link.remote
+        match door_of(*peer) {
+            Some(door) => self.doors.remote(door, *peer),
+            None => self.connections.get(*peer)?.link.remote,
+        }
     }
 
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a

@@ -44,6 +44,7 @@ impl Shard {
             self.flush_peer(now, peer);
         }
         self.dirty_spare = dirty;
+        self.flush_doors();
     }
 
     /// Writes what the peer's socket takes.

@@ -10,6 +10,7 @@ pub use sources::{ConfigError, Setting, Source};
 
 use crate::protocols::{PROTOCOLS, Protocol};
 use crate::serve::ServeOptions;
+use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttConfig;
@@ -24,6 +25,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// `[mqtt]`: how it is spoken.
     pub mqtt: MqttConfig,
+    /// `[coap]`: how it is spoken.
+    pub coap: CoapConfig,
     /// `[log]`.
     pub log: Log,
     /// `[limits]`.
@@ -78,6 +81,7 @@ impl Config {
         Self {
             listen: PROTOCOLS.iter().map(|it| Listen { enabled: true, bind: bind(it.row) }).collect(),
             mqtt: MqttConfig::default(),
+            coap: CoapConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             limits: Limits::default(),
             server: Server { data: "althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
@@ -236,13 +240,13 @@ mod tests {
         let ports = |options: &ServeOptions| -> Vec<Option<u16>> {
             Config::load(options).unwrap().listen.iter().map(|listen| listen.bind.first()?.port()).collect()
         };
-        assert_eq!(ports(&options), [Some(2_883), Some(62_613)]);
+        assert_eq!(ports(&options), [Some(2_883), Some(62_613), Some(6_683)]);
         options.set.push("mqtt.bind=127.0.0.1:7".into());
         assert_eq!(ports(&options)[0], Some(7));
         options.port_offset = 5_000;
         let error = Config::load(&options).unwrap_err().to_string();
         assert!(error.contains("leads stomp beyond port 65535"), "{error}");
         options.set.push("stomp.enabled=false".into());
-        assert_eq!(ports(&options), [Some(7), None]);
+        assert_eq!(ports(&options), [Some(7), None, Some(10_683)]);
     }
 }

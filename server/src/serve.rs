@@ -4,12 +4,12 @@ use crate::banner;
 use crate::config::{Config, ConfigError};
 use crate::host::ShardHost;
 use crate::log;
-use crate::protocols::{PROTOCOLS, Protocol};
+use crate::protocols::{PROTOCOLS, Protocol, Speaker};
 use crate::sys;
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::{Entropy, Reason};
-use althing_net::{Address, Listener, Shard, local};
+use althing_net::{AdaptorFactory, Address, DoorFactory, DoorSocket, Listener, Shard, local};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -108,23 +108,50 @@ async fn run(config: Config) -> Result<(), ServeError> {
 
 type Listening = Vec<(&'static Protocol, Address)>;
 
+/// A socket that nobody serves yet.
+enum Bound {
+    Streams(Listener, AdaptorFactory),
+    Datagrams(DoorSocket, DoorFactory),
+}
+
+impl Bound {
+    fn new(protocol: &Protocol, address: &Address, config: &Config) -> io::Result<Self> {
+        Ok(match protocol.speaker {
+            Speaker::Adaptor(factory) => Self::Streams(Listener::bind(address)?, factory(config)),
+            Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(address)?, factory(config)),
+        })
+    }
+
+    fn address(&self) -> &Address {
+        match self {
+            Self::Streams(listener, _) => listener.address(),
+            Self::Datagrams(socket, _) => socket.address(),
+        }
+    }
+
+    fn serve(self, name: &'static str) -> JoinHandle<()> {
+        match self {
+            Self::Streams(listener, factory) => local::listen(listener, name, factory),
+            Self::Datagrams(socket, factory) => local::serve_door(socket, name, factory),
+        }
+    }
+}
+
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
 fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     let mut bound = Vec::new();
     for (protocol, listen) in PROTOCOLS.iter().zip(&config.listen) {
         for address in listen.bind.iter().filter(|_| listen.enabled) {
-            let listener = Listener::bind(address).map_err(|error| ServeError::Listen {
+            let socket = Bound::new(protocol, address, config).map_err(|error| ServeError::Listen {
                 protocol: protocol.row.name,
                 address: address.clone(),
                 error,
             })?;
-            bound.push((protocol, listener));
+            bound.push((protocol, socket));
         }
     }
-    let listening = bound.iter().map(|(protocol, listener)| (*protocol, listener.address().clone())).collect();
-    let start = |(protocol, listener): (&'static Protocol, Listener)| {
-        local::listen(listener, protocol.row.name, (protocol.factory)(config))
-    };
+    let listening = bound.iter().map(|(protocol, socket)| (*protocol, socket.address().clone())).collect();
+    let start = |(protocol, socket): (&'static Protocol, Bound)| socket.serve(protocol.row.name);
     Ok((listening, bound.into_iter().map(start).collect()))
 }
 

@@ -18,7 +18,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// run side by side.
 pub fn althing(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_althing"));
-    command.env("ALTHING__STOMP__BIND", "127.0.0.1:0");
+    for language in ["STOMP", "COAP"] {
+        command.env(format!("ALTHING__{language}__BIND"), "127.0.0.1:0");
+    }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -7,6 +7,7 @@
 mod clock;
 mod connection;
 mod delivery;
+mod fetching;
 mod groups;
 mod operations;
 mod publishing;
@@ -301,6 +302,7 @@ impl Broker {
             Request::Release { token } => self.release_token(now, index, token, effects),
             Request::Subscribe(subscribe) => self.subscribe(now, index, *subscribe, effects),
             Request::Unsubscribe(unsubscribe) => self.unsubscribe(now, index, *unsubscribe, effects),
+            Request::Fetch { correlation, topic } => self.fetch(now, index, correlation, &topic, effects),
             Request::Settle { number, outcome } => self.settle(now, index, number, outcome, effects),
             Request::Disconnect(disconnect) => self.disconnect(now, peer, index, disconnect, effects),
             Request::Connect(_) | Request::Authenticate(_) => {}
@@ -330,6 +332,11 @@ impl Broker {
             Word::Snapshot { session, messages, options, operation } => {
                 self.take_snapshot(now, session, messages, options, operation, effects);
             }
+            Word::Fetch { topic, operation } => {
+                let message = self.retained.get(&topic, now.mono_ns).cloned();
+                effects.forward.push((from, Word::Fetched { operation, message }));
+            }
+            Word::Fetched { operation, message } => self.fetched(now, operation, message, effects),
             Word::Join { filter, session, options, window, lasts, operation } => {
                 self.join_here(now, from, &filter, session, options, window, lasts, operation, effects);
             }

@@ -3,12 +3,14 @@
 use super::Broker;
 use crate::effects::Effects;
 use crate::hash::Seeded;
+use crate::message::Message;
 use crate::session::{Pending, Then};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::verbs::Answer;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Questions to other shards whose `Done` has not come.
 #[derive(Debug)]
@@ -123,6 +125,18 @@ impl Broker {
             }
             None => {}
         }
+    }
+
+    /// The value that a session's `Fetch` waits for.
+    pub(super) fn fetched(&mut self, now: Now, operation: u64, message: Option<Arc<Message>>, effects: &mut Effects) {
+        if let Some(Waiter::Session(index, id)) = self.operations.waiting.get(&operation)
+            && let Some(session) = self.sessions.get_mut(*index).filter(|session| session.id == *id)
+            && let Some(pending) = session.pending.iter_mut().find(|pending| pending.operation == operation)
+            && let Answer::Fetched { outcome, .. } = &mut pending.answer
+        {
+            *outcome = Ok(message);
+        }
+        self.done(now, operation, false, effects);
     }
 
     /// Counts one word for a session's answer; returns whether it was the last, or nobody waits any more.

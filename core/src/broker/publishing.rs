@@ -30,7 +30,8 @@ impl Broker {
         self.statistics.publishes_received += 1;
         let Publish { message, token, correlation } = publish;
         let guarantee = message.guarantee;
-        let answered = guarantee != Guarantee::AtMostOnce;
+        let answered = guarantee != Guarantee::AtMostOnce || token.is_some();
+        let token = token.filter(|_| guarantee == Guarantee::ExactlyOnce);
         let Some(session) = self.sessions.get(index) else { return };
         if let Some(token) = token
             && session.tokens.binary_search(&token).is_ok()
@@ -150,7 +151,7 @@ impl Broker {
     }
 
     /// Which shard keeps a topic's last value.
-    fn owner_of(&self, topic: &Topic) -> u16 {
+    pub(super) fn owner_of(&self, topic: &Topic) -> u16 {
         if self.shards == 1 {
             return self.shard;
         }

@@ -265,7 +265,12 @@ impl Broker {
             }
             return;
         }
+        let own = self.sessions.get(index).filter(|_| options.no_local).map(|session| session.principal.client.clone());
         for message in messages {
+            // No Local speaks of last values too ([MQTT-3.8.3-3]).
+            if own.is_some() && message.origin.as_ref().map(|origin| &origin.client) == own.as_ref() {
+                continue;
+            }
             let guarantee = options.guarantee.min(message.guarantee);
             let tags = Tags::from_iter((options.tag != 0).then_some(options.tag));
             if guarantee == Guarantee::AtMostOnce {

@@ -78,6 +78,10 @@ keys_with_limits! {
     write_buffer_low_bytes stall_ms connections_max;
 
     key!("mqtt.server_reference", mqtt.server_reference),
+    key!("coap.payload_bytes_max", coap.payload_bytes_max),
+    key!("coap.observations_max", coap.observations_max),
+    key!("coap.observations_per_address_max", coap.observations_per_address_max),
+    key!("coap.endpoints_max", coap.endpoints_max),
     key!("log.level", log.level),
     key!("log.format", log.format),
     key!("server.data", server.data),

@@ -49,7 +49,7 @@ impl Promises {
             Request::Unsubscribe(unsubscribe) => Cause::Unsubscribe(peer, unsubscribe.correlation),
             Request::Release { token } => Cause::Release(peer, *token),
             Request::Settle { number, outcome: Outcome::Received } => Cause::Received(peer, *number),
-            Request::Settle { .. } | Request::Disconnect(_) => return None,
+            Request::Settle { .. } | Request::Fetch { .. } | Request::Disconnect(_) => return None,
         })
     }
 

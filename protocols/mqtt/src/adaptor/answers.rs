@@ -41,6 +41,8 @@ impl MqttAdaptor {
             Answer::Connected(connected) => self.connected(*connected, out),
             Answer::Challenge(step) => self.challenge(*step, out),
             Answer::Reauthenticated(step) => self.reauthenticated(*step, out),
+            // MQTT reads last values by subscribing.
+            Answer::Fetched { .. } => Ok(()),
             Answer::Refused(refusal) => Err(self.refuse(refusal, out)),
             Answer::Close(refusal) => {
                 // A broker that stops resumes its sessions later, so nobody's will is due.

@@ -15,7 +15,8 @@ use std::sync::Arc;
 /// In which version's words to refuse the CONNECT at the front of `input`: its own if that is known, version 5
 /// for later ones, 3.1.1 for anything else. `None` if it is no CONNECT or ends before its level.
 pub fn refusal_version(input: &[u8]) -> Option<Version> {
-    if input.first()? >> 4 != 1 {
+    // Reserved flags are refused by the first byte alone, so the answer must not depend on what has arrived behind it.
+    if *input.first()? != 0x10 {
         return None;
     }
     let length = variable_int(&input[1..]).ok()??;

@@ -189,6 +189,9 @@ fn mqtt5_4_3_3_3_qos_2_is_unacknowledged_until_pubrec_and_then_until_pubcomp() {
         stage.send(peer, Packet::PubRec(ack(sent[0].packet_id, 0)));
         stage.send(peer, Packet::PubRec(ack(sent[1].packet_id, 0)));
         stage.send(peer, Packet::PubComp(ack(sent[1].packet_id, 0)));
+        // What does not answer PUBLISH settles nothing.
+        stage.send(peer, Packet::PubAck(ack(sent[2].packet_id, 0)));
+        stage.send(peer, Packet::PubComp(ack(sent[2].packet_id, 0)));
         stage.packets(peer);
         for _ in 0..2 {
             stage.hang_up(peer);

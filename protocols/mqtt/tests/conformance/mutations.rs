@@ -164,13 +164,16 @@ impl<'a> Packet<'a> {
         let body = body(&self.fields);
         for flags in (0..16).filter(|flags| *flags != self.first & 0x0F && self.first >> 4 != 3) {
             // MQTT 3.1 leaves most of them unused, and lets DUP mark repeats of PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-            // Before CONNECT nobody knows that it is 3.1.
             let unused = match self.first >> 4 {
-                1 => false,
                 6 | 8 | 10 => flags & 0b0110 == 0b0010,
                 _ => true,
             };
-            let answer = if unused && cases.version == Version::V31 { "same" } else { refused };
+            let answer = match (self.state, cases.version) {
+                // No CONNECT of any version: nobody knows in which words to refuse it.
+                (State::Nothing, _) => "closed",
+                (_, Version::V31) if unused => "same",
+                _ => refused,
+            };
             cases.add_bytes(&format!("flags:{flags:X}"), frame_bytes(self.first & 0xF0 | flags, &body), answer);
         }
         if self.first >> 4 == 3 {

@@ -9,11 +9,14 @@ const STATEMENTS: [(&str, &str); 2] =
     [("5.0", include_str!("statements_5.0.txt")), ("3.1.1", include_str!("statements_3.1.1.txt"))];
 
 /// The sources of the tests that a statement may name.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 12] = [
     ("formats.rs", include_str!("formats.rs")),
     ("connect.rs", include_str!("connect.rs")),
+    ("will.rs", include_str!("will.rs")),
     ("connack.rs", include_str!("connack.rs")),
     ("publish.rs", include_str!("publish.rs")),
+    ("retained.rs", include_str!("retained.rs")),
+    ("properties.rs", include_str!("properties.rs")),
     ("delivery.rs", include_str!("delivery.rs")),
     ("subscribe.rs", include_str!("subscribe.rs")),
     ("disconnect.rs", include_str!("disconnect.rs")),
@@ -145,5 +148,10 @@ reason. `ALTHING_WRITE=1 cargo test -p althing-mqtt --test conformance page` wri
 Each test runs real adaptors and brokers with one shard and with three, on a virtual clock, bytes in and bytes out. Most
 run in all versions and have the number of the newest one in their name. A statement that binds only the client is listed
 with a test where the server must notice its violation. MQTT 3.1 has no numbered statements; it takes part in all tests that
-its text allows. Malformed packets with their exact answers are in `packets.txt` beside the lists.
+its text allows.
+
+Beside the lists, `packets.txt` holds well-formed packets with their exact answers. Every field and property of them is
+left out, doubled, out of range, put into the wrong packet, cut short or made too long, and every reserved bit is set, in
+3.1, 3.1.1 and 5.0; each of these packets has one right answer. They are played here and, with `ALTHING_ADDRESS=HOST:PORT`
+and `-- live --ignored`, on a running server.
 ";

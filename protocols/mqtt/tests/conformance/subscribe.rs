@@ -56,6 +56,15 @@ fn mqtt5_3_8_3_3_no_local_keeps_a_clients_own_messages_away() {
             })
             .collect();
         assert_eq!(payloads, ["own, but wanted", "another's"]);
+        // Its own last values are its own messages.
+        stage.send(peer, retained("a", 1, "own"));
+        stage.send(other, retained("a/other", 1, "another's"));
+        stage.packets(peer);
+        let filter = SubscribeFilter { no_local: true, ..subscribe_filter("a/#", 1) };
+        stage.send(peer, subscribe_with(1, None, filter));
+        assert!(
+            matches!(&stage.packets(peer)[..], [Packet::SubAck(_), Packet::Publish(last)] if name(last) == "a/other")
+        );
     });
 }
 

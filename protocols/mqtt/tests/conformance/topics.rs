@@ -170,6 +170,11 @@ fn mqtt5_4_8_2_1_a_shared_filter_has_a_name_and_a_filter() {
             stage.send(publisher, Packet::Publish(publish(name, 0, name)));
         }
         assert_eq!(stage.payloads(peer), ["a/b"]);
+        // It is part of what UNSUBSCRIBE compares.
+        stage.send(peer, unsubscribe(1, &["a/+", "$share/h/a/+", "$share/g/a/+", "$share/g/a/+"]));
+        assert_eq!(stage.hear(peer), "B00700010011110011");
+        stage.send(publisher, Packet::Publish(publish("a/b", 0, "x")));
+        assert_eq!(stage.hear(peer), "");
     });
 }
 
@@ -268,6 +273,13 @@ fn mqtt5_4_9_0_1_the_send_quota_begins_at_the_receive_maximum() {
             stage.hang_up(peer);
             let (peer, _) = stage.connect_as(Connect { receive_maximum: Some(maximum + 1), ..lasting("c", V5) });
             assert_eq!(stage.publishes(peer).len(), usize::from(maximum) + 1);
+            stage.hang_up(peer);
+            // Repeats count as well, when the new quota is smaller than what is open.
+            let (peer, _) = stage.connect_as(Connect { receive_maximum: Some(1), ..lasting("c", V5) });
+            let again = stage.publishes(peer);
+            assert_eq!(again.len(), 1);
+            stage.send(peer, Packet::PubAck(ack(again[0].packet_id, 0)));
+            assert_eq!(stage.publishes(peer).len(), 1);
             stage.hang_up(peer);
             stage.connect("c", V5);
         }

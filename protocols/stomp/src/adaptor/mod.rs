@@ -251,9 +251,11 @@ impl Adaptor for StompAdaptor {
                 Err(Close { publish_will, ..this.refuse(refusal, None, out) })
             }
             // Nothing here asks for these.
-            Answer::Challenge(_) | Answer::Reauthenticated(_) | Answer::Released { .. } | Answer::Complete { .. } => {
-                Ok(())
-            }
+            Answer::Challenge(_)
+            | Answer::Reauthenticated(_)
+            | Answer::Released { .. }
+            | Answer::Complete { .. }
+            | Answer::Fetched { .. } => Ok(()),
         })
     }
 

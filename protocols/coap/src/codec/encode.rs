@@ -1,0 +1,55 @@
+//! Messages to bytes.
+
+use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, VERSION};
+use crate::message::{Code, Kind, Message};
+
+/// Appends a message as one datagram. There is one way to write each message, so that what was read is
+/// written as it was.
+pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    let token = message.token.as_slice();
+    write_header(message.kind, token.len() as u8, message.code, message.id, out);
+    out.extend_from_slice(token);
+    let mut before = 0;
+    for (number, value) in message.options.iter() {
+        write_option(usize::from(number - before), value, out);
+        before = *number;
+    }
+    if !message.payload.is_empty() {
+        out.push(PAYLOAD_MARKER);
+        out.extend_from_slice(&message.payload);
+    }
+}
+
+/// Appends an empty message: an acknowledgement, a reset or a ping (§4.1).
+pub fn encode_empty(kind: Kind, id: u16, out: &mut Vec<u8>) {
+    write_header(kind, 0, Code::EMPTY, id, out);
+}
+
+fn write_header(kind: Kind, token_length: u8, code: Code, id: u16, out: &mut Vec<u8>) {
+    let [high, low] = id.to_be_bytes();
+    out.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | token_length, code.0, high, low]);
+}
+
+fn write_option(delta: usize, value: &[u8], out: &mut Vec<u8>) {
+    let (delta_nibble, length_nibble) = (nibble(delta), nibble(value.len()));
+    out.push(delta_nibble << 4 | length_nibble);
+    write_extended(delta_nibble, delta, out);
+    write_extended(length_nibble, value.len(), out);
+    out.extend_from_slice(value);
+}
+
+fn nibble(value: usize) -> u8 {
+    match value {
+        EXTENDED_16_FROM.. => EXTENDED_16,
+        EXTENDED_8_FROM.. => EXTENDED_8,
+        direct => direct as u8,
+    }
+}
+
+fn write_extended(nibble: u8, value: usize, out: &mut Vec<u8>) {
+    match nibble {
+        EXTENDED_8 => out.push((value - EXTENDED_8_FROM) as u8),
+        EXTENDED_16 => out.extend_from_slice(&((value - EXTENDED_16_FROM) as u16).to_be_bytes()),
+        _ => {}
+    }
+}

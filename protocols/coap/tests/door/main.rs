@@ -1,0 +1,9 @@
+//! The door, with a broker behind it and clients before it.
+
+#![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
+
+mod bad_input;
+mod observing;
+mod requests;
+mod weather;
+mod world;
