@@ -126,6 +126,7 @@ pub struct DecodeArguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Language {
     Mqtt,
+    Coap,
     Stomp,
 }
 

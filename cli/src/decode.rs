@@ -35,6 +35,8 @@ fn annotate(arguments: &DecodeArguments, bytes: &[u8]) -> Result<Vec<Annotation>
     }
     Ok(match arguments.protocol {
         Language::Mqtt => althing_mqtt::annotate::annotate_stream(version, bytes),
+        // A datagram is one message.
+        Language::Coap => vec![althing_coap::annotate::annotate(bytes)],
         Language::Stomp => althing_stomp::annotate::annotate_stream(bytes),
     })
 }

@@ -61,6 +61,20 @@ fn a_mistake_is_shown_behind_what_was_right() {
 }
 
 #[test]
+fn the_other_languages_are_explained_too() {
+    let coap = run(&["decode", "coap", "41 01 7d 35 20 60 51 74 11 32"]);
+    assert_exit(&coap, 0);
+    let text = stdout(&coap);
+    assert!(text.starts_with("GET, 10 bytes, CoAP") && text.contains("0, Confirmable (CON)"), "{text}");
+    assert_exit(&run(&["decode", "coap", "40 01 12 34 ff"]), 5);
+    let stomp = run(&["decode", "stomp", "53454e440a64657374696e6174696f6e3a2f746f7069632f610a0a686900"]);
+    assert_exit(&stomp, 0);
+    let text = stdout(&stomp);
+    assert!(text.starts_with("SEND, 30 bytes, STOMP 1.2") && text.contains("\"/topic/a\""), "{text}");
+    assert_exit(&run(&["decode", "stomp", "--version", "5", "0a"]), 2);
+}
+
+#[test]
 fn what_is_no_hexadecimal_is_a_wrong_command_line() {
     for arguments in [&["decode", "mqtt", "3g"][..], &["decode", "mqtt", "300"], &["decode", "mqtt"]] {
         let output = run(arguments);

@@ -50,7 +50,7 @@ pub fn write(text: &mut String, annotation: &Annotation, bytes: &[u8], start: us
     for field in &annotation.fields {
         let is_same_byte = field.bits.is_some() && previous == Some(field.offset);
         table.field(text, field, is_same_byte);
-        previous = Some(field.offset);
+        previous = field.bits.map(|_| field.offset);
     }
     if let Some(mistake) = &annotation.mistake {
         table.mistake(text, annotation, mistake);

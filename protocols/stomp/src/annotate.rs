@@ -83,7 +83,10 @@ impl Walk<'_> {
             return Ok(());
         }
         let command = self.command()?;
-        self.head_is_text()?;
+        if let Err(stop) = self.head_is_text() {
+            while self.position < stop.offset && self.header(command).is_ok() {}
+            return Err(stop);
+        }
         let mut content_length = None;
         while let Some(length) = self.header(command)? {
             content_length = content_length.or(length);
