@@ -1,6 +1,7 @@
 //! How to reach a broker and as whom: the options that every client command shares, and the CONNECT they make.
 
 use crate::exit::Failure;
+use crate::foreign::ForeignPlan;
 use crate::properties::{Given, properties_help};
 use crate::url::Url;
 use althing_core::topic::TopicLimits;
@@ -31,7 +32,7 @@ pub struct ConnectionArguments {
     /// Connect to a unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     unix: Option<PathBuf>,
-    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic]
+    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic]; pub and sub take coap:// and stomp:// too
     #[arg(short = 'L', long)]
     url: Option<String>,
     /// User name
@@ -135,6 +136,9 @@ impl ConnectionArguments {
     /// Checks what clap cannot and makes the plan; errors are usage errors.
     pub fn plan(&self) -> Result<Plan, Failure> {
         let url = self.url.as_deref().map(Url::parse).transpose()?;
+        if let Some(language) = url.as_ref().and_then(|url| url.language) {
+            return Err(Failure::usage(format!("{}:// is for pub and sub alone: use mqtt://", language.scheme())));
+        }
         let properties = Given::parse(&self.properties)?;
         let version = self.protocol_version;
         if version != Version::V5 && (!properties.is_empty() || self.session_expiry_interval.is_some()) {
@@ -152,6 +156,35 @@ impl ConnectionArguments {
             url_topic: url.and_then(|url| url.topic),
             properties,
         })
+    }
+
+    /// The plan for a language besides MQTT, if the URL names one; errors are usage errors.
+    pub fn foreign_plan(&self) -> Result<Option<ForeignPlan>, Failure> {
+        let url = self.url.as_deref().map(Url::parse).transpose()?;
+        let Some((url, language)) = url.and_then(|url| url.language.map(|language| (url, language))) else {
+            return Ok(None);
+        };
+        for (is_given, option) in [
+            (self.id.is_some() || self.id_prefix.is_some(), "a client identifier"),
+            (self.protocol_version != Version::V5, "a version of MQTT"),
+            (self.session_expiry_interval.is_some(), "a session expiry interval"),
+            (self.will.will_topic.is_some(), "a will"),
+            (!self.properties.is_empty(), "-D"),
+        ] {
+            if is_given {
+                let text = format!("{}:// cannot say {option}: leave it out or use mqtt://", language.scheme());
+                return Err(Failure::usage(text));
+            }
+        }
+        Ok(Some(ForeignPlan {
+            language,
+            host: url.host,
+            port: url.port.unwrap_or(language.port_default()),
+            username: self.username.clone().or(url.username),
+            password: self.password.clone().or(url.password),
+            timeout: self.connect_timeout,
+            topic: url.topic,
+        }))
     }
 
     fn endpoint(&self, url: Option<&Url>) -> Endpoint {

@@ -304,22 +304,25 @@ impl Link {
 
 /// Real time in the core's words.
 #[derive(Debug)]
-struct Clock {
+pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    fn new() -> Self {
+    /// Starts at 0.
+    pub fn new() -> Self {
         Self { start: Instant::now() }
     }
 
-    fn now(&self) -> Now {
+    /// The time.
+    pub fn now(&self) -> Now {
         let mono_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono_ns, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    fn instant(&self, mono_ns: u64) -> Instant {
+    /// When a time of this clock is.
+    pub fn instant(&self, mono_ns: u64) -> Instant {
         self.start + Duration::from_nanos(mono_ns)
     }
 }

@@ -5,6 +5,7 @@ mod connection;
 mod decode;
 mod derived;
 mod exit;
+mod foreign;
 mod format;
 mod link;
 mod message;

@@ -22,12 +22,20 @@ pub struct Received {
     pub client: ByteString,
     /// Where `at` is shown in local time.
     pub zone: TimeZone,
+    /// The language that it was received in.
+    pub protocol: &'static str,
 }
 
 impl Received {
     /// A message that `client` has read just now.
     pub fn now(publish: Publish, client: ByteString) -> Self {
-        Self { publish, at: Timestamp::now(), client, zone: TimeZone::system() }
+        Self { publish, at: Timestamp::now(), client, zone: TimeZone::system(), protocol: "mqtt" }
+    }
+
+    /// The same message, received in another language.
+    #[must_use]
+    pub fn in_language(self, protocol: &'static str) -> Self {
+        Self { protocol, ..self }
     }
 
     /// The topic's name.
@@ -99,7 +107,7 @@ impl Serialize for OwnForm<'_> {
         map.serialize_entry("retain", &message.publish.retain)?;
         map.serialize_entry("dup", &message.publish.dup)?;
         map.serialize_entry("props", &OwnProperties(message))?;
-        map.serialize_entry("protocol", "mqtt")?;
+        map.serialize_entry("protocol", message.protocol)?;
         map.serialize_entry("client", &message.client[..])?;
         map.end()
     }
@@ -229,6 +237,7 @@ pub mod tests {
             at: "2026-11-22T15:43:59.811668123Z".parse().unwrap(),
             client: "me".into(),
             zone: TimeZone::fixed(jiff::tz::offset(1)),
+            protocol: "mqtt",
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::arguments::PublishArguments;
 use crate::connection::{Plan, guarantee, topic_name};
 use crate::exit::{ExitCode, Failure};
+use crate::foreign;
 use crate::link::{Link, Lost};
 use crate::output::Log;
 use crate::payload::Payloads;
@@ -20,6 +21,9 @@ const BACKLOG_BYTES_MAX: usize = 256 * 1_024;
 
 /// Publishes what the arguments say; returns when everything is delivered as its QoS promises.
 pub async fn run(arguments: &PublishArguments) -> Result<ExitCode, Failure> {
+    if let Some(plan) = arguments.connection.foreign_plan()? {
+        return foreign::publish(arguments, &plan).await;
+    }
     let plan = arguments.connection.plan()?;
     let template = template(arguments, &plan)?;
     let payloads = if arguments.stdin_line {

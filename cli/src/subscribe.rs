@@ -3,6 +3,7 @@
 use crate::arguments::SubscribeArguments;
 use crate::connection::{Plan, guarantee};
 use crate::exit::{ExitCode, Failure};
+use crate::foreign;
 use crate::message::Received;
 use crate::output::{Log, Printer};
 use crate::stop::Stop;
@@ -14,6 +15,9 @@ use bytes::Bytes;
 
 /// Subscribes and prints until something ends it.
 pub async fn run(arguments: &SubscribeArguments) -> Result<ExitCode, Failure> {
+    if let Some(plan) = arguments.connection.foreign_plan()? {
+        return foreign::subscribe(arguments, &plan).await;
+    }
     let plan = arguments.connection.plan()?;
     let wishes = wishes(arguments, &plan)?;
     let sieve = Sieve::new(arguments)?;

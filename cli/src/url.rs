@@ -1,10 +1,13 @@
-//! `mqtt://user:password@host:port/topic`, as the tools of other brokers write it.
+//! `mqtt://user:password@host:port/topic` and its like for other languages, as the tools of other brokers write it.
 
 use crate::exit::Failure;
+use crate::foreign::Language;
 
 /// What a URL says; what it leaves out stays `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    /// The language besides MQTT.
+    pub language: Option<Language>,
     /// User name, percent-decoded.
     pub username: Option<String>,
     /// Password, percent-decoded.
@@ -31,9 +34,15 @@ impl Url {
                 "{scheme}:// is not spoken yet: use mqtt:// on the broker's plain port"
             )));
         }
-        if scheme != "mqtt" && scheme != "tcp" {
-            return Err(Failure::usage(format!("{scheme}:// is no known scheme: use mqtt://")));
-        }
+        let language = match scheme {
+            "mqtt" | "tcp" => None,
+            "coap" => Some(Language::Coap),
+            "stomp" => Some(Language::Stomp),
+            _ => {
+                let text = format!("{scheme}:// is no known scheme: use mqtt://, coap:// or stomp://");
+                return Err(Failure::usage(text));
+            }
+        };
         let (authority, topic) = match rest.split_once('/') {
             Some((authority, topic)) => (authority, Some(topic)),
             None => (rest, None),
@@ -50,7 +59,7 @@ impl Url {
         };
         let (host, port) = split_port(address)?;
         let topic = topic.filter(|topic| !topic.is_empty()).map(percent_decode).transpose()?;
-        Ok(Self { username, password, host, port, topic })
+        Ok(Self { language, username, password, host, port, topic })
     }
 }
 
@@ -111,6 +120,13 @@ mod tests {
         assert_eq!(all.password.as_deref(), Some("s@cret"));
         assert_eq!((all.host.as_str(), all.port), ("broker.example", Some(1999)));
         assert_eq!(all.topic.as_deref(), Some("a/b c"));
+    }
+
+    #[test]
+    fn the_scheme_is_the_language() {
+        assert_eq!(url("mqtt://h").language, None);
+        assert_eq!(url("coap://h:5683/a/b").language, Some(Language::Coap));
+        assert_eq!(url("stomp://ann:secret@h/a").language, Some(Language::Stomp));
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Drop for Running {
 }
 
 /// Lines as they come, read by a thread so that a pipe never fills.
-fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
+pub fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(source).lines() {
