@@ -18,6 +18,7 @@ pub struct Style {
 }
 
 /// Escape sequences of the terminal (ECMA-48 §8.3.117).
+const PLAIN: &str = "";
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const RED: &str = "1;31";
@@ -32,7 +33,7 @@ impl Style {
     /// `text` in at least `width` columns.
     fn paint(self, code: &str, text: &str, width: usize) -> String {
         let padding = " ".repeat(width.saturating_sub(text.chars().count()));
-        if self.is_coloured && !text.is_empty() {
+        if self.is_coloured && !code.is_empty() && !text.trim().is_empty() {
             format!("\x1b[{code}m{text}\x1b[0m{padding}")
         } else {
             format!("{text}{padding}")
@@ -109,8 +110,8 @@ impl Table<'_> {
             let cells = [
                 self.style.paint(DIM, &format!("{offset:>6}"), 6),
                 self.style.paint(CYAN, &part(&left), BYTES_WIDTH),
-                self.style.paint(BOLD, name, self.widths.name),
-                self.style.paint("0", &part(&values), self.widths.value),
+                self.style.paint(PLAIN, name, self.widths.name),
+                self.style.paint(BOLD, &part(&values), self.widths.value),
                 self.style.paint(DIM, section, 0),
             ];
             text.push_str(cells.join("  ").trim_end());
