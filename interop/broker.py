@@ -119,14 +119,11 @@ class Broker:
 class Althing(Broker):
     name = "althing"
 
-    def __init__(self):
-        super().__init__()
-        self.stomp_port = free_port()
-
     def command(self):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
             raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
+        self.stomp_port = free_port()
         config = self.folder / "althing.toml"
         config.write_text(
             f"""
