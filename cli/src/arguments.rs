@@ -4,7 +4,7 @@ use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
 use althing_bench::BenchArguments;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +42,12 @@ pub enum Command {
     /// Load a broker and verify every message
     #[command(subcommand, after_help = exit_codes_help())]
     Bench(BenchCommand),
+    /// Explain the bytes of a protocol, field by field
+    ///
+    /// Each line is a field: where it stands, its bytes, its name in the words of the specification, what it says and where
+    /// it is specified. Bytes that are none of the protocol are shown up to the mistake, with the reason; the exit code is 5.
+    #[command(after_help = exit_codes_help())]
+    Decode(DecodeArguments),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it
@@ -95,6 +101,44 @@ pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
     #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
+}
+
+/// `althing decode`
+#[derive(Args, Debug)]
+pub struct DecodeArguments {
+    /// The protocol
+    pub protocol: Language,
+    /// The bytes in hexadecimal, with or without spaces, colons, commas and 0x [default: stdin]
+    #[arg(value_name = "HEX")]
+    pub bytes: Vec<String>,
+    /// Read the bytes from a file, as they are
+    #[arg(short, long, value_name = "FILE", conflicts_with = "bytes")]
+    pub file: Option<PathBuf>,
+    /// The version of MQTT [default: what CONNECT says, else the newest in which all bytes are packets]
+    #[arg(short = 'V', long, value_enum, value_name = "VERSION")]
+    pub version: Option<MqttVersion>,
+    /// Print JSON, one object a field
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol whose bytes can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    Mqtt,
+    Coap,
+    Stomp,
+}
+
+/// The versions of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MqttVersion {
+    #[value(name = "3", alias = "31", alias = "3.1")]
+    V31,
+    #[value(name = "311", alias = "3.1.1", alias = "4")]
+    V311,
+    #[value(name = "5", alias = "5.0")]
+    V5,
 }
 
 /// Commands that print facts.

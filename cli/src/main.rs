@@ -2,6 +2,7 @@
 
 mod arguments;
 mod connection;
+mod decode;
 mod derived;
 mod exit;
 mod format;
@@ -46,6 +47,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
+        Command::Decode(arguments) => return decode::run(&arguments),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
         Command::Protocols(arguments) => {

@@ -23,6 +23,7 @@ fn help_documents_the_exit_codes() {
         &["request", "--help"],
         &["reply", "--help"],
         &["bench", "mqtt", "--help"],
+        &["decode", "--help"],
     ] {
         let output = run(command);
         assert_exit(&output, 0);
@@ -53,6 +54,7 @@ fn there_is_a_man_page_for_each_command() {
         "althing-request",
         "althing-reply",
         "althing-bench",
+        "althing-decode",
         "althing-protocols",
     ] {
         let text = std::fs::read_to_string(directory.join(format!("{page}.1"))).unwrap();

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adaptor;
+pub mod annotation;
 pub mod authorisation;
 pub mod broker;
 pub mod door;

@@ -11,6 +11,7 @@
 //! - [`door`]: the server. [`client`]: the other side.
 #![forbid(unsafe_code)]
 
+pub mod annotate;
 pub mod client;
 pub mod codec;
 pub mod config;

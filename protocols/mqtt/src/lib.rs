@@ -5,6 +5,7 @@
 
 pub mod adaptor;
 pub mod alias;
+pub mod annotate;
 pub mod client;
 pub mod codec;
 pub mod config;

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adaptor;
+pub mod annotate;
 pub mod client;
 pub mod codec;
 pub mod config;

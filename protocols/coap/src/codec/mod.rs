@@ -7,15 +7,15 @@ pub use decode::{DecodeError, decode};
 pub use encode::{encode, encode_empty};
 
 /// The version of the protocol (§3).
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// The longest token (§3).
-const TOKEN_BYTES_MAX: usize = 8;
+pub(crate) const TOKEN_BYTES_MAX: usize = 8;
 /// What stands before a payload (§3).
-const PAYLOAD_MARKER: u8 = 0xff;
+pub(crate) const PAYLOAD_MARKER: u8 = 0xff;
 /// A nibble that says: one more byte, from 13 on (§3.1).
-const EXTENDED_8: u8 = 13;
+pub(crate) const EXTENDED_8: u8 = 13;
 /// A nibble that says: two more bytes, from 269 on (§3.1).
-const EXTENDED_16: u8 = 14;
+pub(crate) const EXTENDED_16: u8 = 14;
 /// Where one and two extra bytes start to count.
-const EXTENDED_8_FROM: usize = 13;
-const EXTENDED_16_FROM: usize = 269;
+pub(crate) const EXTENDED_8_FROM: usize = 13;
+pub(crate) const EXTENDED_16_FROM: usize = 269;

@@ -1,9 +1,10 @@
 //! CONNECT (§3.1) and CONNACK (§3.2), the two packets that settle the rest.
 
 use super::decode::topic_name;
+use super::header::Type;
 use super::primitives::{Reader, variable_int};
 use super::properties::{NOT_ALLOWED_HERE, id, read_block, take_message_property};
-use super::{Context, DecodeError};
+use super::{Context, DecodeError, Side, codes};
 use crate::packet::{ConnAck, ConnAckProperties, Connect, Version, Will};
 use crate::reason::code;
 use althing_core::Guarantee;
@@ -31,7 +32,7 @@ pub fn refusal_version(input: &[u8]) -> Option<Version> {
 }
 
 /// The flags of §3.1.2.3 to §3.1.2.9.
-mod flag {
+pub(crate) mod flag {
     pub const RESERVED: u8 = 0x01;
     pub const CLEAN_START: u8 = 0x02;
     pub const WILL: u8 = 0x04;
@@ -90,7 +91,7 @@ pub(super) fn connect(context: &Context, overlong: bool, body: Bytes) -> Result<
 }
 
 /// §3.1.2.1, §3.1.2.2. A wrong name is answered like an unknown level ([MQTT-3.1.2-1]).
-fn version(reader: &mut Reader) -> Result<Version, DecodeError> {
+pub(crate) fn version(reader: &mut Reader) -> Result<Version, DecodeError> {
     let unsupported = |text| Err(DecodeError { code: code::UNSUPPORTED_PROTOCOL_VERSION, text });
     let name = reader.binary()?;
     let is_v31_name = match &name[..] {
@@ -106,7 +107,7 @@ fn version(reader: &mut Reader) -> Result<Version, DecodeError> {
     }
 }
 
-fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
+pub(crate) fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
     // MQTT 3.1 §3.1 leaves the reserved bit unused and disregards the will's bits when there is no will.
     if version != Version::V31 {
         if flags & flag::RESERVED != 0 {
@@ -183,13 +184,7 @@ pub(super) fn connack(version: Version, mut reader: Reader) -> Result<ConnAck, D
     }
     // MQTT 3.1 §3.2 does not use the first byte.
     let session_present = flags & 1 != 0 && version != Version::V31;
-    let is_allowed = match version {
-        Version::V5 => {
-            matches!(code, 0x00 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F)
-        }
-        Version::V311 | Version::V31 => code <= 5,
-    };
-    if !is_allowed {
+    if !codes::is_allowed(Type::ConnAck, version, Side::Client, code) {
         // [MQTT-3.2.2-8]
         return Err(DecodeError::protocol("the reason code is not one of CONNACK"));
     }

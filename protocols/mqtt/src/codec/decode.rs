@@ -3,7 +3,7 @@
 use super::header::{FixedHeader, Type, publish_flags};
 use super::primitives::{Reader, nonzero_packet_id};
 use super::properties::{NOT_ALLOWED_HERE, id, read_block, take_message_property, topic_error};
-use super::{Context, DecodeError, Side, connect};
+use super::{Context, DecodeError, Side, codes, connect};
 use crate::packet::{
     Acknowledgement, Auth, Codes, Details, Disconnect, Packet, Publish, Subscribe, SubscribeFilter, Unsubscribe,
     Version,
@@ -13,6 +13,7 @@ use althing_core::message::Properties;
 use althing_core::topic::TopicLimits;
 use althing_core::{Guarantee, Topic};
 use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
 use std::sync::Arc;
 
 /// Takes one packet from the front of `input`; `Ok(None)` when it holds no complete one (nothing is taken then).
@@ -55,7 +56,7 @@ pub fn decode(context: &Context, input: &mut BytesMut) -> Result<Option<Packet>,
 }
 
 /// A topic name within the limits of the house.
-pub(super) fn topic_name(reader: &mut Reader, limits: &TopicLimits) -> Result<Topic, DecodeError> {
+pub(crate) fn topic_name(reader: &mut Reader, limits: &TopicLimits) -> Result<Topic, DecodeError> {
     Topic::new(reader.topic_text()?, limits).map_err(topic_error)
 }
 
@@ -160,19 +161,7 @@ impl Body<'_> {
     fn acknowledgement(mut self, packet_type: Type) -> Result<Acknowledgement, DecodeError> {
         let packet_id = self.reader.packet_id()?;
         let code = self.reader.u8()?;
-        let from_server = self.context.side == Side::Client;
-        let is_allowed = match packet_type {
-            // [MQTT-3.4.2-1], [MQTT-3.5.2-1]
-            Type::PubAck | Type::PubRec => match code {
-                code::NO_MATCHING_SUBSCRIBERS => from_server,
-                _ => matches!(code, 0x00 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99),
-            },
-            // [MQTT-3.6.2-1], [MQTT-3.7.2-1]
-            _ => matches!(code, code::SUCCESS | code::PACKET_IDENTIFIER_NOT_FOUND),
-        };
-        if !is_allowed {
-            return Err(WRONG_REASON_CODE);
-        }
+        check_codes(self.context, self.version, packet_type, &[code])?;
         // §3.4.2.2.1: without a property length there are no properties.
         let details = if self.reader.is_empty() { Details::default() } else { details(&mut self.reader)? };
         self.reader.finish()?;
@@ -209,35 +198,11 @@ impl Body<'_> {
         Ok(Subscribe { packet_id, subscription_id, user_properties, filters })
     }
 
-    /// A Topic Filter and its Subscription Options (§3.8.3.1), which are the requested QoS alone in version 3.
+    /// §3.8.3
     fn subscribe_filter(&mut self) -> Result<SubscribeFilter, DecodeError> {
         let filter = self.reader.string()?;
         let options = self.reader.u8()?;
-        let reserved = match self.version {
-            Version::V5 => 0b1100_0000,
-            Version::V311 => 0b1111_1100,
-            // MQTT 3.1 §3.8 does not use the upper bits.
-            Version::V31 => 0,
-        };
-        if options & reserved != 0 {
-            // [MQTT-3.8.3-5]; MQTT 3.1.1 [MQTT-3-8.3-4]
-            return Err(DecodeError::malformed("reserved bits of the Subscription Options are set"));
-        }
-        let Some(qos) = Guarantee::from_qos(options & 0b11) else {
-            let text = "the requested QoS must be 0, 1 or 2";
-            return Err(if self.is_v5() { DecodeError::protocol(text) } else { DecodeError::malformed(text) });
-        };
-        let options = if self.is_v5() { options } else { 0 };
-        let no_local = options & 0b100 != 0;
-        if no_local && filter.starts_with("$share/") {
-            // [MQTT-3.8.3-4]
-            return Err(DecodeError::protocol("No Local must be 0 on a Shared Subscription"));
-        }
-        let retain_handling = options >> 4 & 0b11;
-        if retain_handling == 3 {
-            return Err(DecodeError::protocol("Retain Handling must be 0, 1 or 2"));
-        }
-        Ok(SubscribeFilter { filter, qos, no_local, retain_as_published: options & 0b1000 != 0, retain_handling })
+        subscription_options(filter, options, self.version)
     }
 
     /// §3.9
@@ -245,14 +210,7 @@ impl Body<'_> {
         let packet_id = self.reader.packet_id()?;
         let details = if self.is_v5() { details(&mut self.reader)? } else { Details::default() };
         let codes = self.reader.rest().to_vec();
-        let is_allowed = |code| match self.version {
-            Version::V5 => {
-                matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
-            }
-            // MQTT 3.1.1 [MQTT-3.9.3-2]. MQTT 3.1 has no word for a failure; servers use the later one.
-            Version::V311 | Version::V31 => matches!(code, 0..=2 | 0x80),
-        };
-        check_codes(&codes, is_allowed)?;
+        check_codes(self.context, self.version, Type::SubAck, &codes)?;
         Ok(Codes { packet_id, codes, details })
     }
 
@@ -289,7 +247,7 @@ impl Body<'_> {
         }
         let details = details(&mut self.reader)?;
         let codes = self.reader.rest().to_vec();
-        check_codes(&codes, |code| matches!(code, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91))?;
+        check_codes(self.context, self.version, Type::UnsubAck, &codes)?;
         Ok(Codes { packet_id, codes, details })
     }
 
@@ -301,16 +259,7 @@ impl Body<'_> {
         }
         disconnect.code = self.reader.u8()?;
         let side = self.context.side;
-        // [MQTT-3.14.2-1]: each side has its own; 0x8C is in the list of §2.4 only.
-        let is_allowed = match disconnect.code {
-            0x00 | 0x80..=0x83 | 0x90 | 0x93..=0x99 => true,
-            0x04 => side == Side::Server,
-            0x87 | 0x89 | 0x8B..=0x8F | 0x9A..=0xA2 => side == Side::Client,
-            _ => false,
-        };
-        if !is_allowed {
-            return Err(WRONG_REASON_CODE);
-        }
+        check_codes(self.context, self.version, Type::Disconnect, &[disconnect.code])?;
         if !self.reader.is_empty() {
             read_block(&mut self.reader, |id, reader| {
                 match id {
@@ -336,16 +285,7 @@ impl Body<'_> {
         if !is_short {
             auth.code = self.reader.u8()?;
         }
-        // [MQTT-3.15.2-1]: each side has its own.
-        let is_allowed = match auth.code {
-            code::SUCCESS => self.context.side == Side::Client,
-            code::CONTINUE_AUTHENTICATION => true,
-            code::RE_AUTHENTICATE => self.context.side == Side::Server,
-            _ => false,
-        };
-        if !is_allowed {
-            return Err(WRONG_REASON_CODE);
-        }
+        check_codes(self.context, self.version, Type::Auth, &[auth.code])?;
         if is_short {
             // §3.15.2.1: success without properties.
             return Ok(auth);
@@ -367,6 +307,49 @@ impl Body<'_> {
     }
 }
 
+/// The Subscription Options of a Topic Filter (§3.8.3.1), which are the requested QoS alone in version 3.
+pub(crate) fn subscription_options(
+    filter: ByteString,
+    options: u8,
+    version: Version,
+) -> Result<SubscribeFilter, DecodeError> {
+    let reserved = match version {
+        Version::V5 => 0b1100_0000,
+        Version::V311 => 0b1111_1100,
+        // MQTT 3.1 §3.8 does not use the upper bits.
+        Version::V31 => 0,
+    };
+    if options & reserved != 0 {
+        // [MQTT-3.8.3-5]; MQTT 3.1.1 [MQTT-3-8.3-4]
+        return Err(DecodeError::malformed("reserved bits of the Subscription Options are set"));
+    }
+    let is_v5 = version == Version::V5;
+    let Some(qos) = Guarantee::from_qos(options & 0b11) else {
+        let text = "the requested QoS must be 0, 1 or 2";
+        return Err(if is_v5 { DecodeError::protocol(text) } else { DecodeError::malformed(text) });
+    };
+    let options = if is_v5 { options } else { 0 };
+    let no_local = options & 0b100 != 0;
+    if no_local && filter.starts_with("$share/") {
+        // [MQTT-3.8.3-4]
+        return Err(DecodeError::protocol("No Local must be 0 on a Shared Subscription"));
+    }
+    let retain_handling = options >> 4 & 0b11;
+    if retain_handling == 3 {
+        return Err(DecodeError::protocol("Retain Handling must be 0, 1 or 2"));
+    }
+    Ok(SubscribeFilter { filter, qos, no_local, retain_as_published: options & 0b1000 != 0, retain_handling })
+}
+
+fn check_codes(context: &Context, version: Version, packet_type: Type, codes: &[u8]) -> Result<(), DecodeError> {
+    if codes.is_empty() {
+        // §3.9.3, §3.11.3: one for each filter, of which there is at least one.
+        return Err(DecodeError::protocol("the packet has no reason code"));
+    }
+    let is_allowed = |code: &u8| codes::is_allowed(packet_type, version, context.side, *code);
+    if codes.iter().all(is_allowed) { Ok(()) } else { Err(WRONG_REASON_CODE) }
+}
+
 /// A block that holds Reason String and User Property only.
 fn details(reader: &mut Reader) -> Result<Details, DecodeError> {
     let mut details = Details::default();
@@ -381,12 +364,4 @@ fn take_detail(id: u8, reader: &mut Reader, details: &mut Details) -> Result<(),
         _ => return Err(NOT_ALLOWED_HERE),
     }
     Ok(())
-}
-
-fn check_codes(codes: &[u8], is_allowed: impl Fn(u8) -> bool) -> Result<(), DecodeError> {
-    if codes.is_empty() {
-        // §3.9.3, §3.11.3: one for each filter, of which there is at least one.
-        return Err(DecodeError::protocol("the packet has no reason code"));
-    }
-    if codes.iter().all(|code| is_allowed(*code)) { Ok(()) } else { Err(WRONG_REASON_CODE) }
 }

@@ -7,7 +7,7 @@ use crate::reason::code;
 use althing_core::Guarantee;
 
 /// Type, flags and remaining length, all of them allowed here.
-pub(super) struct FixedHeader {
+pub(crate) struct FixedHeader {
     pub packet_type: Type,
     pub flags: u8,
     pub size: usize,
@@ -44,7 +44,7 @@ impl FixedHeader {
         Ok(Some(header))
     }
 
-    fn allowed_type(context: &Context, first: u8) -> Result<Type, DecodeError> {
+    pub fn allowed_type(context: &Context, first: u8) -> Result<Type, DecodeError> {
         let packet_type = Type::from_first_byte(first);
         let Some(version) = context.version else {
             // [MQTT-3.1.0-1]
@@ -70,7 +70,7 @@ impl FixedHeader {
 
 /// Control packet types (§2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Connect,
     ConnAck,
     Publish,
@@ -89,7 +89,7 @@ pub(super) enum Type {
 }
 
 impl Type {
-    fn from_first_byte(byte: u8) -> Option<Self> {
+    pub fn from_first_byte(byte: u8) -> Option<Self> {
         Some(match byte >> 4 {
             1 => Self::Connect,
             2 => Self::ConnAck,
@@ -122,7 +122,7 @@ impl Type {
 
     /// §2.1.3, MQTT 3.1.1 §2.2.2. MQTT 3.1 leaves flags unused where the later versions reserve them, and lets DUP
     /// mark the repeats of PUBREL, SUBSCRIBE and UNSUBSCRIBE (MQTT 3.1 §2.1).
-    fn allows_flags(self, flags: u8, version: Option<Version>) -> bool {
+    pub fn allows_flags(self, flags: u8, version: Option<Version>) -> bool {
         let is_v31 = version == Some(Version::V31);
         match self {
             Self::Publish => true,
@@ -134,7 +134,7 @@ impl Type {
 
     /// Whether a packet of this type can have so many bytes after its fixed header: the cheap half of what the body is
     /// checked for, known before it has arrived.
-    fn allows_remaining(self, remaining: usize, version: Option<Version>) -> bool {
+    pub fn allows_remaining(self, remaining: usize, version: Option<Version>) -> bool {
         let is_v5 = version == Some(Version::V5);
         match self {
             Self::PingReq | Self::PingResp => remaining == 0,
@@ -149,7 +149,7 @@ impl Type {
 }
 
 /// DUP and QoS of PUBLISH.
-pub(super) fn publish_flags(flags: u8, version: Option<Version>) -> Result<(bool, Guarantee), DecodeError> {
+pub(crate) fn publish_flags(flags: u8, version: Option<Version>) -> Result<(bool, Guarantee), DecodeError> {
     // [MQTT-3.3.1-4]
     let qos = Guarantee::from_qos(flags >> 1 & 0b11).ok_or(DecodeError::malformed("QoS 3 is reserved"))?;
     let dup = flags & 0b1000 != 0;

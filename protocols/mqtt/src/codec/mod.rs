@@ -4,12 +4,13 @@
 //! - [`decode`] takes packets from a stream, [`refusal_version`] says how to answer a CONNECT that is none;
 //! - [`encode`] writes any packet, [`encode_publish_head`] and [`encode_ack`] the hot ones without building them.
 
-mod connect;
-mod decode;
+pub(crate) mod codes;
+pub(crate) mod connect;
+pub(crate) mod decode;
 mod encode;
-mod header;
-mod primitives;
-mod properties;
+pub(crate) mod header;
+pub(crate) mod primitives;
+pub(crate) mod properties;
 
 pub use connect::refusal_version;
 pub use decode::decode;

@@ -11,7 +11,7 @@ const TOO_SHORT: DecodeError = DecodeError::malformed("the packet ends in the mi
 
 /// A variable byte integer as it stands on the wire.
 #[derive(Clone, Copy)]
-pub(super) struct VariableInt {
+pub(crate) struct VariableInt {
     pub value: u32,
     pub size: usize,
     /// Not the minimum number of bytes, which version 5 forbids ([MQTT-1.5.5-1]).
@@ -19,7 +19,7 @@ pub(super) struct VariableInt {
 }
 
 /// Reads a variable byte integer from the front of `bytes`; `None` when they end before it does.
-pub(super) fn variable_int(bytes: &[u8]) -> Result<Option<VariableInt>, DecodeError> {
+pub(crate) fn variable_int(bytes: &[u8]) -> Result<Option<VariableInt>, DecodeError> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);
@@ -67,7 +67,7 @@ pub(super) fn nonzero_packet_id(id: u16) -> Result<u16, DecodeError> {
 }
 
 /// Reads the fields of one packet, all of whose bytes are there. Strings and binary data are slices of its memory.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     bytes: Bytes,
 }
 
@@ -78,6 +78,11 @@ impl Reader {
 
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Bytes that have not been read.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len()
     }
 
     pub fn u8(&mut self) -> Result<u8, DecodeError> {

@@ -8,7 +8,7 @@ use althing_core::topic::{Topic, TopicError, TopicLimits};
 use bytestring::ByteString;
 
 /// Property identifiers (table 2-4).
-pub(super) mod id {
+pub(crate) mod id {
     pub const PAYLOAD_FORMAT_INDICATOR: u8 = 0x01;
     pub const MESSAGE_EXPIRY_INTERVAL: u8 = 0x02;
     pub const CONTENT_TYPE: u8 = 0x03;
@@ -68,7 +68,7 @@ pub(super) fn read_block(
 }
 
 /// User Property anywhere, Subscription Identifier in PUBLISH (SUBSCRIBE checks for itself).
-fn may_repeat(id: u8) -> bool {
+pub(crate) fn may_repeat(id: u8) -> bool {
     matches!(id, id::USER_PROPERTY | id::SUBSCRIPTION_IDENTIFIER)
 }
 
@@ -125,7 +125,7 @@ pub(super) fn take_message_property(
     Ok(())
 }
 
-fn response_topic(text: ByteString, limits: &TopicLimits) -> Result<Topic, DecodeError> {
+pub(crate) fn response_topic(text: ByteString, limits: &TopicLimits) -> Result<Topic, DecodeError> {
     Topic::new(text, limits).map_err(|error| match error {
         // [MQTT-3.3.2-14]: no wildcards. A Topic Name has at least one character ([MQTT-4.7.3-1]).
         TopicError::WildcardInName | TopicError::Empty => {

@@ -143,7 +143,7 @@ fn skip_line_ends(input: &mut BytesMut) -> Result<bool, DecodeError> {
     }
 }
 
-fn without_carriage_return(line: &[u8]) -> &[u8] {
+pub(crate) fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
@@ -177,7 +177,7 @@ fn parse_length(value: &str) -> Result<usize, DecodeError> {
 }
 
 /// "Value Encoding". What has no escapes stays a part of `text`, without a copy.
-fn unescape(text: &ByteString, part: &str, escaped: bool) -> Result<ByteString, DecodeError> {
+pub(crate) fn unescape(text: &ByteString, part: &str, escaped: bool) -> Result<ByteString, DecodeError> {
     if !escaped || !part.contains('\\') {
         return Ok(text.slice_ref(part));
     }

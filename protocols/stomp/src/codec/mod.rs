@@ -4,7 +4,7 @@
 //! Stricter than the grammar: no NUL in headers. More lenient: a colon within a header's value is taken as
 //! itself, since the first one has already ended the name.
 
-mod decode;
+pub(crate) mod decode;
 mod encode;
 
 pub use decode::Decoder;
