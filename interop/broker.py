@@ -121,15 +121,12 @@ class Broker:
 class Althing(Broker):
     name = "althing"
 
-    def __init__(self):
-        super().__init__()
-        self.stomp_port = free_port()
-
     def command(self):
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
             raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
         self.coap_port = free_port(socket.SOCK_DGRAM)
+        self.stomp_port = free_port()
         config = self.folder / "althing.toml"
         config.write_text(
             f"""

@@ -84,6 +84,11 @@ impl CoapDoor {
         self.shared.observations
     }
 
+    /// Entries among the timers, void ones included.
+    pub fn timers_len(&self) -> usize {
+        self.timers.len()
+    }
+
     fn message(&mut self, now: Now, remote: SocketAddr, message: Message, out: &mut DoorOut<'_>) {
         match (message.kind, message.code) {
             (Kind::Acknowledgement | Kind::Reset, Code::EMPTY) => {
@@ -198,6 +203,18 @@ impl CoapDoor {
         if due_ns < endpoint.armed_ns {
             endpoint.armed_ns = due_ns;
             self.timers.push(Reverse((due_ns, remote)));
+            self.forget_void_timers();
+        }
+    }
+
+    /// Keeps the timers in proportion to the endpoints: one that needs many early calls leaves void ones behind.
+    fn forget_void_timers(&mut self) {
+        const SLACK: usize = 1_024;
+        if self.timers.len() > 2 * self.endpoints.len() + SLACK {
+            let endpoints = &self.endpoints;
+            self.timers.retain(|Reverse((due_ns, remote))| {
+                endpoints.get(remote).is_some_and(|endpoint| endpoint.armed_ns == *due_ns)
+            });
         }
     }
 

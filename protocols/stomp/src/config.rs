@@ -7,7 +7,8 @@ use althing_core::protocol::Row;
 pub struct StompConfig {
     /// Header lines in one frame. Each costs memory of its own.
     pub headers_max: usize,
-    /// Bytes of command and headers of one frame.
+    /// Bytes of command and headers of one frame. No header is longer than MQTT's strings then, which end at
+    /// 65,535 bytes.
     pub header_bytes_max: usize,
     /// The shortest interval at which a peer may ask for our heart-beats; 0 = we send none.
     pub heart_beat_send_ms: u32,

@@ -81,7 +81,6 @@ pub(crate) struct Observation {
 pub(crate) struct InFlight {
     pub transmission: Transmission,
     pub token: Token,
-    pub is_notification: bool,
     /// See [`Outgoing::settles`].
     pub settles: u32,
 }

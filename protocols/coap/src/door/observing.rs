@@ -62,8 +62,14 @@ impl Endpoint {
         for outgoing in void {
             self.settle(outgoing.settles, Outcome::Discard, turn);
         }
-        if !self.observations.iter().any(|other| other.read.topic == ended.read.topic) {
-            let filters = vec![filter_of(&ended.read.topic, &turn.shared.limits)];
+        self.unsubscribe_unobserved(&ended.read.topic, turn);
+    }
+
+    /// Ends the subscription to a topic that nobody observes any more. Before the session stands nothing may be
+    /// asked; [`subscribed`](Self::subscribed) sees to it then.
+    fn unsubscribe_unobserved(&mut self, topic: &Topic, turn: &mut Turn<'_, '_>) {
+        if self.is_connected && !self.observations.iter().any(|other| other.read.topic == *topic) {
+            let filters = vec![filter_of(topic, &turn.shared.limits)];
             let unsubscribe = Unsubscribe { correlation: 0, filters };
             turn.out.requests.push_back((self.peer, Request::Unsubscribe(Box::new(unsubscribe))));
         }
@@ -81,8 +87,9 @@ impl Endpoint {
                 self.respond(pending.reply, Response::refusal(&refusal), turn);
             }
             _ => {
-                let fetch = Request::Fetch { correlation, topic: read.topic.clone() };
-                turn.out.requests.push_back((self.peer, fetch));
+                let topic = read.topic.clone();
+                self.unsubscribe_unobserved(&topic, turn);
+                turn.out.requests.push_back((self.peer, Request::Fetch { correlation, topic }));
             }
         }
     }

@@ -121,8 +121,7 @@ impl Endpoint {
             let datagram = Bytes::copy_from_slice(datagram);
             let shared = &mut *turn.shared;
             let transmission = Transmission::new(turn.now, id, datagram, &shared.config, &mut shared.entropy);
-            let is_notification = matches!(outgoing.what, What::Notification(_));
-            self.in_flight = Some(InFlight { transmission, token, is_notification, settles });
+            self.in_flight = Some(InFlight { transmission, token, settles });
             if ends {
                 self.end_observation(token, turn);
             }
@@ -162,9 +161,7 @@ impl Endpoint {
     pub fn was_reset(&mut self, id: u16, turn: &mut Turn<'_, '_>) {
         if let Some(refused) = self.in_flight.take_if(|it| it.transmission.id == id) {
             self.settle(refused.settles, Outcome::Reject, turn);
-            if refused.is_notification {
-                self.end_observation(refused.token, turn);
-            }
+            self.end_observation(refused.token, turn);
             return self.pump(turn);
         }
         let observation = self.observations.iter().find(|observation| observation.last_id == Some(id));

@@ -187,3 +187,30 @@ fn a_value_too_large_to_tell_ends_the_observation_with_a_word() {
     assert_eq!((told.len(), told[0].code, told[0].options.get(number::OBSERVE)), (1, Code::NOT_IMPLEMENTED, None));
     assert_eq!(world.door.observations_len(), 0);
 }
+
+#[test]
+fn who_lets_go_before_the_session_stands_leaves_no_subscription() {
+    let mut world = world();
+    world.weather.verify_ms = 100;
+    world.ask(0, &observe(1, b"x", 0));
+    world.ask(0, &observe(2, b"x", 0));
+    world.ask(0, &observe(3, b"x", 1));
+    world.run_ms(200);
+    let codes: Vec<Code> = sent(&world, 0, 0).iter().map(|answer| answer.code).collect();
+    assert_eq!(codes.len(), 3, "every request is answered: {codes:?}");
+    assert_eq!((world.door.observations_len(), world.broker.statistics().subscriptions), (0, 0));
+    assert_eq!(world.broker.statistics().sessions, 2);
+}
+
+#[test]
+fn a_reset_of_the_first_response_ends_the_observation() {
+    let mut world = World::new(1, 1, CoapConfig::default(), Weather { loss_percent: 100, ..Weather::default() });
+    world.weather.verify_ms = 1_000;
+    world.ask(0, &observe(1, b"x", 0));
+    world.run_ms(1_100);
+    let told = sent(&world, 0, 0);
+    assert_eq!((told[0].code, told[1].kind, told[1].code), (Code::EMPTY, Kind::Confirmable, Code::CONTENT));
+    assert_eq!(world.door.observations_len(), 1);
+    answer_with(&mut world, 0, Kind::Reset, told[1].id);
+    assert_eq!((world.door.observations_len(), world.broker.statistics().subscriptions), (0, 0));
+}

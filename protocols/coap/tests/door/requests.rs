@@ -204,3 +204,14 @@ fn exactly_once_is_carried_through() {
     assert_eq!(ask(&mut world, Code::PUT, 2, "t/a?qos=2", "y").code, Code::CHANGED);
     assert_eq!(world.heard.len(), 2);
 }
+
+#[test]
+fn timers_stay_in_proportion() {
+    let config = CoapConfig { endpoint_idle_s: 86_400, ..CoapConfig::default() };
+    let mut world = World::new(1, 1, config, Weather { loss_percent: 100, ..Weather::default() });
+    for id in 0..5_000 {
+        assert_eq!(ask(&mut world, Code::GET, id, "t/a", "").code, Code::NOT_FOUND);
+        world.run_ms(600);
+        assert!(world.door.timers_len() <= 1_100);
+    }
+}

@@ -8,7 +8,7 @@ use althing_core::Guarantee;
 use bytes::Bytes;
 use std::collections::HashMap;
 
-const STORM: Weather = Weather { loss_percent: 30, repeat_percent: 20, delay_ms_max: 3_000, store_ms: 0 };
+const STORM: Weather = Weather { loss_percent: 30, repeat_percent: 20, delay_ms_max: 3_000, store_ms: 0, verify_ms: 0 };
 
 /// Longer than anything is kept: EXCHANGE_LIFETIME, the idle time of an endpoint, the patience of a repeat.
 const FORGOTTEN_MS: u64 = 600_000;

@@ -26,6 +26,8 @@ pub struct Weather {
     pub delay_ms_max: u64,
     /// How long the store takes to make something durable.
     pub store_ms: u64,
+    /// How long it takes to find out who somebody is.
+    pub verify_ms: u64,
 }
 
 /// One datagram, or one confirmation of the store, on its way.
@@ -34,6 +36,7 @@ enum Arrival {
     AtDoor(usize, Vec<u8>),
     AtClient(usize, Vec<u8>),
     Stored(u64),
+    Verified(PeerId),
 }
 
 pub struct World {
@@ -195,6 +198,10 @@ impl World {
                     self.clients[client].receive(now, &datagram.into(), &mut self.events[client]);
                     self.collect(client);
                 }
+                Arrival::Verified(peer) => {
+                    self.verified(peer);
+                    self.settle();
+                }
                 Arrival::Stored(ticket) => {
                     self.broker.stored(self.now, ticket, &mut self.effects);
                     self.settle();
@@ -266,8 +273,10 @@ impl World {
                 return;
             }
             for verify in effects.verify {
-                let accept = Verdict::Accept { principal: None, data: None };
-                self.broker.verified(self.now, verify.peer, accept, &mut self.effects);
+                match self.weather.verify_ms {
+                    0 => self.verified(verify.peer),
+                    verify_ms => self.schedule(verify_ms, Arrival::Verified(verify.peer)),
+                }
             }
             for (peer, answer) in effects.answers {
                 if self.peers.is_open(peer) {
@@ -278,6 +287,11 @@ impl World {
                 self.deliver(delivery);
             }
         }
+    }
+
+    fn verified(&mut self, peer: PeerId) {
+        let accept = Verdict::Accept { principal: None, data: None };
+        self.broker.verified(self.now, peer, accept, &mut self.effects);
     }
 
     fn deliver(&mut self, delivery: Delivery) {

@@ -16,6 +16,13 @@ use bytestring::ByteString;
 impl StompAdaptor {
     pub(super) fn handle(&mut self, now: Now, frame: Frame, out: &mut Out<'_>) -> Result<(), Close> {
         let receipt = frame.headers.get("receipt").cloned();
+        // What is kept for as long as the peer likes has to be short.
+        for name in ["receipt", "id"] {
+            if frame.headers.get(name).is_some_and(|value| value.len() > self.limits.client_id_bytes_max) {
+                let text = format!("the header {name} is longer than {} bytes", self.limits.client_id_bytes_max);
+                return Err(self.refuse(Refusal::new(Reason::QuotaExceeded, text), None, out));
+            }
+        }
         let result = match (&self.phase, frame.command) {
             (Phase::AwaitConnect, Command::Connect | Command::Stomp) => self.connect(&frame.headers, out),
             (Phase::AwaitConnect, _) => Err(protocol_error("the first frame is not CONNECT")),

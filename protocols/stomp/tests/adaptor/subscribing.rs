@@ -2,6 +2,7 @@
 
 use super::{Hall, all_but};
 use althing_core::Limits;
+use althing_core::authorisation::Policy;
 use althing_core::verbs::Reason;
 
 #[test]
@@ -175,6 +176,47 @@ fn an_id_can_be_used_again_and_ids_are_escaped() {
         hall.say(reader, "UNSUBSCRIBE\nid:a\\cb\n\n^@");
     }
     assert_eq!(hall.broker.statistics().subscriptions, 0);
+}
+
+#[test]
+fn subscribers_of_a_shared_filter_compete() {
+    let mut hall = Hall::new();
+    let first = hall.subscribe("/topic/$share/g/a/+", "client");
+    let second = hall.subscribe("/topic/$share/g/a/+", "client");
+    let writer = hall.connect();
+    hall.send(writer, "/topic/a/1", "1");
+    hall.send(writer, "/topic/a/2", "2");
+    assert_eq!((hall.bodies(first), hall.bodies(second)), (vec!["1".to_owned()], vec!["2".to_owned()]));
+    hall.say(second, "NACK\nid:1-1\n\n^@");
+    assert_eq!(hall.bodies(first), ["2"]);
+}
+
+#[test]
+fn the_window_bounds_what_is_not_acknowledged() {
+    let mut hall = Hall::with(Limits { inflight_max: 2, ..Limits::default() }, Policy::open());
+    let reader = hall.subscribe("/queue/q", "client");
+    let writer = hall.connect();
+    for body in ["1", "2", "3", "4"] {
+        hall.send(writer, "/queue/q", body);
+    }
+    assert_eq!(hall.bodies(reader), ["1", "2"]);
+    hall.seats[reader].input.extend_from_slice(b"ACK\nid:1-2\n\n\0");
+    hall.settle();
+    assert_eq!(hall.bodies(reader), ["3", "4"]);
+}
+
+#[test]
+fn ids_that_are_kept_are_short() {
+    let long = "x".repeat(Limits::default().client_id_bytes_max + 1);
+    for frame in [
+        format!("SUBSCRIBE\nid:{long}\ndestination:/topic/b\n\n^@"),
+        format!("SEND\ndestination:/topic/b\nreceipt:{long}\n\n^@"),
+    ] {
+        let mut hall = Hall::new();
+        let seat = hall.connect();
+        assert!(hall.say(seat, &frame).contains("is longer than 1024 bytes"));
+        assert_eq!(hall.why_closed(seat), Some(Reason::QuotaExceeded));
+    }
 }
 
 #[test]
