@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 fuzz_target!(|bytes: &[u8]| {
+    althing_coap::annotate::annotate(bytes);
     let datagram = Bytes::copy_from_slice(bytes);
     let message = decode(&datagram);
     if let Ok(message) = &message {

@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     refusal_version(bytes);
+    althing_mqtt::annotate::annotate_stream(None, bytes);
     for side in [Side::Server, Side::Client] {
         for version in [None, Some(Version::V31), Some(Version::V311), Some(Version::V5)] {
             let topic = TopicLimits { length_bytes_max: 1_024, levels_max: 16 };

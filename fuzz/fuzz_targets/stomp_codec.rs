@@ -13,6 +13,7 @@ const LIMITS: FrameLimits = FrameLimits { headers_max: 16, header_bytes_max: 1_0
 const LIMITS_WRITTEN: FrameLimits = FrameLimits { headers_max: 32, header_bytes_max: 4_096, body_bytes_max: 1_024 };
 
 fuzz_target!(|bytes: &[u8]| {
+    althing_stomp::annotate::annotate_stream(bytes);
     let whole = read_all(&LIMITS, bytes, bytes.len());
     for piece in [1, 7] {
         assert_eq!(read_all(&LIMITS, bytes, piece), whole);

@@ -158,9 +158,10 @@ impl Link {
     }
 }
 
-/// A socket for one broker, at the first of its addresses.
+/// A socket for one broker. Of several addresses an IPv4 one is taken: a datagram does not tell which of them has
+/// a broker, and `localhost` is 127.0.0.1 to a broker that nobody has told otherwise.
 async fn socket(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let address = lookup_host((host, port)).await?.next();
+    let address = lookup_host((host, port)).await?.min_by_key(|address| address.is_ipv6());
     let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
     let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
     socket.connect(address).await?;

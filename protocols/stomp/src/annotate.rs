@@ -15,8 +15,12 @@ const UNLIMITED: FrameLimits =
 /// Explains the frame at the front of `bytes`, which need not end with it, and the line ends before it. A frame that
 /// is cut short is explained as far as it goes.
 pub fn annotate(bytes: &[u8]) -> Annotation {
-    let mut input = BytesMut::from(bytes);
-    let verdict = Decoder::default().decode(&UNLIMITED, &mut input);
+    explain(bytes, &mut BytesMut::from(bytes))
+}
+
+/// `input` holds the same bytes; a frame is taken from it.
+fn explain(bytes: &[u8], input: &mut BytesMut) -> Annotation {
+    let verdict = Decoder::default().decode(&UNLIMITED, input);
     let length_bytes = if matches!(verdict, Ok(Some(_))) { bytes.len() - input.len() } else { bytes.len() };
     let mut walk = Walk { bytes: &bytes[..length_bytes], position: 0, command: None, fields: Vec::new() };
     let stop = walk.frame().err();
@@ -47,9 +51,9 @@ pub fn annotate(bytes: &[u8]) -> Annotation {
 
 /// Explains all frames of a stream, up to the first mistake.
 pub fn annotate_stream(mut bytes: &[u8]) -> Vec<Annotation> {
-    let mut frames = Vec::new();
+    let (mut frames, mut input) = (Vec::new(), BytesMut::from(bytes));
     while !bytes.is_empty() {
-        let frame = annotate(bytes);
+        let frame = explain(bytes, &mut input);
         bytes = &bytes[frame.length_bytes..];
         let is_last = frame.mistake.is_some();
         frames.push(frame);
@@ -183,6 +187,11 @@ impl Walk<'_> {
         let rest = &self.bytes[self.position..];
         let nul = content_length.or_else(|| rest.iter().position(|byte| *byte == 0));
         let length = nul.unwrap_or(rest.len()).min(rest.len());
+        if !command.may_have_body() && content_length.is_some_and(|length| length > 0) {
+            let header = self.fields.iter().find(|field| field.name == "Header content-length");
+            let (offset, length) = header.map_or((self.position, 0), |field| (field.offset, field.length_bytes));
+            return Err(Stop { offset, length, name: "Header content-length" });
+        }
         if !command.may_have_body() && nul.unwrap_or(rest.len()) > 0 {
             return Err(Stop { offset: self.position, length, name: NAME });
         }
