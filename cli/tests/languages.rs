@@ -76,6 +76,15 @@ fn a_last_value_waits_in_every_language() {
 }
 
 #[test]
+fn a_queue_keeps_a_message_for_whoever_comes() {
+    let house = House::start();
+    assert_exit(&run(&["pub", "-L", &house.stomp, "-t", "$queue/q", "-m", "job", "-q", "1"]), 0);
+    let output = run(&["sub", "-L", &house.stomp, "-t", "$queue/q", "-q", "1", "-C", "1", "-v"]);
+    assert_exit(&output, 0);
+    assert_eq!(stdout(&output), "$queue/q job\n");
+}
+
+#[test]
 fn what_a_language_cannot_say_is_a_wrong_command_line() {
     for arguments in [
         &["pub", "-L", "coap://h/a", "-m", "x", "-q", "2"][..],

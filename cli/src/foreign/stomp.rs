@@ -66,7 +66,12 @@ impl Link {
         let ack = if is_acknowledged { AckMode::ClientIndividual } else { AckMode::Auto };
         let (now, id) = (self.clock.now(), self.subscriptions.to_string());
         self.subscriptions += 1;
-        let receipt = self.client.subscribe(now, &id, &format!("/topic/{filter}"), ack, true);
+        let name = filter.to_string();
+        let destination = match name.strip_prefix("$queue/") {
+            Some(queue) => format!("/queue/{queue}"),
+            None => format!("/topic/{name}"),
+        };
+        let receipt = self.client.subscribe(now, &id, &destination, ack, true);
         self.receipt(receipt).await
     }
 
