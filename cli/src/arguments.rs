@@ -88,6 +88,8 @@ pub struct ServeArguments {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Add this to every default port, so that several brokers share a machine
+    ///
+    /// Where that leads beyond port 65535 it goes on at 1024. The banner says where each language listens.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
     /// Set a configuration key, repeatable; overrides file and environment

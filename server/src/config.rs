@@ -8,7 +8,7 @@ mod sources;
 
 pub use sources::{ConfigError, Setting, Source};
 
-use crate::protocols::{PROTOCOLS, Protocol};
+use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
 use althing_core::Limits;
@@ -74,8 +74,7 @@ pub struct Server {
 }
 
 impl Config {
-    /// What holds when nothing is said. `port_offset` is added to every default port; a language that it leads
-    /// beyond port 65535 has no address then.
+    /// What holds when nothing is said. `port_offset` is added to every default port, see [`moved`].
     pub fn new(port_offset: u16) -> Self {
         let bind = |row: &Row| default_bind(row, port_offset).into_iter().collect();
         Self {
@@ -106,7 +105,6 @@ impl Config {
         if let Some(data) = &options.data {
             config.server.data.clone_from(data);
         }
-        config.check_offset(options.port_offset)?;
         config.check()?;
         Ok(config)
     }
@@ -131,18 +129,6 @@ impl Config {
         })
     }
 
-    fn check_offset(&self, port_offset: u16) -> Result<(), ConfigError> {
-        for (Protocol { row, .. }, listen) in PROTOCOLS.iter().zip(&self.listen) {
-            if listen.enabled && listen.bind.is_empty() && default_bind(row, port_offset).is_none() {
-                let name = row.name;
-                return Err(ConfigError::Contradiction(format!(
-                    "--port-offset {port_offset} leads {name} beyond port 65535: set {name}.bind, or {name}.enabled = false"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// What no single key can tell.
     fn check(&self) -> Result<(), ConfigError> {
         if self.limits.write_buffer_low_bytes > self.limits.write_buffer_high_bytes {
@@ -164,11 +150,19 @@ impl Config {
     }
 }
 
-/// Where a language listens when nothing is said; `None` beyond the last port.
+/// Where a language listens when nothing is said.
 fn default_bind(row: &Row, port_offset: u16) -> Option<Address> {
     let mut address: SocketAddr = row.default_bind.parse().ok()?;
-    address.set_port(address.port().checked_add(port_offset)?);
+    address.set_port(moved(address.port(), port_offset));
     Some(Address::Tcp(address))
+}
+
+/// A port moved by an offset. Beyond the last port it goes on above the privileged ones, so that any offset
+/// moves every language; the banner says where each one listens.
+fn moved(port: u16, offset: u16) -> u16 {
+    const FIRST: u32 = 1_024;
+    let sum = u32::from(port) + u32::from(offset);
+    u16::try_from(sum).unwrap_or_else(|_| (sum - 65_536 + FIRST) as u16)
 }
 
 #[cfg(test)]
@@ -244,9 +238,6 @@ mod tests {
         options.set.push("mqtt.bind=127.0.0.1:7".into());
         assert_eq!(ports(&options)[0], Some(7));
         options.port_offset = 5_000;
-        let error = Config::load(&options).unwrap_err().to_string();
-        assert!(error.contains("leads stomp beyond port 65535"), "{error}");
-        options.set.push("stomp.enabled=false".into());
-        assert_eq!(ports(&options)[..2], [Some(7), None]);
+        assert_eq!(ports(&options)[..2], [Some(7), Some(2_101)]);
     }
 }
