@@ -85,6 +85,15 @@ pub struct Limits {
     pub connections_max: usize,
 }
 
+impl Limits {
+    /// From how many messages and bytes on a queue is long: the high marks, but never so high that the
+    /// queue would overflow before its publishers wait.
+    pub fn queue_high_marks(&self) -> (usize, usize) {
+        let messages = self.queue_high_messages.min(self.queue_messages_max / 2);
+        (messages, self.queue_high_bytes.min(self.queue_bytes_max / 2))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

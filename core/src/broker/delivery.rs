@@ -180,8 +180,8 @@ impl Broker {
         let Some(publisher) = publisher.and_then(|index| self.sessions.get(index)?.peer) else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(subscriber) = session.peer.filter(|subscriber| *subscriber != publisher) else { return };
-        let is_long = session.queue.len() >= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2)
-            || session.queue.bytes() >= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2);
+        let (high_messages, high_bytes) = self.limits.queue_high_marks();
+        let is_long = session.queue.len() >= high_messages || session.queue.bytes() >= high_bytes;
         let waits_for_queue = is_long && session.pace == Pace::Ready && {
             let since_ns = *session.pressed_ns.get_or_insert(now.mono_ns);
             now.mono_ns - since_ns < self.limits.stall_ms * MILLISECOND_NS
@@ -194,10 +194,8 @@ impl Broker {
     /// Lets those go on who wait for a queue that has shrunk.
     fn relieve(&mut self, index: u32, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(index).filter(|session| session.pressed_ns.is_some()) else { return };
-        let is_short = session.queue.len()
-            <= self.limits.queue_high_messages.min(self.limits.queue_messages_max / 2) / 2
-            && session.queue.bytes() <= self.limits.queue_high_bytes.min(self.limits.queue_bytes_max / 2) / 2;
-        if is_short {
+        let (high_messages, high_bytes) = self.limits.queue_high_marks();
+        if session.queue.len() <= high_messages / 2 && session.queue.bytes() <= high_bytes / 2 {
             session.pressed_ns = None;
             effects.resume.extend(session.peer);
         }

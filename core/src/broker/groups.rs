@@ -12,14 +12,12 @@ use crate::group::{Group, Member, SessionRef};
 use crate::hash::Seeded;
 use crate::limits::Overflow;
 use crate::message::Guarantee;
-use crate::session::{Entry, Tags};
+use crate::session::{Entry, Queue, Tags};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::{Filter, Topic};
 use crate::verbs::{Reason, Refusal, SubscriptionOptions};
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The groups that this shard owns.
@@ -77,8 +75,7 @@ impl Groups {
 /// The member's side.
 impl Broker {
     fn owner_of_group(&self, filter: &Filter) -> u16 {
-        let hash = FixedState::with_seed(super::PLACEMENT_SEED).hash_one(filter.as_str());
-        (hash % u64::from(self.shards)) as u16
+        self.place_of(filter.as_str())
     }
 
     fn reference(&self, index: u32) -> Option<SessionRef> {
@@ -180,19 +177,14 @@ impl Broker {
         let of_group =
             |entry: &Entry| entry.group.as_ref().is_some_and(|group| only.is_none_or(|only| only == &**group));
         let mut returned = Vec::new();
-        let mut kept = 0;
         for _ in 0..session.inflight.len() {
             let Some(mut inflight) = session.inflight.pop_front() else { break };
             let goes_back = inflight.guarantee != Guarantee::ExactlyOnce;
             match inflight.entry.take_if(|entry| goes_back && of_group(entry)) {
                 Some(entry) => returned.push(entry),
-                None => {
-                    session.inflight.push_back(inflight);
-                    kept += 1;
-                }
+                None => session.inflight.push_back(inflight),
             }
         }
-        debug_assert_eq!(kept, session.inflight.len());
         self.statistics.inflight_messages -= returned.len() as u64;
         for entry in session.queue.take_if(of_group) {
             self.count_unqueued(&entry);
@@ -215,12 +207,24 @@ impl Broker {
             }
         }
         for (filter, entries) in by_group {
-            let owner = self.owner_of_group(&filter);
-            if owner == self.shard {
-                self.returned_here(now, &filter, reference, entries, effects);
-            } else {
-                effects.forward.push((owner, Word::Return { filter, session: reference, entries }));
-            }
+            self.return_to_group(now, filter, reference, entries, effects);
+        }
+    }
+
+    /// Hands one group's entries back to the group, wherever it lives.
+    fn return_to_group(
+        &mut self,
+        now: Now,
+        filter: Arc<Filter>,
+        session: SessionRef,
+        entries: Vec<Entry>,
+        effects: &mut Effects,
+    ) {
+        let owner = self.owner_of_group(&filter);
+        if owner == self.shard {
+            self.returned_here(now, &filter, session, entries, effects);
+        } else {
+            effects.forward.push((owner, Word::Return { filter, session, entries }));
         }
     }
 
@@ -245,13 +249,7 @@ impl Broker {
         if !subscribed || member.is_none_or(|member| member.peer.is_none()) {
             // It left while the message was on its way: straight back.
             if let Some(filter) = entry.group.clone() {
-                let owner = self.owner_of_group(&filter);
-                let entries = vec![entry];
-                if owner == self.shard {
-                    self.returned_here(now, &filter, session, entries, effects);
-                } else {
-                    effects.forward.push((owner, Word::Return { filter, session, entries }));
-                }
+                self.return_to_group(now, filter, session, vec![entry], effects);
             }
             return;
         }
@@ -290,20 +288,24 @@ impl Broker {
             return self.free_if_idle(index, effects);
         }
         let Some(group) = self.groups.get_mut(index) else { return };
-        let sequence = group.next_sequence;
+        let filter = Some(group.filter.clone());
+        let entry = Entry { message, guarantee, retain: false, sequence: 0, tags: Tags::new(), group: filter };
+        if let Some((queue, entry)) = self.record_in_group(index, entry, effects) {
+            queue.push_back(entry);
+        }
+    }
+
+    /// Gives an entry its place in a group's durable queue and counts it; the caller puts it at the end that it
+    /// belongs to.
+    fn record_in_group(&mut self, index: u32, mut entry: Entry, effects: &mut Effects) -> Option<(&mut Queue, Entry)> {
+        let group = self.groups.get_mut(index)?;
+        entry.sequence = group.next_sequence;
         group.next_sequence += 1;
-        let (queue, filter) = (group.filter.text().clone(), group.filter.clone());
-        effects.store.push(Record::Queued { queue, sequence, message: message.clone() });
+        let (queue, sequence, message) = (group.filter.text().clone(), entry.sequence, entry.message.clone());
+        effects.store.push(Record::Queued { queue, sequence, message });
         self.statistics.queued_messages += 1;
-        self.statistics.queued_bytes += message.size_bytes() as u64;
-        group.queue.push_back(Entry {
-            message,
-            guarantee,
-            retain: false,
-            sequence,
-            tags: Tags::new(),
-            group: Some(filter),
-        });
+        self.statistics.queued_bytes += entry.message.size_bytes() as u64;
+        Some((&mut group.queue, entry))
     }
 
     /// Whether a group could keep `size` bytes more.
@@ -521,15 +523,10 @@ impl Broker {
             {
                 member.outstanding = member.outstanding.saturating_sub(1);
             }
-            let Some(group) = self.groups.get_mut(index) else { return };
             entry.guarantee = entry.message.guarantee;
-            entry.sequence = group.next_sequence;
-            group.next_sequence += 1;
-            let (queue, sequence, message) = (group.filter.text().clone(), entry.sequence, entry.message.clone());
-            effects.store.push(Record::Queued { queue, sequence, message });
-            self.statistics.queued_messages += 1;
-            self.statistics.queued_bytes += entry.message.size_bytes() as u64;
-            group.queue.push_front(entry);
+            if let Some((queue, entry)) = self.record_in_group(index, entry, effects) {
+                queue.push_front(entry);
+            }
         }
         self.pump(now, index, effects);
         self.free_if_idle(index, effects);

@@ -32,7 +32,7 @@ use hashbrown::{HashMap, HashTable};
 use operations::Operations;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// How fast a peer reads what is written to it.
@@ -282,8 +282,15 @@ impl Broker {
     }
 
     fn home_of_client(&self, realm: &str, client: &str) -> u16 {
-        let hash = FixedState::with_seed(PLACEMENT_SEED).hash_one((realm, client));
-        (hash % u64::from(self.shards)) as u16
+        self.place_of((realm, client))
+    }
+
+    /// The shard that owns what `key` names: the same one from every shard's view.
+    fn place_of(&self, key: impl Hash) -> u16 {
+        if self.shards == 1 {
+            return self.shard;
+        }
+        (FixedState::with_seed(PLACEMENT_SEED).hash_one(key) % u64::from(self.shards)) as u16
     }
 
     fn decide(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {

@@ -12,8 +12,6 @@ use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::Topic;
 use crate::verbs::{Accepted, Answer, Publish, Reason, Refusal};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Where a message went.
@@ -152,10 +150,7 @@ impl Broker {
 
     /// Which shard keeps a topic's last value.
     pub(super) fn owner_of(&self, topic: &Topic) -> u16 {
-        if self.shards == 1 {
-            return self.shard;
-        }
-        (FixedState::with_seed(super::PLACEMENT_SEED).hash_one(topic.as_str()) % u64::from(self.shards)) as u16
+        self.place_of(topic.as_str())
     }
 
     /// Keeps (or, when it is empty, clears) a topic's last value (§3.3.1.3).
