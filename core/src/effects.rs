@@ -1,6 +1,7 @@
 //! What follows from a request. The broker fills it, the shard that runs the broker empties it.
 
 use crate::message::{Guarantee, Message};
+use crate::record::{Load, Record};
 use crate::shard::Word;
 use crate::verbs::{Answer, Authentication, PeerId};
 use bytestring::ByteString;
@@ -39,6 +40,9 @@ pub struct Effects {
     pub store: Vec<Record>,
     /// The highest ticket among `store`; tickets grow by one a request that stores something.
     pub ticket: u64,
+    /// Entries of durable queues that are wanted in memory; answered by `Broker::loaded`. What is in `store` comes first:
+    /// an entry may be loaded that has just been written.
+    pub load: Vec<Load>,
     /// Words for other shards.
     pub forward: Vec<(u16, Word)>,
     /// Identities to check; answered by `Broker::verified`.
@@ -122,93 +126,5 @@ pub enum Event {
         client: ByteString,
         /// What and why, one sentence.
         why: String,
-    },
-}
-
-/// One durable fact. Written in order; a session's facts carry its key.
-#[derive(Clone, Debug)]
-pub enum Record {
-    /// A session that outlives its connection was opened, with its epoch.
-    SessionOpened {
-        /// The session's id.
-        client: ByteString,
-        /// Counts the connections that it has had; a higher one fences the lower.
-        epoch: u64,
-        /// How long it outlives its connection, in seconds.
-        expiry_s: u32,
-    },
-    /// A session ended.
-    SessionClosed {
-        /// The session's id.
-        client: ByteString,
-    },
-    /// A subscription was made or changed.
-    Subscribed {
-        /// The session's id.
-        client: ByteString,
-        /// The filter.
-        filter: crate::topic::Filter,
-        /// How it is wanted.
-        options: crate::verbs::SubscriptionOptions,
-    },
-    /// A subscription ended.
-    Unsubscribed {
-        /// The session's id.
-        client: ByteString,
-        /// The filter.
-        filter: crate::topic::Filter,
-    },
-    /// A message waits for a session or a group; the same `Arc` appears once for each.
-    Queued {
-        /// The session's id or the group's filter.
-        queue: ByteString,
-        /// The entry's place in its queue.
-        sequence: u64,
-        /// What waits.
-        message: Arc<Message>,
-    },
-    /// An entry got a delivery number.
-    Numbered {
-        /// The session's id.
-        queue: ByteString,
-        /// The entry's place in its queue.
-        sequence: u64,
-        /// The number.
-        number: u32,
-    },
-    /// The peer has received the `ExactlyOnce` delivery of this number.
-    Received {
-        /// The session's id.
-        client: ByteString,
-        /// The number.
-        number: u32,
-    },
-    /// An entry is over.
-    Settled {
-        /// The session's id or the group's filter.
-        queue: ByteString,
-        /// The entry's place in its queue.
-        sequence: u64,
-    },
-    /// A de-duplication token is held.
-    TokenHeld {
-        /// The publisher's session id.
-        client: ByteString,
-        /// The token.
-        token: u32,
-    },
-    /// A de-duplication token was let go.
-    TokenReleased {
-        /// The publisher's session id.
-        client: ByteString,
-        /// The token.
-        token: u32,
-    },
-    /// A topic's last value changed; `None` clears it.
-    Retained {
-        /// The topic.
-        topic: crate::topic::Topic,
-        /// Its new value.
-        message: Option<Arc<Message>>,
     },
 }

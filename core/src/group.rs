@@ -8,6 +8,7 @@
 //! `ExactlyOnce` deliveries under way, which stay with their member ([MQTT-4.8.2-4], [MQTT-4.8.2-5]).
 
 use crate::message::Guarantee;
+use crate::record::QueueKey;
 use crate::session::Queue;
 use crate::topic::Filter;
 use crate::tree::NodeId;
@@ -34,7 +35,7 @@ pub(crate) struct Group {
     /// Where the next choice begins, so that everyone gets a turn.
     turn: usize,
     pub queue: Queue,
-    pub next_sequence: u64,
+    pub next_sequence: i64,
     /// Whether it keeps what nobody takes, even without a member: a queue (`$queue/NAME`).
     pub stands: bool,
     /// Messages that were dropped on their way into it.
@@ -58,6 +59,11 @@ impl Group {
     pub fn new(filter: Arc<Filter>, node: NodeId) -> Self {
         let stands = filter.is_queue();
         Self { filter, node, members: Vec::new(), turn: 0, queue: Queue::default(), next_sequence: 1, stands, drops: 0 }
+    }
+
+    /// The name of its queue.
+    pub fn key(&self) -> QueueKey {
+        QueueKey::Group(self.filter.text().clone())
     }
 
     pub fn member_mut(&mut self, session: SessionRef) -> Option<&mut Member> {

@@ -22,6 +22,7 @@ pub mod hash;
 pub mod limits;
 pub mod message;
 pub mod protocol;
+pub mod record;
 pub mod retained;
 mod routes;
 pub mod session;

@@ -4,6 +4,7 @@ use crate::authorisation::Principal;
 use crate::broker::Pace;
 use crate::hash::Seeded;
 use crate::message::{Guarantee, Message, Origin};
+use crate::record::{SessionFact, SessionKey, Terms};
 use crate::topic::{Filter, Topic};
 use crate::tree::NodeId;
 use crate::verbs::{Answer, PeerId, SubscriptionOptions, Will};
@@ -53,7 +54,7 @@ pub(crate) struct Session {
     /// The largest delivery number.
     pub number_max: u32,
     /// The place of the next entry that is stored.
-    pub next_sequence: u64,
+    pub next_sequence: i64,
     /// Who it is for the messages it publishes; made with the first of them.
     pub origin: Option<Arc<Origin>>,
     /// Plain subscriptions: the tree's node and the place in the node's list. The nodes' numbers are ours,
@@ -121,7 +122,7 @@ pub struct Entry {
     /// The retain flag as the subscription sees it.
     pub retain: bool,
     /// The place in the durable queue; 0 when it is not stored.
-    pub sequence: u64,
+    pub sequence: i64,
     /// The tags of all subscriptions that matched.
     pub tags: Tags,
     /// The group that it came from and goes back to.
@@ -205,7 +206,35 @@ impl Queue {
     }
 }
 
+impl Entry {
+    /// How it is to be delivered, for the store.
+    pub fn terms(&self) -> Terms {
+        let group = self.group.as_ref().map(|filter| filter.text().clone());
+        Terms { guarantee: self.guarantee, retain: self.retain, tags: self.tags.clone(), group }
+    }
+}
+
 impl Session {
+    /// Its name.
+    pub fn key(&self) -> SessionKey {
+        SessionKey { realm: self.realm.clone(), client: self.principal.client.clone() }
+    }
+
+    /// What the store keeps of it.
+    pub fn fact(&self) -> SessionFact {
+        SessionFact {
+            key: self.key(),
+            protocol: self.protocol,
+            principal: self.principal.name.clone(),
+            epoch: self.epoch,
+            expiry_s: self.expiry_s,
+            number_max: self.number_max,
+            ends_ns: None,
+            will: None,
+            will_due_ns: None,
+        }
+    }
+
     /// Whether it outlives its connection, so that its state goes to the store.
     pub fn lasts(&self) -> bool {
         self.expiry_s > 0

@@ -1,7 +1,8 @@
 //! What a shard needs from the program around it.
 
 use althing_core::Link;
-use althing_core::effects::{Event, Record, Verdict, Verify};
+use althing_core::effects::{Event, Verdict, Verify};
+use althing_core::record::Record;
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
 use bytestring::ByteString;

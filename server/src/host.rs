@@ -1,7 +1,8 @@
 //! What a shard needs from the program: the store, identities, the log.
 
 use crate::log::{Dam, Kind};
-use althing_core::effects::{Event, Record, Verdict, Verify};
+use althing_core::effects::{Event, Verdict, Verify};
+use althing_core::record::Record;
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
 use althing_core::{Link, Reason};

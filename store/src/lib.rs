@@ -6,7 +6,34 @@
 //! takes the same two: it appends, syncs once for all batches of a tick, and then moves `durable`.
 #![forbid(unsafe_code)]
 
-use althing_core::effects::Record;
+pub mod disk;
+pub mod error;
+pub mod log;
+mod store;
+
+pub use error::{Failure, OpenError};
+pub use store::{Statistics, Store};
+
+use althing_core::record::Record;
+
+/// How the store lays itself out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Length of a segment. Larger ones are made for steps that do not fit.
+    pub segment_bytes: u32,
+    /// What the data directory may hold, spares and checkpoints included.
+    pub bytes_max: u64,
+    /// The names of the protocol table: `Origin::protocol` and `SessionFact::protocol` are `'static`.
+    pub protocols: &'static [&'static str],
+    /// Tells this store from all others; drawn once, kept on disk.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, bytes_max: u64::MAX, protocols: &[], seed: 0 }
+    }
+}
 
 /// Keeps nothing and confirms everything: what is in the broker's memory is all there is.
 #[derive(Debug, Default)]
@@ -36,7 +63,7 @@ mod tests {
     fn a_batch_is_taken_and_confirmed() {
         let mut memory = Memory::default();
         assert_eq!(memory.durable(), 0);
-        let mut records = vec![Record::SessionClosed { client: "a".into() }];
+        let mut records = vec![Record::SessionClosed(Default::default())];
         memory.append(&mut records, 7);
         assert!(records.is_empty());
         assert_eq!(memory.durable(), 7);

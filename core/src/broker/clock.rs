@@ -1,7 +1,8 @@
 //! What happens when nothing is asked: expiries, delayed wills, queues drained in turns.
 
 use super::Broker;
-use crate::effects::{Effects, Record};
+use crate::effects::Effects;
+use crate::record::Record;
 use crate::time::Now;
 
 /// What a timer is for.

@@ -3,7 +3,8 @@
 use super::clock::TimerKind;
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
-use crate::effects::{Effects, Event, Record, Verdict, Verify};
+use crate::effects::{Effects, Event, Verdict, Verify};
+use crate::record::Record;
 use crate::session::{Queue, Session, Then};
 use crate::time::Now;
 use crate::verbs::{Answer, Authentication, Connect, Connected, Disconnect, PeerId, Reason, Refusal};
@@ -242,8 +243,7 @@ impl Broker {
         session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will;
         if session.lasts() || lasted {
-            let client = session.principal.client.clone();
-            effects.store.push(Record::SessionOpened { client, epoch, expiry_s });
+            effects.store.push(Record::Session(Box::new(session.fact())));
         }
         expiry_s
     }
@@ -276,8 +276,7 @@ impl Broker {
         let client = session.principal.client.clone();
         if let Some(expiry_s) = disconnect.session_expiry_s {
             session.expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
-            let (epoch, expiry_s) = (session.epoch, session.expiry_s);
-            effects.store.push(Record::SessionOpened { client: client.clone(), epoch, expiry_s });
+            effects.store.push(Record::Session(Box::new(session.fact())));
         }
         if !disconnect.publish_will || self.closing {
             session.will = None;
@@ -315,7 +314,7 @@ impl Broker {
         self.statistics.queued_bytes -= session.queue.bytes() as u64;
         self.statistics.inflight_messages -= session.inflight.len() as u64;
         if session.lasts() {
-            effects.store.push(Record::SessionClosed { client: session.principal.client });
+            effects.store.push(Record::SessionClosed(session.key()));
         }
     }
 

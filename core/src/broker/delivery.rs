@@ -2,9 +2,10 @@
 
 use super::publishing::Terms;
 use super::{Broker, Pace};
-use crate::effects::{Delivery, Effects, Event, Record};
+use crate::effects::{Delivery, Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
+use crate::record::{QueueKey, Record};
 use crate::session::{Entry, Inflight, Queue, Session, Then};
 use crate::time::{MILLISECOND_NS, Now};
 use crate::topic::Filter;
@@ -106,15 +107,15 @@ impl Broker {
             return;
         }
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let mut sequence = 0;
-        if session.lasts() && terms.guarantee > Guarantee::AtMostOnce {
-            sequence = session.next_sequence;
-            session.next_sequence += 1;
-            let queue = session.principal.client.clone();
-            effects.store.push(Record::Queued { queue, sequence, message: message.clone() });
-        }
         let Terms { guarantee, retain, tags } = terms;
-        self.push_back(index, Entry { message, guarantee, retain, sequence, tags, group });
+        let mut entry = Entry { message, guarantee, retain, sequence: 0, tags, group };
+        if session.lasts() && guarantee > Guarantee::AtMostOnce {
+            entry.sequence = session.next_sequence;
+            session.next_sequence += 1;
+            let (queue, message) = (QueueKey::Session(session.key()), entry.message.clone());
+            effects.store.push(Record::Queued { queue, sequence: entry.sequence, message, terms: entry.terms() });
+        }
+        self.push_back(index, entry);
         self.drain(now, index, effects);
     }
 
@@ -274,8 +275,8 @@ impl Broker {
         let mut hold = false;
         if number != 0 {
             if entry.sequence != 0 {
-                let (queue, sequence) = (session.principal.client.clone(), entry.sequence);
-                effects.store.push(Record::Numbered { queue, sequence, number });
+                let (session, sequence) = (session.key(), entry.sequence);
+                effects.store.push(Record::Numbered { session, sequence, number });
                 // A crash must not give the number to another message: the peer would take that one for a
                 // repeat. A repeated `AtLeastOnce` delivery harms nobody, so it does not wait.
                 hold = entry.guarantee == Guarantee::ExactlyOnce;
@@ -363,9 +364,8 @@ impl Broker {
             return false;
         }
         inflight.received = true;
-        if inflight.entry.as_ref().is_some_and(|entry| entry.sequence != 0) {
-            let (client, number) = (session.principal.client.clone(), inflight.number);
-            effects.store.push(Record::Received { client, number });
+        if let Some(sequence) = inflight.entry.as_ref().map(|entry| entry.sequence).filter(|sequence| *sequence != 0) {
+            effects.store.push(Record::Received { session: session.key(), sequence });
         }
         true
     }
@@ -375,7 +375,7 @@ impl Broker {
         if entry.sequence != 0
             && let Some(session) = self.sessions.get(index)
         {
-            let queue = session.principal.client.clone();
+            let queue = QueueKey::Session(session.key());
             effects.store.push(Record::Settled { queue, sequence: entry.sequence });
         }
     }

@@ -7,11 +7,12 @@
 use super::Broker;
 use super::delivery::Incoming;
 use super::publishing::Terms;
-use crate::effects::{Effects, Event, Record};
+use crate::effects::{Effects, Event};
 use crate::group::{Group, Member, SessionRef};
 use crate::hash::Seeded;
 use crate::limits::Overflow;
 use crate::message::Guarantee;
+use crate::record::Record;
 use crate::session::{Entry, Queue, Tags};
 use crate::shard::Word;
 use crate::time::Now;
@@ -301,8 +302,8 @@ impl Broker {
         let group = self.groups.get_mut(index)?;
         entry.sequence = group.next_sequence;
         group.next_sequence += 1;
-        let (queue, sequence, message) = (group.filter.text().clone(), entry.sequence, entry.message.clone());
-        effects.store.push(Record::Queued { queue, sequence, message });
+        let (queue, sequence, message) = (group.key(), entry.sequence, entry.message.clone());
+        effects.store.push(Record::Queued { queue, sequence, message, terms: entry.terms() });
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += entry.message.size_bytes() as u64;
         Some((&mut group.queue, entry))
@@ -351,7 +352,7 @@ impl Broker {
     fn pop_group_front(&mut self, index: u32, effects: &mut Effects) -> Option<Entry> {
         let group = self.groups.get_mut(index)?;
         let entry = group.queue.pop_front()?;
-        let queue = group.filter.text().clone();
+        let queue = group.key();
         self.count_unqueued(&entry);
         if entry.sequence != 0 {
             effects.store.push(Record::Settled { queue, sequence: entry.sequence });

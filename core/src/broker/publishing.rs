@@ -3,9 +3,10 @@
 use super::Broker;
 use super::delivery::Incoming;
 use crate::authorisation::{Action, Authorised, authorise};
-use crate::effects::{Effects, Event, Record};
+use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message, Origin};
+use crate::record::Record;
 use crate::routes::{Route, Subscriber};
 use crate::session::{Tags, Then};
 use crate::shard::Word;
@@ -201,7 +202,7 @@ impl Broker {
             session.tokens.insert(position, token);
         }
         if session.lasts() {
-            effects.store.push(Record::TokenHeld { client: session.principal.client.clone(), token });
+            effects.store.push(Record::TokenHeld { session: session.key(), token });
         }
     }
 
@@ -216,7 +217,7 @@ impl Broker {
                 session.tokens = Vec::new();
             }
             if session.lasts() {
-                effects.store.push(Record::TokenReleased { client: session.principal.client.clone(), token });
+                effects.store.push(Record::TokenReleased { session: session.key(), token });
             }
         }
         let answer = Answer::Released { token, known: position.is_some() };

@@ -4,9 +4,10 @@ use super::Broker;
 use super::delivery::Incoming;
 use super::publishing::Terms;
 use crate::authorisation::{Action, Authorised, authorise};
-use crate::effects::{Effects, Event, Record};
+use crate::effects::{Effects, Event};
 use crate::group::SessionRef;
 use crate::message::{Guarantee, Message};
+use crate::record::Record;
 use crate::routes::Subscriber;
 use crate::session::{Entry, Snapshot, Tags, Then};
 use crate::shard::Word;
@@ -88,8 +89,8 @@ impl Broker {
     ) -> bool {
         let filter = filter.peek();
         if let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
-            let client = session.principal.client.clone();
-            effects.store.push(Record::Subscribed { client, filter: filter.detached(), options });
+            let session = session.key();
+            effects.store.push(Record::Subscribed { session, filter: filter.detached(), options });
         }
         let is_new = if filter.is_shared() {
             self.join(now, index, filter, options, operation, waits, effects)
@@ -151,8 +152,8 @@ impl Broker {
             self.routes.find_node(filter.pattern()).is_some_and(|node| self.unsubscribe_plain(index, node, effects))
         };
         if existed && let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
-            let client = session.principal.client.clone();
-            effects.store.push(Record::Unsubscribed { client, filter: filter.detached() });
+            let session = session.key();
+            effects.store.push(Record::Unsubscribed { session, filter: filter.detached() });
         }
         existed
     }

@@ -3,7 +3,8 @@
 
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
-use althing_core::effects::{Record, Verdict, Verify};
+use althing_core::effects::{Verdict, Verify};
+use althing_core::record::Record;
 use althing_core::shard::Word;
 use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::TopicLimits;
