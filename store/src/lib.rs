@@ -6,11 +6,15 @@
 //! takes the same two: it appends, syncs once for all batches of a tick, and then moves `durable`.
 #![forbid(unsafe_code)]
 
+mod clock;
+mod codec;
 pub mod disk;
 pub mod error;
+mod index;
 pub mod log;
 mod store;
 
+pub use clock::Downtime;
 pub use error::{Failure, OpenError};
 pub use store::{Statistics, Store};
 
