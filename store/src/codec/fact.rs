@@ -22,19 +22,7 @@ pub(crate) fn decode_body(item: &[u8], context: &Context) -> Result<Message, Mal
 
 /// A fact from all the bytes of its item, with the bytes of its key.
 pub(crate) fn decode_fact<'a>(kind: Kind, item: &'a [u8], context: &Context) -> Result<(Restored, &'a [u8]), Malformed> {
-    let tag = match kind {
-        Kind::Session => tag::SESSION,
-        Kind::Subscription => tag::SUBSCRIBED,
-        Kind::Token => tag::TOKEN_HELD,
-        Kind::Retained => tag::BODY,
-    };
-    let mut reader = open_sealed(item, tag)?;
-    // A body begins with its flags, and then names the topic like an item about the retained value.
-    let mut keyed = reader.clone();
-    if kind == Kind::Retained {
-        keyed.byte()?;
-    }
-    let key = key(&mut keyed, kind)?;
+    let (mut reader, key) = keyed_fields(kind, item)?;
     let fact = match kind {
         Kind::Session => Restored::Session(Box::new(read_session(reader, context)?)),
         Kind::Subscription => {
@@ -50,6 +38,34 @@ pub(crate) fn decode_fact<'a>(kind: Kind, item: &'a [u8], context: &Context) -> 
         Kind::Retained => Restored::Retained(Arc::new(read_message(reader, context)?)),
     };
     Ok((fact, key))
+}
+
+/// The fields of a fact's item, and its key.
+fn keyed_fields(kind: Kind, item: &[u8]) -> Result<(Reader<'_>, &[u8]), Malformed> {
+    let tag = match kind {
+        Kind::Session => tag::SESSION,
+        Kind::Subscription => tag::SUBSCRIBED,
+        Kind::Token => tag::TOKEN_HELD,
+        Kind::Retained => tag::BODY,
+    };
+    let fields = open_sealed(item, tag)?;
+    // A body begins with its flags, and then names the topic like an item about the retained value.
+    let mut keyed = fields.clone();
+    if kind == Kind::Retained {
+        keyed.byte()?;
+    }
+    let key = key(&mut keyed, kind)?;
+    Ok((fields, key))
+}
+
+/// Checks that an item is whole, and gives the bytes of its key.
+pub(crate) fn check_fact(kind: Kind, item: &[u8]) -> Result<&[u8], Malformed> {
+    keyed_fields(kind, item).map(|(_, key)| key)
+}
+
+/// Checks that a body is whole.
+pub(crate) fn check_body(item: &[u8]) -> Result<(), Malformed> {
+    open_sealed(item, tag::BODY).map(drop)
 }
 
 /// The fields of an item that stand behind their checksum.

@@ -11,7 +11,7 @@ mod message;
 mod step;
 mod wire;
 
-pub(crate) use fact::{decode_body, decode_fact};
+pub(crate) use fact::{check_body, check_fact, decode_body, decode_fact};
 pub(crate) use item::{BodyAt, Item, Items, Kind, PENDING};
 pub(crate) use keys::{is_of_group, is_of_session, put_queue_key, read_queue_key, read_terms};
 pub(crate) use step::Step;

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::log::Place;
 use althing_core::message::Message;
 use althing_core::record::{QueueKey, SessionFact, SessionKey, Terms};
-use althing_core::topic::Filter;
+use althing_core::topic::{Filter, Topic};
 use althing_core::verbs::{RetainHandling, SubscriptionOptions};
 
 /// The items of one step. The buffer is used again for the next one.
@@ -29,6 +29,10 @@ impl Step {
         const KEEP_BYTES: usize = 1 << 20;
         self.bytes.clear();
         self.bytes.shrink_to(KEEP_BYTES);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Takes back what was written behind `bytes`.
@@ -86,16 +90,23 @@ impl Step {
         });
     }
 
-    pub(crate) fn retained(&mut self, topic: &str, body: BodyAt) {
+    pub(crate) fn retained(&mut self, topic: &Topic, body: BodyAt) {
+        let mut key = Vec::new();
+        put_bytes(&mut key, topic.as_str().as_bytes());
+        self.retained_key(&key, body);
+    }
+
+    /// The same by the bytes of the fact's key.
+    pub(crate) fn retained_key(&mut self, key: &[u8], body: BodyAt) {
         let start = self.bytes.len();
         self.item(tag::RETAINED, SHORT, |out| {
-            put_bytes(out, topic.as_bytes());
+            out.extend_from_slice(key);
             put_body(out, start, body);
         });
     }
 
-    pub(crate) fn retained_cleared(&mut self, topic: &str) {
-        self.item(tag::RETAINED_CLEARED, SHORT, |out| put_bytes(out, topic.as_bytes()));
+    pub(crate) fn retained_cleared(&mut self, topic: &Topic) {
+        self.item(tag::RETAINED_CLEARED, SHORT, |out| put_bytes(out, topic.as_str().as_bytes()));
     }
 
     pub(crate) fn queued(&mut self, queue: &QueueKey, sequence: i64, terms: &Terms, body: BodyAt) {

@@ -68,10 +68,15 @@ impl Queue {
         self.entries.range(start..)
     }
 
-    /// Puts an entry to its place, and gives back the one that stood there.
+    /// Puts an entry to its place, without a flight, and gives back the one that stood there.
     pub(crate) fn put(&mut self, entry: Entry) -> Option<Entry> {
         match self.find(entry.sequence) {
-            Ok(index) => return Some(std::mem::replace(&mut self.entries[index], entry)),
+            Ok(index) => {
+                if let Ok(flight) = self.find_flight(entry.sequence) {
+                    self.flights.remove(flight);
+                }
+                return Some(std::mem::replace(&mut self.entries[index], entry));
+            }
             Err(index) if index == self.entries.len() => self.entries.push_back(entry),
             Err(0) => self.entries.push_front(entry),
             Err(index) => self.entries.insert(index, entry),
