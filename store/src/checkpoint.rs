@@ -94,7 +94,8 @@ impl Checkpoints {
             if index.live_bytes(segment) > 0 {
                 continue;
             }
-            let since = self.dead.iter().find(|(known, _)| *known == segment).map_or(progress.appended, |(_, since)| *since);
+            let since =
+                self.dead.iter().find(|(known, _)| *known == segment).map_or(progress.appended, |(_, since)| *since);
             if since <= progress.synced {
                 log.release(segment)?;
             } else {

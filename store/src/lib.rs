@@ -13,6 +13,8 @@ mod clock;
 mod codec;
 pub mod disk;
 pub mod error;
+mod files;
+pub mod frame;
 mod index;
 pub mod log;
 mod reading;
@@ -21,6 +23,7 @@ mod store;
 
 pub use clock::Downtime;
 pub use error::{Failure, OpenError};
+pub use files::Files;
 pub use store::{Statistics, Store};
 
 use althing_core::record::Record;

@@ -112,15 +112,21 @@ pub(crate) fn restore<D: Disk>(
     let mut readers = Readers::default();
     let mut facts: Vec<(u128, Fact)> = index.facts().collect();
     facts.sort_unstable_by_key(|(_, fact)| (fact.kind != Kind::Session, fact.at.place));
-    readers.read(log, None, &facts, |(_, fact)| fact.at, |(hash, fact), bytes| {
-        let failed = |malformed| damaged(fact.at, malformed, format_args!("{}", name_of(fact.kind)));
-        let (restored, key) = decode_fact(fact.kind, bytes, context).map_err(failed)?;
-        if index.fact_hash(fact.kind, key) != *hash {
-            return Err(failed(crate::codec::Malformed::Value("fact that was looked for")));
-        }
-        take(restored);
-        Ok(())
-    })?;
+    readers.read(
+        log,
+        None,
+        &facts,
+        |(_, fact)| fact.at,
+        |(hash, fact), bytes| {
+            let failed = |malformed| damaged(fact.at, malformed, format_args!("{}", name_of(fact.kind)));
+            let (restored, key) = decode_fact(fact.kind, bytes, context).map_err(failed)?;
+            if index.fact_hash(fact.kind, key) != *hash {
+                return Err(failed(crate::codec::Malformed::Value("fact that was looked for")));
+            }
+            take(restored);
+            Ok(())
+        },
+    )?;
     drop(facts);
     let messages = messages_here(log, index, context, &mut readers)?;
     for queue in index.queues().iter().filter(|queue| !queue.is_empty()) {
@@ -144,12 +150,19 @@ fn messages_here<D: Disk>(
     bodies.sort_unstable_by_key(|body| body.place);
     bodies.dedup();
     let mut messages = Messages::with_capacity_and_hasher(bodies.len(), FixedState::default());
-    readers.read(log, None, &bodies, |body| *body, |body, bytes| {
-        let message = decode_body(bytes, context);
-        let message = message.map_err(|malformed| damaged(*body, malformed, format_args!("an entry of a queue")))?;
-        messages.insert(body.place, Arc::new(message));
-        Ok::<_, OpenError>(())
-    })?;
+    readers.read(
+        log,
+        None,
+        &bodies,
+        |body| *body,
+        |body, bytes| {
+            let message = decode_body(bytes, context);
+            let message =
+                message.map_err(|malformed| damaged(*body, malformed, format_args!("an entry of a queue")))?;
+            messages.insert(body.place, Arc::new(message));
+            Ok::<_, OpenError>(())
+        },
+    )?;
     Ok(messages)
 }
 

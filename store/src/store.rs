@@ -1,5 +1,6 @@
 //! The store: records in, durable; at the start, everything that holds.
 
+use crate::Options;
 use crate::bodies::Bodies;
 use crate::checkpoint::Checkpoints;
 use crate::cleaner::Cleaner;
@@ -11,7 +12,6 @@ use crate::index::{Entry, Index};
 use crate::log::{Log, Place};
 use crate::reading::{Readers, damaged};
 use crate::recovery;
-use crate::Options;
 use althing_core::Now;
 use althing_core::record::{Load, Loaded, LoadedEntry, Record, Restored};
 use std::sync::Arc;
@@ -154,13 +154,20 @@ impl<D: Disk> Store<D> {
         }
         let mut entries = Vec::with_capacity(wanted.len());
         let Self { log, index, context, readers, progress, .. } = self;
-        readers.read(log, progress.uncommitted, &wanted, |entry: &Entry| entry.body, |entry, bytes| {
-            let failed = |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
-            let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
-            let terms = read_terms(index.terms(entry)).map_err(failed)?;
-            entries.push((entry.sequence, LoadedEntry { message, terms }));
-            Ok::<_, Failure>(())
-        })?;
+        readers.read(
+            log,
+            progress.uncommitted,
+            &wanted,
+            |entry: &Entry| entry.body,
+            |entry, bytes| {
+                let failed =
+                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
+                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
+                let terms = read_terms(index.terms(entry)).map_err(failed)?;
+                entries.push((entry.sequence, LoadedEntry { message, terms }));
+                Ok::<_, Failure>(())
+            },
+        )?;
         Ok(Loaded { queue, sequences, entries })
     }
 

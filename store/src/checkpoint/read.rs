@@ -1,6 +1,8 @@
 //! Reading the newest checkpoint.
 
-use super::{Checkpoints, END, FACTS, FORMAT_VERSION, HEADER_BYTES, MAGIC, PIECE_HEADER_BYTES, PREFIX, QUEUES, UNFINISHED, name};
+use super::{
+    Checkpoints, END, FACTS, FORMAT_VERSION, HEADER_BYTES, MAGIC, PIECE_HEADER_BYTES, PREFIX, QUEUES, UNFINISHED, name,
+};
 use crate::codec::{BodyAt, Item, Kind, Malformed, PENDING, Reader};
 use crate::disk::{Disk, FileId};
 use crate::error::{OpenError, at};
@@ -25,7 +27,8 @@ impl Snapshot {
         let files = disk.list().map_err(at("list", "."))?;
         let newest = files.iter().filter_map(|(file, bytes)| Some((first_segment(file)?, *bytes))).max();
         let is_leftover = |file: &str| {
-            file == UNFINISHED || first_segment(file).is_some_and(|segment| newest.is_some_and(|(newest, _)| segment < newest))
+            file == UNFINISHED
+                || first_segment(file).is_some_and(|segment| newest.is_some_and(|(newest, _)| segment < newest))
         };
         let leftovers = files.iter().map(|(file, _)| file).filter(|file| is_leftover(file)).cloned().collect();
         let checkpoints = Checkpoints { newest, leftovers, ..Checkpoints::default() };

@@ -36,11 +36,18 @@ pub(crate) struct Writing {
 
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    Facts { shard: usize },
-    Queues { slot: usize, after: Option<i64> },
+    Facts {
+        shard: usize,
+    },
+    Queues {
+        slot: usize,
+        after: Option<i64>,
+    },
     End,
     /// Complete and synced; it may contain so many steps.
-    Done { steps: u64 },
+    Done {
+        steps: u64,
+    },
 }
 
 impl Writing {

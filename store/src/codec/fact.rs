@@ -21,7 +21,11 @@ pub(crate) fn decode_body(item: &[u8], context: &Context) -> Result<Message, Mal
 }
 
 /// A fact from all the bytes of its item, with the bytes of its key.
-pub(crate) fn decode_fact<'a>(kind: Kind, item: &'a [u8], context: &Context) -> Result<(Restored, &'a [u8]), Malformed> {
+pub(crate) fn decode_fact<'a>(
+    kind: Kind,
+    item: &'a [u8],
+    context: &Context,
+) -> Result<(Restored, &'a [u8]), Malformed> {
     let (mut reader, key) = keyed_fields(kind, item)?;
     let fact = match kind {
         Kind::Session => Restored::Session(Box::new(read_session(reader, context)?)),

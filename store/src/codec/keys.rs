@@ -3,8 +3,8 @@
 use super::Malformed;
 use super::wire::{Reader, put_bytes, put_varint};
 use althing_core::message::Guarantee;
+use althing_core::queue::Tags;
 use althing_core::record::{QueueKey, SessionKey, Terms};
-use althing_core::session::Tags;
 
 const SESSION: u8 = 0;
 const GROUP: u8 = 1;

@@ -206,10 +206,7 @@ impl Step {
 
     fn since(&self, start: usize) -> BodyAt {
         // Segments are addressed with 32 bits, and the log takes no larger step.
-        BodyAt {
-            place: Place { segment: PENDING, offset: start as u32 },
-            length: (self.bytes.len() - start) as u32,
-        }
+        BodyAt { place: Place { segment: PENDING, offset: start as u32 }, length: (self.bytes.len() - start) as u32 }
     }
 }
 

@@ -146,7 +146,10 @@ mod tests {
         assert_eq!(Reader::new(&[]).varint(), Err(Malformed::Short));
         assert_eq!(Reader::new(&[0x80]).varint(), Err(Malformed::Short));
         assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(Malformed::Number));
-        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).varint(), Err(Malformed::Number));
+        assert_eq!(
+            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).varint(),
+            Err(Malformed::Number)
+        );
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x10]).varint_u32(), Err(Malformed::Number));
     }
 

@@ -98,9 +98,7 @@ impl Index {
             // What has gone again within the step has no place to be told.
             let at = match fresh {
                 Fresh::Fact(hash) => facts.get_mut(hash).map(|fact| &mut fact.at),
-                Fresh::Entry { slot, sequence } => {
-                    queues[slot as usize].get_mut(sequence).map(|entry| &mut entry.body)
-                }
+                Fresh::Entry { slot, sequence } => queues[slot as usize].get_mut(sequence).map(|entry| &mut entry.body),
             };
             if let Some(at) = at.filter(|at| at.place.segment == PENDING) {
                 at.place = base.and(at.place);

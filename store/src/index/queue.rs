@@ -1,7 +1,6 @@
 //! One durable queue: where its bodies are, in the order of its sequences.
 
 use crate::codec::BodyAt;
-use crate::log::Place;
 use std::collections::VecDeque;
 
 /// What the index knows of one entry: 24 bytes, for a backlog is made of these.
@@ -169,15 +168,12 @@ impl Entry {
     pub(crate) fn new(sequence: i64, body: BodyAt, terms: u32) -> Self {
         Self { sequence, body, terms }
     }
-
-    pub(crate) fn place(&self) -> Place {
-        self.body.place
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Place;
 
     fn entry(sequence: i64) -> Entry {
         Entry::new(sequence, BodyAt { place: Place { segment: 1, offset: 8 }, length: 1 }, 0)
@@ -204,7 +200,7 @@ mod tests {
     #[test]
     fn flights_go_with_their_entries() {
         let mut queue = Queue::default();
-        (1..=3).for_each(|sequence| drop(queue.put(entry(sequence))));
+        (1..=3).for_each(|sequence| assert!(queue.put(entry(sequence)).is_none()));
         assert!(queue.change_flight(2, |flight| flight.number = 7));
         assert!(!queue.change_flight(2, |flight| flight.number = 7), "nothing new");
         assert!(queue.change_flight(2, |flight| flight.received = true));
@@ -220,8 +216,8 @@ mod tests {
     #[test]
     fn a_drained_queue_gives_its_memory_back() {
         let mut queue = Queue::default();
-        (0..10_000).for_each(|sequence| drop(queue.put(entry(sequence))));
-        (0..9_990).for_each(|sequence| drop(queue.take(sequence)));
+        (0..10_000).for_each(|sequence| assert!(queue.put(entry(sequence)).is_none()));
+        (0..9_990).for_each(|sequence| assert!(queue.take(sequence).is_some()));
         assert!(queue.memory_bytes() < 5_000, "{}", queue.memory_bytes());
         assert_eq!(queue.entries().len(), 10);
     }
