@@ -5,7 +5,7 @@ use super::spares::Spares;
 use super::{Active, Frame, Log, SEGMENT_BYTES_MIN, segment_name};
 use crate::Options;
 use crate::disk::{Disk, FileId};
-use crate::error::{DiskError, OpenError, at};
+use crate::error::{DiskError, Failure, OpenError, at};
 use crate::frame::{
     ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, FrameHeader, HeaderFault, Kind, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
@@ -39,25 +39,32 @@ impl<D: Disk> Log<D> {
         // What the last process has renamed may not be durable yet; no file is overwritten before it is.
         disk.sync_names().map_err(at("sync", "."))?;
         let spares = Spares::open(&mut disk, &files, segment_bytes, options.bytes_max)?;
-        let mut log = Log {
-            disk,
-            store: options.seed,
-            segment_bytes,
-            segments,
-            active: Active::begin(0, 0, FileId(0), 0),
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-            readers: VecDeque::new(),
-            spares,
-            full_ns: None,
-            bytes_written: 0,
-            failure: None,
-        };
+        let log = Self::of_segments(disk, segments);
+        let mut log = Self { store: options.seed, segment_bytes, spares, failure: None, ..log };
         match found {
             Some(found) => log.go_on(found)?,
             None => log.begin()?,
         }
         Ok(log)
+    }
+
+    /// A log of which only bytes can be read: nothing was checked, and nothing can be committed.
+    pub(crate) fn of_segments(disk: D, segments: BTreeMap<u32, u32>) -> Self {
+        let error = "the log was opened for reading alone".to_owned();
+        Self {
+            disk,
+            store: 0,
+            segment_bytes: 0,
+            segments,
+            active: Active::begin(0, 0, FileId(0), 0),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            readers: VecDeque::new(),
+            spares: Spares::default(),
+            full_ns: None,
+            bytes_written: 0,
+            failure: Some(Failure { action: "write", file: ".".to_owned(), error }),
+        }
     }
 
     fn begin(&mut self) -> Result<(), DiskError> {
@@ -210,12 +217,14 @@ fn frames(
         let Some((_, proof)) = behind.iter().rfind(|(_, frame)| frame.synced > scan.end) else {
             return Ok((scan, stale()));
         };
-        let affected = format!("what was stored in the frames {} to {}", scan.next_frame, proof.number);
-        damaged(damage(header.number, scan.end, "no valid frame, though it was durable once", &affected))?;
-        let whole = |(offset, frame): &&(u32, FrameHeader)| {
-            frame.number >= scan.next_frame && frame.payload(bytes, *offset).is_some()
+        let is_whole = |(offset, frame): &&(u32, FrameHeader)| {
+            frame.number > scan.next_frame && frame.payload(bytes, *offset).is_some()
         };
-        let Some((offset, frame)) = behind.iter().find(whole) else { return Ok((scan, stale())) };
+        let whole = behind.iter().find(is_whole);
+        let lost = whole.map_or(proof.number, |(_, frame)| frame.number - 1);
+        let affected = format!("what was stored in the frames {} to {lost}", scan.next_frame);
+        damaged(damage(header.number, scan.end, "no valid frame, though it was durable once", &affected))?;
+        let Some((offset, frame)) = whole else { return Ok((scan, stale())) };
         from = Scan { end: *offset, next_frame: frame.number, last: None };
     }
 }
@@ -231,7 +240,12 @@ fn goes_on(end: &Found) -> OpenError {
     damage(end.header.number, end.scan.end, "no valid frame, though the log goes on in later files", &affected)
 }
 
-fn check_header(number: u32, bytes: &[u8], before: Option<&SegmentHeader>) -> Result<SegmentHeader, OpenError> {
+/// What the segment's header says, checked against the name and the length of its file.
+pub(crate) fn check_header(
+    number: u32,
+    bytes: &[u8],
+    before: Option<&SegmentHeader>,
+) -> Result<SegmentHeader, OpenError> {
     let affected = "the whole segment";
     let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
         HeaderFault::Newer(found) => OpenError::Newer { file: segment_name(number), found, known: FORMAT_VERSION },
