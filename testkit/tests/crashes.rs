@@ -304,12 +304,15 @@ impl World {
     }
 
     fn check(&mut self) {
-        for index in 0..self.clients.len() {
-            if self.clients[index].slot.is_none() {
-                self.connect(index);
+        // A connection that was lost long ago may still arrive and take the session over.
+        loop {
+            self.settle();
+            let absent: Vec<usize> = (0..self.clients.len()).filter(|at| self.clients[*at].slot.is_none()).collect();
+            if absent.is_empty() {
+                break;
             }
+            absent.into_iter().for_each(|index| self.connect(index));
         }
-        self.settle();
         for client in &self.clients {
             assert!(client.is_connected && client.outgoing.is_empty() && client.releasing.is_empty(), "{client:?}");
             // Order is promised for each topic and guarantee ([MQTT-4.6.0-6]).

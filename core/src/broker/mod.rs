@@ -237,7 +237,7 @@ impl Broker {
         self.step(effects, |broker, effects| {
             let message = Authorised::by_broker(message).shared();
             // Nobody waits for this publish; a full house shows in the statistics.
-            let _ = broker.distribute(now, message, None, 0, effects);
+            let _ = broker.distribute(now, message, None, false, 0, effects);
         });
     }
 
@@ -379,9 +379,11 @@ impl Broker {
                 self.confirm_interest(from, operation, effects);
             }
             Word::Fence { operation } => self.reply(from, operation, false, effects),
-            Word::Forward { message, retain, operation } => {
-                self.take_forwarded(now, from, message, retain, operation, effects);
-            }
+            Word::Forward { message, retain, place, operation } => match &mut self.restoring {
+                // Its groups may still have to be put back.
+                Some(restoring) => restoring.forwarded.push((from, message, retain, place, operation)),
+                None => self.take_forwarded(now, from, message, retain, place, operation, effects),
+            },
             Word::Query { session, filter, options, operation } => {
                 let mut messages = Vec::new();
                 self.retained.matching(&filter, now.mono_ns, &mut messages);
