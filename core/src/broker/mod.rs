@@ -9,6 +9,7 @@ mod connection;
 mod delivery;
 mod fetching;
 mod groups;
+mod membership;
 mod operations;
 mod publishing;
 mod restoring;
@@ -368,6 +369,9 @@ impl Broker {
     }
 
     fn hear(&mut self, now: Now, from: u16, word: Word, effects: &mut Effects) {
+        if let (Some(restoring), Word::Forward { .. }) = (&mut self.restoring, &word) {
+            return restoring.forwarded.push((from, word));
+        }
         match word {
             Word::Request(peer, request) => self.decide(now, peer, request, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
@@ -379,11 +383,9 @@ impl Broker {
                 self.confirm_interest(from, operation, effects);
             }
             Word::Fence { operation } => self.reply(from, operation, false, effects),
-            Word::Forward { message, retain, place, operation } => match &mut self.restoring {
-                // Its groups may still have to be put back.
-                Some(restoring) => restoring.forwarded.push((from, message, retain, place, operation)),
-                None => self.take_forwarded(now, from, message, retain, place, operation, effects),
-            },
+            Word::Forward { message, retain, place, operation } => {
+                self.take_forwarded(now, from, message, retain, place, operation, effects);
+            }
             Word::Query { session, filter, options, operation } => {
                 let mut messages = Vec::new();
                 self.retained.matching(&filter, now.mono_ns, &mut messages);

@@ -27,8 +27,8 @@ pub(crate) struct Restoring {
     returns: Vec<(SessionKey, Vec<Entry>)>,
     /// Messages that were on their way to other shards: the queue, the place, the message.
     passing: Vec<(ByteString, i64, Arc<Message>)>,
-    /// Those from other shards: the sender, the message, whether it is to be retained here, its place, the operation.
-    pub forwarded: Vec<(u16, Authorised<Arc<Message>>, bool, i64, u64)>,
+    /// Forwarded messages, each with the shard that it comes from: groups that want them may still have to be put back.
+    pub forwarded: Vec<(u16, Word)>,
     largest_epoch: u64,
     /// Whether this shard has been told everything.
     is_told: bool,
@@ -223,22 +223,22 @@ impl Broker {
         let retain =
             |shard| message.retain && message.topic.queue().is_none() && self.owner_of(&message.topic) == shard;
         let own_queue = |shard| between(self.shard, shard) == QueueKey::Group(queue.clone());
+        let forward = |shard, place| {
+            let (retain, message) = (retain(shard), Authorised::by_broker(message.clone()));
+            Word::Forward { message, retain, place, operation: 0 }
+        };
         match receiver(&queue).filter(|to| *to < self.shards && *to != self.shard && own_queue(*to)) {
-            Some(to) => {
-                let (retain, message) = (retain(to), Authorised::by_broker(message));
-                effects.forward.push((to, Word::Forward { message, retain, place, operation: 0 }));
-            }
+            Some(to) => effects.forward.push((to, forward(to, place))),
             // There are fewer shards than there were: who was there may be anywhere.
             None => {
+                let words: Vec<_> = (0..self.shards).map(|to| (to, forward(to, 0))).collect();
+                for (to, word) in words {
+                    match &mut self.restoring {
+                        Some(restoring) if to == self.shard => restoring.forwarded.push((to, word)),
+                        _ => effects.forward.push((to, word)),
+                    }
+                }
                 effects.store.push(Record::Settled { queue: QueueKey::Group(queue), sequence: place });
-                for to in (0..self.shards).filter(|to| *to != self.shard) {
-                    let (retain, message) = (retain(to), Authorised::by_broker(message.clone()));
-                    effects.forward.push((to, Word::Forward { message, retain, place: 0, operation: 0 }));
-                }
-                let (retain, message) = (retain(self.shard), Authorised::by_broker(message));
-                if let Some(restoring) = &mut self.restoring {
-                    restoring.forwarded.push((self.shard, message, retain, 0, 0));
-                }
             }
         }
     }
@@ -253,8 +253,8 @@ impl Broker {
         let others = self.shards - 1;
         let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others >= others);
         let Some(restoring) = finished else { return };
-        for (from, message, retain, place, operation) in restoring.forwarded {
-            self.take_forwarded(now, from, message, retain, place, operation, effects);
+        for (from, word) in restoring.forwarded {
+            self.hear(now, from, word, effects);
         }
         for index in self.groups.indices() {
             self.pump(now, index, effects);
