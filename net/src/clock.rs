@@ -9,11 +9,14 @@ pub struct Clock {
     start: Instant,
 }
 
-impl Clock {
-    pub(crate) fn new() -> Self {
+/// Starts at 0 now.
+impl Default for Clock {
+    fn default() -> Self {
         Self { start: Instant::now() }
     }
+}
 
+impl Clock {
     /// This moment. A wall clock before 1970 reads as 1970.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

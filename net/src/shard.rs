@@ -108,13 +108,14 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard around `broker`, which was made for shard number `shard`.
-    pub fn new(shard: u16, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
+    /// A shard around `broker`, which was made for shard number `shard`. All shards of a process, and its store, go by
+    /// the same clock.
+    pub fn new(shard: u16, clock: Clock, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
         Self {
             broker,
             host,
             limits,
-            clock: Clock::new(),
+            clock,
             connections: Connections::new(shard),
             effects: Effects::default(),
             effects_spare: Effects::default(),
@@ -140,11 +141,6 @@ impl Shard {
             waiting_for_store: Vec::new(),
             doors_waiting_for_store: Vec::new(),
         }
-    }
-
-    /// The clock that the broker of this shard goes by.
-    pub fn clock(&self) -> Clock {
-        self.clock
     }
 
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.

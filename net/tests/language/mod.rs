@@ -13,7 +13,7 @@ use althing_core::{
     Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, PeerId, Reason, Receive,
     Request, Topic,
 };
-use althing_net::{Address, Host, Listener, Notice, Shard, local};
+use althing_net::{Address, Clock, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
     let limits = Arc::new(limits);
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), Entropy::new(1));
     let heard = Rc::new(Heard::default());
-    let shard = Shard::new(0, broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
+    let shard = Shard::new(0, Clock::default(), broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
     althing_net::run(shard, async {
         let mut house = House { address: Address::Unix("".into()), heard };
         house.address = house.listen("127.0.0.1:0");
