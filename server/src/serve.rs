@@ -52,17 +52,6 @@ pub enum ServeError {
         /// What the system says.
         error: io::Error,
     },
-    /// The data directory is not there and cannot be made.
-    #[error(
-        "cannot make the data directory {}: {error}; choose another with --data DIR, or keep nothing with --set store.durability=memory",
-        directory.display()
-    )]
-    Directory {
-        /// Which.
-        directory: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
     /// What is kept cannot be used as it is; nothing was changed.
     #[error("{}", cannot_open(directory, error))]
     Open {
@@ -91,9 +80,10 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Listen { .. } | Self::Directory { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
+            Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
             Self::Open { error: OpenError::Io { .. }, .. } | Self::Store(_) => 74,
         }
     }
@@ -113,8 +103,20 @@ fn cannot_open(directory: &Path, error: &OpenError) -> String {
                 "{error}. Nothing was changed; `althing store check {directory}` shows all of it and what can be done"
             )
         }
-        OpenError::Io { .. } => format!("cannot use {directory}: {error}; choose another directory with --data DIR"),
+        OpenError::Io { .. } => format!(
+            "cannot use {directory}: {error}; choose another directory with --data DIR, or keep nothing with \
+             --set store.durability=memory"
+        ),
     }
+}
+
+/// Whether the disk itself fails. Names, rights and room can be mended from here.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    !matches!(
+        error.kind(),
+        NotFound | PermissionDenied | AlreadyExists | NotADirectory | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+    )
 }
 
 /// How long the last words to everyone may take.

@@ -14,14 +14,11 @@ use crate::protocols::PROTOCOLS;
 use crate::serve::ServeError;
 use althing_core::record::Restored;
 use althing_net::{AbortOnPanic, Clock, Shard, local};
-use althing_store::disk::Files;
-use althing_store::{Failure, Options, Statistics, Store};
+use althing_store::{Failure, Files, Options, Statistics, Store};
 use keeper::Keeper;
 use line::Line;
 use std::fmt;
-use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
@@ -43,11 +40,6 @@ impl Storage {
     pub fn open(config: &Config, clock: Clock) -> Result<Opening, ServeError> {
         let start = Instant::now();
         let directory = &config.server.data;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| ServeError::Directory { directory: directory.clone(), error })?;
         let options = Options {
             segment_bytes: config.store.segment_bytes,
             bytes_max: config.store.bytes_max,
