@@ -133,3 +133,99 @@ impl<D: Disk> Keeper<D> {
         self.store.close(self.clock.now()).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::ShardEnd;
+    use super::*;
+    use althing_core::record::{Load, QueueKey, Record, SessionKey, Terms};
+    use althing_core::topic::TopicLimits;
+    use althing_core::{Message, Topic};
+    use althing_store::Options;
+    use althing_testkit::disk::{Fault, SimDisk};
+
+    /// A store on this disk, its line, and the shard's end of that.
+    fn keeper(disk: &SimDisk) -> (Keeper<SimDisk>, Arc<Line>, ShardEnd) {
+        let clock = Clock::default();
+        let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+        let mut store = Store::open(disk.clone(), options, clock.now()).unwrap();
+        store.restore(&mut |_| {}).unwrap();
+        let line = Arc::<Line>::default();
+        let end = ShardEnd::new(Arc::clone(&line));
+        (Keeper::new(store, Arc::clone(&line), clock, None), line, end)
+    }
+
+    fn queue() -> QueueKey {
+        QueueKey::Session(SessionKey { realm: "".into(), client: "a".into() })
+    }
+
+    fn queued(sequence: i64) -> Vec<Record> {
+        let topic = Topic::new("t".into(), &TopicLimits::default()).unwrap();
+        let message = Arc::new(Message::new(topic, vec![b'p'; 1_000].into()));
+        vec![Record::Queued { queue: queue(), sequence, message, terms: Terms::default() }]
+    }
+
+    #[test]
+    fn everything_that_waits_is_one_commit_and_loads_come_after_it() {
+        let disk = SimDisk::new(1);
+        let (keeper, line, mut end) = keeper(&disk);
+        for ticket in 1..=3 {
+            let mut records = queued(ticket);
+            end.store(&mut records, ticket as u64);
+            assert!(records.is_empty());
+        }
+        end.load(&mut vec![Load { queue: queue(), sequences: vec![1, 3, 7] }]);
+        assert_eq!(end.durable(), 0);
+        line.close();
+        keeper.run().unwrap();
+        assert_eq!(end.durable(), 3);
+        assert_eq!(line.statistics().commits, 1);
+        let loaded = line.take_loaded();
+        let found: Vec<i64> = loaded[0].entries.iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!(found, [1, 3]);
+        assert!(!end.is_behind());
+    }
+
+    #[test]
+    fn a_disk_that_fails_confirms_nothing() {
+        let disk = SimDisk::new(2);
+        let (keeper, line, mut end) = keeper(&disk);
+        end.store(&mut queued(1), 1);
+        end.durable();
+        disk.fail_at(disk.calls() + 1, Fault::Broken);
+        line.close();
+        assert!(keeper.run().is_err());
+        assert_eq!(end.durable(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_confirms_nothing_and_says_so() {
+        let disk = SimDisk::new(3);
+        let (keeper, line, mut end) = keeper(&disk);
+        disk.set_capacity_bytes(0);
+        for ticket in 1..=1_000 {
+            end.store(&mut queued(ticket), ticket as u64);
+        }
+        end.durable();
+        line.close();
+        keeper.run().unwrap();
+        assert_eq!(end.durable(), 0);
+        assert!(!end.has_room());
+    }
+
+    #[test]
+    fn much_that_waits_holds_up_those_who_add_to_it_until_half_of_it_is_written() {
+        let (keeper, line, mut end) = keeper(&SimDisk::new(4));
+        let mut ticket = 0;
+        while !end.is_behind() {
+            ticket += 1;
+            end.store(&mut queued(ticket), ticket as u64);
+        }
+        assert!(ticket > 1_000);
+        end.durable();
+        assert!(end.is_behind());
+        line.close();
+        keeper.run().unwrap();
+        assert!(!end.is_behind());
+    }
+}
