@@ -16,6 +16,11 @@ const BYTES_A_STEP: usize = 1 << 20;
 /// How often a full disk is tried again when nothing else happens: somebody may have made room.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
+/// How long the thread looks for more before it sleeps. Who has just been answered often asks again at once, and a wake
+/// from sleep costs tens of microseconds, as much as a quick disk needs for half a sync. Others who want the
+/// processor get it meanwhile.
+const STAY_AWAKE: Duration = Duration::from_micros(100);
+
 /// Owns the store. One commit is under way at a time; what comes meanwhile is the next one, so that the size of
 /// the batches follows the load.
 pub(super) struct Keeper<D: Disk> {
@@ -115,6 +120,13 @@ impl<D: Disk> Keeper<D> {
 
     /// Sleeps until somebody calls, or until something is due.
     fn wait(&self) {
+        let start = Instant::now();
+        while start.elapsed() < STAY_AWAKE {
+            if self.line.has_work() {
+                return;
+            }
+            thread::yield_now();
+        }
         let sync = self.sync_due.map(|due| due.saturating_duration_since(Instant::now()));
         let retry = self.store.is_dirty().then_some(FULL_RETRY);
         match sync.into_iter().chain(retry).min() {

@@ -17,6 +17,8 @@ const WAITING_BYTES_LOW: usize = WAITING_BYTES_HIGH / 2;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     inbox: Mutex<Inbox>,
+    /// Something is in the inbox. Only a hint, for who does not want to look under the lock all the time.
+    has_work: AtomicBool,
     /// Of the store's thread, once it runs.
     pub thread: OnceLock<Thread>,
     /// Everything up to this ticket is durable.
@@ -59,10 +61,16 @@ impl Line {
     /// Takes everything that waits; `work` must be empty. Whether nothing will follow.
     pub fn take(&self, work: &mut Inbox) -> bool {
         let mut inbox = lock(&self.inbox);
+        self.has_work.store(false, Ordering::Relaxed);
         mem::swap(&mut inbox.batches, &mut work.batches);
         mem::swap(&mut inbox.loads, &mut work.loads);
         inbox.spares.append(&mut work.spares);
         inbox.is_closing
+    }
+
+    /// Whether there is something to take.
+    pub fn has_work(&self) -> bool {
+        self.has_work.load(Ordering::Relaxed)
     }
 
     /// Says that nothing will follow.
@@ -122,6 +130,7 @@ impl Line {
     }
 
     fn wake_thread(&self) {
+        self.has_work.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
