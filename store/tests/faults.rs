@@ -73,6 +73,27 @@ fn a_disk_that_is_full_for_long_loses_nothing_and_comes_back() {
     }
 }
 
+/// What was drained waits for a checkpoint alone, and there is no room for one: a spare makes way.
+#[test]
+fn a_full_disk_finds_room_for_the_checkpoint_that_frees_it() {
+    let mut world = World::new(6);
+    world.may_fail = true;
+    world.fill(100, 300);
+    world.run(Op::Maintain(50));
+    world.disk().set_capacity_bytes(world.disk().used_bytes());
+    world.drain();
+    let before = world.statistics();
+    assert_eq!(before.checkpoints, 0);
+    (0..10).for_each(|_| world.run(Op::Maintain(20)));
+    world.pass(60_000);
+    (0..10).for_each(|_| world.run(Op::Maintain(20)));
+    let after = world.statistics();
+    assert!(after.checkpoints > 0 && after.disk_bytes < before.disk_bytes / 2, "{before:?} {after:?}");
+    assert!(world.has_room());
+    world.run(Op::Kill);
+    assert_eq!(world.failures, 0);
+}
+
 /// A small store, closed in order, with a checkpoint and old segments.
 fn small() -> World {
     let mut world = World::new(5);

@@ -12,6 +12,8 @@ use hashbrown::HashMap;
 
 /// A piece ends when it is as long as this.
 const PIECE_BYTES: usize = 256 << 10;
+/// So much is synced at a time.
+const SYNC_BYTES: u64 = 4 << 20;
 /// A slot for a queue that is free costs time, too.
 const PIECE_SLOTS: usize = 1 << 16;
 
@@ -30,6 +32,8 @@ pub(crate) struct Writing {
     /// Bytes so far, and the checksum of all of them.
     bytes: u64,
     checksum: u32,
+    /// Up to where it was synced: one sync of all at the end would keep commits waiting.
+    synced: u64,
     next: Next,
     piece: Vec<u8>,
 }
@@ -61,6 +65,7 @@ impl Writing {
             first_segment,
             bytes: 0,
             checksum: 0,
+            synced: 0,
             next: Next::Facts { shard: 0 },
             piece: Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4),
         };
@@ -113,8 +118,11 @@ impl Writing {
             self.write(disk, &piece)?;
         }
         self.piece = piece;
-        if kind == END {
+        if kind == END || self.bytes - self.synced >= SYNC_BYTES {
             disk.sync(self.file).map_err(at("sync", UNFINISHED))?;
+            self.synced = self.bytes;
+        }
+        if kind == END {
             disk.close(self.file);
             self.next = Next::Done { steps: progress.appended };
         }
