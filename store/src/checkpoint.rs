@@ -8,6 +8,7 @@ mod write;
 
 pub(crate) use read::Snapshot;
 
+use crate::Options;
 use crate::disk::Disk;
 use crate::error::{DiskError, Failure, at};
 use crate::index::Index;
@@ -29,8 +30,8 @@ const FACTS: u8 = 1;
 const QUEUES: u8 = 2;
 const END: u8 = 3;
 
-/// Less new log than this is replayed without a checkpoint in between.
-const LOG_BYTES_MIN: u64 = 64 << 20;
+/// As many new segments are replayed without a checkpoint in between.
+const LOG_SEGMENTS_MIN: u64 = 4;
 /// How long a disk that was full is left alone.
 const RETRY_NS: u64 = 10 * SECOND_NS;
 
@@ -43,6 +44,7 @@ pub(crate) struct Checkpoints {
     leftovers: Vec<String>,
     /// What the directory may hold.
     bytes_max: u64,
+    segment_bytes: u32,
     writing: Option<Writing>,
     /// Segments that nobody needs, each with the steps that must be durable before it is let go.
     dead: Vec<(u32, u64)>,
@@ -53,9 +55,8 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// A quota for the directory, in bytes.
-    pub(crate) fn limit(&mut self, bytes_max: u64) {
-        self.bytes_max = bytes_max;
+    pub(crate) fn configure(&mut self, options: &Options) {
+        (self.bytes_max, self.segment_bytes) = (options.bytes_max, options.segment_bytes);
     }
 
     /// The segment at which replay begins.
@@ -153,7 +154,7 @@ impl Checkpoints {
         if bytes > self.bytes_max {
             return Err(at("create", UNFINISHED)(io::ErrorKind::QuotaExceeded.into()));
         }
-        Writing::begin(log, index.key(), age_ms, now.wall_ms).map(Some)
+        Writing::begin(log, self.segment_bytes, index.key(), age_ms, now.wall_ms).map(Some)
     }
 
     /// Renames what was written: from now on it counts.
@@ -204,7 +205,8 @@ impl Checkpoints {
     fn is_due<D: Disk>(&self, log: &Log<D>, index: &Index) -> bool {
         let behind = self.behind(log, index);
         let checkpoint_bytes = write::estimate_bytes(index);
-        behind.log_bytes > LOG_BYTES_MIN.max(2 * checkpoint_bytes) || behind.dead_bytes > 2 * checkpoint_bytes
+        behind.log_bytes > (LOG_SEGMENTS_MIN * u64::from(self.segment_bytes)).max(2 * checkpoint_bytes)
+            || behind.dead_bytes > 2 * checkpoint_bytes
     }
 
     /// The complete segments that replay reads.

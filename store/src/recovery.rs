@@ -44,7 +44,7 @@ pub(crate) fn recover<D: Disk>(mut disk: D, options: &Options, now: Now) -> Resu
     check_places(&index, &log)?;
     let downtime = last.map_or(Downtime::New, |(_, wall_ms)| Downtime::between(wall_ms, now.wall_ms));
     let age_ms = last.map_or(0, |(age_ms, _)| age_ms).saturating_add(downtime.aged_ms());
-    checkpoints.limit(options.bytes_max);
+    checkpoints.configure(options);
     checkpoints.remove_leftovers(log.disk())?;
     Ok(Recovered { log, index, clock: Clock::new(age_ms, now), downtime, checkpoints })
 }

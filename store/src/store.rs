@@ -85,7 +85,7 @@ impl<D: Disk> Store<D> {
             context: Context { clock: recovered.clock, protocols: options.protocols },
             progress: Progress { told_age_ms: recovered.clock.age_ms(now.mono_ns), ..Progress::default() },
             checkpoints: recovered.checkpoints,
-            cleaner: Cleaner::default(),
+            cleaner: Cleaner::new(options.segment_bytes),
             step: Step::default(),
             bodies: Bodies::default(),
             readers: Readers::default(),
