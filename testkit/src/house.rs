@@ -7,10 +7,12 @@ mod provider;
 mod raw;
 mod shard;
 mod station;
+mod vault;
 mod wire;
 
 pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
 pub use station::{Heard, Received, Station, StationId, connect_packet, filter, topic};
+pub use vault::Keeping;
 pub use wire::Grain;
 
 use crate::trace::Trace;
@@ -22,6 +24,7 @@ use althing_core::{Entropy, Limits, Link, Message, Now, PeerId, Reason};
 use shard::{Common, Shard, Timer, name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use vault::Vault;
 use wire::{Wire, transfer};
 
 /// Beyond this many steps without coming to rest something goes round in circles.
@@ -45,12 +48,22 @@ pub struct Setup {
     pub grain: Option<Grain>,
     /// What a connection takes in each direction before its writer has to wait, as sockets do.
     pub pipe_bytes_max: usize,
+    /// In what the records are kept.
+    pub keeping: Keeping,
 }
 
 impl Setup {
     /// A world with the default limits in which everyone may do everything.
     pub fn new(seed: u64, shards: u16) -> Self {
-        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None, pipe_bytes_max: 64 << 10 }
+        Self {
+            seed,
+            shards,
+            limits: Limits::default(),
+            policy: Policy::open(),
+            grain: None,
+            pipe_bytes_max: 64 << 10,
+            keeping: Keeping::Ledger,
+        }
     }
 }
 
@@ -71,8 +84,16 @@ enum Act {
     Down(WireId),
     /// A word between shards arrives.
     Word(u16, u16),
-    /// A shard's store confirms tickets.
+    /// The store takes some of what was handed to it.
+    Take,
+    /// The store commits what it has taken.
+    Commit,
+    /// The store does what can be done meanwhile.
+    Maintain,
+    /// A shard hears that tickets are durable.
     Confirm(u16),
+    /// A shard hears what it wanted to load.
+    Load(u16),
     /// The identity provider answers.
     Verdict(usize),
     /// A deadline of the house has come.
@@ -118,6 +139,7 @@ impl House {
             limits,
             trace: Trace::default(),
             promises: promises::Promises::default(),
+            vault: Vault::new(setup.keeping, setup.seed, now),
             channels: BTreeMap::new(),
             questions: Vec::new(),
             paused: BTreeMap::new(),
@@ -366,7 +388,11 @@ impl House {
     fn is_lazy(&self, act: Act) -> bool {
         let place = match act {
             Act::Word(from, to) => 7 * from + to,
-            Act::Confirm(shard) => 48 + shard,
+            Act::Take => 48,
+            Act::Commit => 49,
+            Act::Maintain => 50,
+            Act::Confirm(shard) => 51 + shard,
+            Act::Load(shard) => 55 + shard,
             _ => return false,
         };
         self.lazy >> (place % 64) & 1 == 1
@@ -382,14 +408,30 @@ impl House {
                 acts.push(Act::Word(from, to));
             }
         }
-        for shard in self.shards.iter().enumerate().filter(|(_, shard)| !shard.unconfirmed.is_empty()) {
-            if !self.store_held {
-                acts.push(Act::Confirm(shard.0 as u16));
-            }
-        }
+        self.possible_in_store(&mut acts);
         acts.extend((0..self.common.questions.len()).map(Act::Verdict));
         acts.extend(self.due());
         acts
+    }
+
+    fn possible_in_store(&self, acts: &mut Vec<Act>) {
+        let vault = &self.common.vault;
+        if vault.inbox_len() > 0 {
+            acts.push(Act::Take);
+        }
+        if vault.wants_commit() && !self.store_held {
+            acts.push(Act::Commit);
+        }
+        if vault.wants_maintenance() {
+            acts.push(Act::Maintain);
+        }
+        for (shard, is_confirmation) in vault.news() {
+            if !is_confirmation {
+                acts.push(Act::Load(shard));
+            } else if !self.store_held {
+                acts.push(Act::Confirm(shard));
+            }
+        }
     }
 
     fn possible_on_wire(&self, id: WireId, wire: &Wire, acts: &mut Vec<Act>) {
@@ -462,10 +504,16 @@ impl House {
                     self.shards[to as usize].word(from, word, &mut self.common);
                 }
             }
+            Act::Take | Act::Commit | Act::Maintain => self.move_store(act),
             Act::Confirm(shard) => {
-                let waiting = self.shards[shard as usize].unconfirmed.len() as u64;
-                let count = 1 + self.entropy.below(waiting) as usize;
-                self.shards[shard as usize].confirm(count, &mut self.common);
+                if let Some(ticket) = self.common.vault.confirmation(shard) {
+                    self.shards[shard as usize].confirm(ticket, &mut self.common);
+                }
+            }
+            Act::Load(shard) => {
+                if let Some(loaded) = self.common.vault.answer(shard) {
+                    unimplemented!("{loaded:?}");
+                }
             }
             Act::Verdict(index) => {
                 let (shard, question) = self.common.questions.remove(index);
@@ -476,6 +524,18 @@ impl House {
             Act::Timeout(shard, timer, _) => self.shards[shard as usize].timeout(timer, &mut self.common),
             Act::Speak(station) => self.let_speak(station),
             Act::Wake(station) => self.wake_station(station),
+        }
+    }
+
+    fn move_store(&mut self, act: Act) {
+        let (now, vault) = (self.common.now, &mut self.common.vault);
+        let result = match act {
+            Act::Take => vault.take(1 + self.entropy.below(vault.inbox_len() as u64) as usize),
+            Act::Commit => vault.commit(now),
+            _ => vault.maintain(now),
+        };
+        if let Err(failure) = result {
+            panic!("{failure}");
         }
     }
 

@@ -115,6 +115,17 @@ impl File {
         }
     }
 
+    /// What a failed sync gave up is read anew from the platter; what is still to be written stays.
+    pub fn forget_given_up(&mut self) {
+        let length = self.lengths.last().copied().unwrap_or(self.durable.len());
+        let mut current = self.durable.clone();
+        current.resize(length, 0);
+        for (sector, dirty) in &self.dirty {
+            dirty.versions.last().into_iter().for_each(|last| put_sector(&mut current, *sector, last));
+        }
+        self.current = current;
+    }
+
     /// Power is lost: what is on the platter is what there is.
     pub fn crash(&mut self, fate: Fate, entropy: &mut Entropy) {
         self.fail_to_sync(fate, entropy);
