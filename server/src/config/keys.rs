@@ -73,7 +73,7 @@ keys_with_limits! {
     receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
     subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
     queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
-    queue_overflow queue_at_most_once
+    queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
     retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
     write_buffer_low_bytes stall_ms connections_max;
 
