@@ -2,6 +2,7 @@
 //! words between shards, a store that confirms when it pleases, a virtual clock. What happens next is always
 //! drawn from the seed, so one seed is one history.
 
+mod crash;
 mod promises;
 mod provider;
 mod raw;
@@ -10,6 +11,7 @@ mod station;
 mod vault;
 mod wire;
 
+pub use crash::{Crash, Downtime};
 pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
 pub use station::{Heard, Received, Station, StationId, connect_packet, filter, topic};
 pub use vault::Keeping;
@@ -19,6 +21,7 @@ use crate::trace::Trace;
 use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Statistics};
 use althing_core::effects::Event;
+use althing_core::record::Restored;
 use althing_core::time::MILLISECOND_NS;
 use althing_core::{Entropy, Limits, Link, Message, Now, PeerId, Reason};
 use shard::{Common, Shard, Timer, name};
@@ -109,6 +112,7 @@ pub struct House {
     seed: u64,
     entropy: Entropy,
     common: Common,
+    policy: Arc<Policy>,
     shards: Vec<Shard>,
     wires: BTreeMap<WireId, Wire>,
     wires_opened: usize,
@@ -119,24 +123,19 @@ pub struct House {
     pipe_bytes_max: usize,
     steps: u64,
     store_held: bool,
+    crashes: Vec<Crash>,
 }
 
 impl House {
     /// An empty world.
     pub fn new(setup: Setup) -> Self {
         let mut entropy = Entropy::new(setup.seed ^ 0x416c_7468_696e_6721);
-        let (limits, policy) = (Arc::new(setup.limits), Arc::new(setup.policy));
-        let brokers = (0..setup.shards).map(|index| {
-            let own = Entropy::new(entropy.next_u64());
-            Shard::new(index, Broker::new(index, setup.shards, limits.clone(), policy.clone(), own))
-        });
-        let shards = brokers.collect();
         let grain = setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
         let lazy = entropy.next_u64() & entropy.next_u64();
         let now = Now { mono_ns: 1_000_000_000 + entropy.below(1_000_000_000_000), wall_ms: 1_800_000_000_000 };
         let common = Common {
             now,
-            limits,
+            limits: Arc::new(setup.limits),
             trace: Trace::default(),
             promises: promises::Promises::default(),
             vault: Vault::new(setup.keeping, setup.seed, now),
@@ -146,11 +145,12 @@ impl House {
             behind: BTreeMap::new(),
             events: Vec::new(),
         };
-        Self {
+        let mut house = Self {
             seed: setup.seed,
             entropy,
             common,
-            shards,
+            policy: Arc::new(setup.policy),
+            shards: Vec::new(),
             wires: BTreeMap::new(),
             wires_opened: 0,
             stations: Vec::new(),
@@ -159,6 +159,25 @@ impl House {
             pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
             store_held: false,
+            crashes: Vec::new(),
+        };
+        house.start(setup.shards, Vec::new());
+        house
+    }
+
+    /// Starts a process, in which nobody is connected and everything holds that was left.
+    fn start(&mut self, shards: u16, facts: Vec<Restored>) {
+        let brokers = (0..shards).map(|index| {
+            let own = Entropy::new(self.entropy.next_u64());
+            Shard::new(index, Broker::new(index, shards, self.common.limits.clone(), self.policy.clone(), own))
+        });
+        self.shards = brokers.collect();
+        let mut facts_of: Vec<Vec<Restored>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for fact in facts {
+            facts_of[self.shards[0].broker.home_of(&fact) as usize].push(fact);
+        }
+        for (shard, facts) in self.shards.iter_mut().zip(facts_of) {
+            shard.restore(facts, &mut self.common);
         }
     }
 
@@ -512,7 +531,7 @@ impl House {
             }
             Act::Load(shard) => {
                 if let Some(loaded) = self.common.vault.answer(shard) {
-                    unimplemented!("{loaded:?}");
+                    self.shards[shard as usize].loaded(loaded, &mut self.common);
                 }
             }
             Act::Verdict(index) => {
@@ -535,7 +554,9 @@ impl House {
             _ => vault.maintain(now),
         };
         if let Err(failure) = result {
-            panic!("{failure}");
+            self.note(format_args!("{failure}: the process ends"));
+            let downtime = Downtime::draw(&mut self.entropy);
+            self.crash(false, downtime);
         }
     }
 

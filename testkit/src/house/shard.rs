@@ -6,6 +6,7 @@ use crate::trace::Trace;
 use althing_core::adaptor::{Close, Out, Receive};
 use althing_core::broker::{Broker, Pace};
 use althing_core::effects::{Event, Verdict, Verify};
+use althing_core::record::{Loaded, Restored};
 use althing_core::shard::Word;
 use althing_core::verbs::{Disconnect, Refusal};
 use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Now, OutBuffer, PeerId, Reason, Request};
@@ -205,6 +206,21 @@ impl Shard {
     pub fn confirm(&mut self, ticket: u64, common: &mut Common) {
         common.promises.confirmed(self.index, ticket);
         self.broker.stored(common.now, ticket, &mut self.effects);
+        self.run(common);
+    }
+
+    /// What the store has loaded.
+    pub fn loaded(&mut self, loaded: Loaded, common: &mut Common) {
+        self.broker.loaded(common.now, loaded, &mut self.effects);
+        self.run(common);
+    }
+
+    /// Puts back what an earlier process has left.
+    pub fn restore(&mut self, facts: Vec<Restored>, common: &mut Common) {
+        for fact in facts {
+            self.broker.restore(common.now, fact, &mut self.effects);
+        }
+        self.broker.restored(common.now, &mut self.effects);
         self.run(common);
     }
 
