@@ -8,10 +8,13 @@
 
 pub mod disk;
 pub mod error;
+mod files;
+pub mod frame;
 pub mod log;
 mod store;
 
 pub use error::{Failure, OpenError};
+pub use files::Files;
 pub use store::{Statistics, Store};
 
 use althing_core::record::Record;
