@@ -373,9 +373,9 @@ impl House {
         loop {
             self.settle();
             let before_ns = self.common.now.mono_ns;
-            let next_ns = self.next_deadline_ns().unwrap_or(u64::MAX).clamp(before_ns, end_ns);
+            let next_ns = self.next_deadline_ns().unwrap_or(u64::MAX).min(end_ns).max(before_ns);
             self.set_clock(next_ns);
-            if next_ns == end_ns {
+            if next_ns >= end_ns {
                 break;
             }
             stuck = if next_ns == before_ns { stuck + 1 } else { 0 };

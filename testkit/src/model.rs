@@ -61,6 +61,8 @@ pub struct Publication {
     pub repeatable: bool,
     /// Published by the broker when its client was lost.
     pub is_will: bool,
+    /// Whether its publisher's session was to outlive the connection, so that a will outlives a crash.
+    pub lasts: bool,
 }
 
 /// One subscription of one session.
@@ -201,6 +203,8 @@ pub struct Story {
     pub stations: Vec<Biography>,
     /// Steps at which nothing was under way.
     pub quiet: Vec<u64>,
+    /// By how much deadlines may be late: the store keeps them in milliseconds, and rounds them up at each restart.
+    pub rounding_ns: u64,
 }
 
 impl Story {

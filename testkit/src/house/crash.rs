@@ -13,6 +13,8 @@ const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 pub struct Crash {
     /// The step in which it happened.
     pub step: u64,
+    /// When the next process began, on the monotonic clock in nanoseconds.
+    pub restart_ns: u64,
     /// How long nothing was there.
     pub downtime: Downtime,
 }
@@ -63,7 +65,7 @@ impl House {
         common.behind.clear();
         common.vault.end(power_lost, &mut self.entropy);
         self.let_downtime_pass(downtime);
-        self.crashes.push(Crash { step: self.steps, downtime });
+        self.crashes.push(Crash { step: self.steps, restart_ns: self.common.now.mono_ns, downtime });
         let facts = loop {
             match self.common.vault.reopen(self.common.now) {
                 Ok(facts) => break facts,
@@ -82,6 +84,11 @@ impl House {
     /// The disk, if this world has one.
     pub fn disk(&self) -> Option<&SimDisk> {
         self.common.vault.disk()
+    }
+
+    /// Panics when the store keeps anything but last values.
+    pub fn assert_store_is_empty(&self) {
+        self.common.vault.assert_is_empty();
     }
 
     /// Whether the store takes new messages.

@@ -125,6 +125,13 @@ impl Vault {
         self.wants_maintenance
     }
 
+    /// Panics when anything is kept but last values.
+    pub fn assert_is_empty(&self) {
+        let facts = self.ledger.restored();
+        let left: Vec<_> = facts.iter().filter(|fact| !matches!(fact, Restored::Retained(_))).collect();
+        assert!(left.is_empty(), "the store still keeps {left:?}");
+    }
+
     /// Whether new messages may be kept.
     pub fn has_room(&self) -> bool {
         match &self.keeper {
