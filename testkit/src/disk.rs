@@ -80,12 +80,11 @@ impl SimDisk {
         self.0.borrow_mut().crash(entropy);
     }
 
-    /// The process dies and the system lives: its files are closed, everything written is there, except for what a
-    /// failed sync gave up: that is read anew from the platter.
+    /// The process dies and the system lives: its files are closed, everything written is there to be read, even
+    /// what a failed sync gave up.
     pub fn kill(&self) {
         let mut state = self.0.borrow_mut();
         state.open.clear();
-        state.files.values_mut().for_each(File::forget_given_up);
         state.drop_unreachable();
     }
 
@@ -351,6 +350,13 @@ impl Disk for SimDisk {
         self.0.borrow_mut().sync(file)
     }
 
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.call()?;
+        state.file(file)?.drop_cache();
+        Ok(())
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.call()?;
@@ -511,9 +517,9 @@ mod tests {
             disk.sync(file).unwrap();
             assert_eq!(disk.content("a"), [7; 4_096], "it is still there to be read");
             if seed % 2 == 0 {
-                disk.crash(&mut Entropy::new(seed))
+                disk.crash(&mut Entropy::new(seed));
             } else {
-                disk.kill()
+                disk.drop_cache(file).unwrap();
             }
             disk.content("a") != [7; 4_096]
         });

@@ -116,7 +116,7 @@ impl File {
     }
 
     /// What a failed sync gave up is read anew from the platter; what is still to be written stays.
-    pub fn forget_given_up(&mut self) {
+    pub fn drop_cache(&mut self) {
         let length = self.lengths.last().copied().unwrap_or(self.durable.len());
         let mut current = self.durable.clone();
         current.resize(length, 0);
