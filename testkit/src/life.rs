@@ -4,10 +4,11 @@
 use crate::disk::{Fault, SimDisk};
 use crate::ledger::Ledger;
 use crate::scribe::{PROTOCOLS, Scribe};
-use althing_core::record::{Load, QueueKey, Record};
+use althing_core::record::{Load, Loaded, QueueKey, Record};
 use althing_core::time::MILLISECOND_NS;
 use althing_core::{Entropy, Now};
 use althing_store::{Failure, OpenError, Options, Store};
+use std::sync::Arc;
 
 /// Beyond this many rounds something goes round in circles.
 const ROUNDS_MAX: u32 = 20_000;
@@ -46,6 +47,13 @@ impl Dangers {
     }
 }
 
+/// When a frame was written: by the store's own time, counted from the last start, and by the wall clock.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    age_ns: i128,
+    wall_ms: u64,
+}
+
 /// A store, what it was told, and what it promised.
 pub struct Life {
     entropy: Entropy,
@@ -58,9 +66,11 @@ pub struct Life {
     /// Failures of the disk when the store was opened.
     failures_before: u64,
     scribe: Scribe,
-    /// What must be there after a restart, at least, and when that was promised.
+    /// What must be there after a restart, at least.
     confirmed: Ledger,
-    confirmed_at: Now,
+    /// The frames of which one will be found to be the last.
+    frames: Vec<Frame>,
+    opened_ns: u64,
     /// What was written since, a batch an `append`.
     since: Vec<Vec<Record>>,
     /// Restarts after which everything was compared.
@@ -85,7 +95,8 @@ impl Life {
             store: None,
             failures_before: 0,
             confirmed: Ledger::default(),
-            confirmed_at: now,
+            frames: vec![Frame { age_ns: 0, wall_ms: now.wall_ms }],
+            opened_ns: now.mono_ns,
             since: Vec::new(),
             restarts: 0,
             refusals: 0,
@@ -142,6 +153,7 @@ impl Life {
     /// Everything is well again: all that was written becomes durable, is there after an orderly end, and what is settled
     /// leaves nothing behind.
     pub fn finish(mut self) -> Self {
+        (self.dangers.errors, self.dangers.full) = (false, false);
         self.disk.heal();
         self.disk.set_capacity_bytes(u64::MAX);
         self.append();
@@ -191,8 +203,7 @@ impl Life {
     fn commit(&mut self) {
         self.reopen_if_closed();
         let sync = !self.dangers.lazy || self.one_in(2);
-        let now = self.now;
-        match self.with_store(|store| store.commit(now, sync)) {
+        match self.commit_now(sync) {
             Some(true) => {
                 assert!(self.store.as_ref().is_some_and(|store| !store.is_dirty()), "nothing is left to commit");
                 if sync {
@@ -211,25 +222,47 @@ impl Life {
     fn insist_on_commit(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.reopen_if_closed();
-            let now = self.now;
-            if self.with_store(|store| store.commit(now, true)) == Some(true) {
+            if self.commit_now(true) == Some(true) {
                 return self.confirm();
             }
+            let now = self.now;
             self.with_store(|store| store.maintain(now));
+            self.note_frame(false);
         }
         panic!("there is room, and nothing becomes durable");
     }
 
+    fn commit_now(&mut self, sync: bool) -> Option<bool> {
+        let now = self.now;
+        let is_written = self.store.as_ref().is_some_and(Store::is_dirty);
+        let done = self.with_store(|store| store.commit(now, sync));
+        if is_written {
+            self.note_frame(done == Some(true) && sync);
+        }
+        done
+    }
+
+    /// A frame is written, and perhaps surely there.
+    fn note_frame(&mut self, is_sure: bool) {
+        if is_sure {
+            self.frames.clear();
+        }
+        let age_ns = i128::from(self.now.mono_ns) - i128::from(self.opened_ns);
+        self.frames.push(Frame { age_ns, wall_ms: self.now.wall_ms });
+    }
+
     fn confirm(&mut self) {
         self.confirmed.apply_all(self.since.drain(..).flatten().collect::<Vec<_>>().iter());
-        self.confirmed_at = self.now;
     }
 
     fn maintain(&mut self) {
         self.reopen_if_closed();
         let now = self.now;
         for _ in 0..1 + self.below(4) {
-            if self.with_store(|store| store.maintain(now)) != Some(true) {
+            let more = self.with_store(|store| store.maintain(now));
+            // A checkpoint says when it was written, too.
+            self.note_frame(false);
+            if more != Some(true) {
                 break;
             }
         }
@@ -249,7 +282,7 @@ impl Life {
         let load = Load { queue, sequences };
         let expected = self.scribe.ledger().load(load.clone());
         if let Some(found) = self.with_store(|store| store.load(load)) {
-            assert_eq!(found, expected);
+            compare_loaded(found, expected, self.now);
         }
     }
 
@@ -292,10 +325,17 @@ impl Life {
 
     fn close(&mut self) {
         let Some(store) = self.store.take() else { return };
-        let now = self.now;
+        let (now, is_dirty) = (self.now, store.is_dirty());
         match store.close(now) {
-            Ok(_) => self.confirm(),
-            Err(failure) => self.check_reason(&failure.to_string()),
+            Ok(_) => {
+                // What was closed already and has not changed is not closed again.
+                self.note_frame(is_dirty);
+                self.confirm();
+            }
+            Err(failure) => {
+                self.note_frame(false);
+                self.check_reason(&failure.to_string());
+            }
         }
         self.restart();
     }
@@ -308,8 +348,10 @@ impl Life {
         match call(store) {
             Ok(result) => Some(result),
             Err(failure) => {
+                // What cannot be read may still be written; what could not be written never.
                 let again = store.commit(self.now, true);
-                assert!(again.is_err(), "{failure}, and it goes on: {again:?}");
+                assert!(failure.action == "read" || again.is_err(), "{failure}, and it goes on: {again:?}");
+                self.note_frame(false);
                 self.check_reason(&failure.to_string());
                 self.store = None;
                 None
@@ -368,8 +410,7 @@ impl Life {
             Ok(found) => {
                 self.compare(&found, stopped, opened);
                 self.restarts += 1;
-                self.now = opened;
-                self.confirmed_at = opened;
+                (self.now, self.opened_ns) = (opened, opened.mono_ns);
                 self.since.clear();
                 self.confirmed = found.clone();
                 self.scribe.restart(found);
@@ -397,10 +438,11 @@ impl Life {
     }
 
     /// What was found must be what held after the last confirmed record, or after some of those that followed.
-    fn compare(&self, found: &Ledger, stopped: Now, opened: Now) {
+    fn compare(&mut self, found: &Ledger, stopped: Now, opened: Now) {
         let timeless = found.without_deadlines();
         let mut candidate = self.confirmed.clone();
-        let mut steps = self.since.iter();
+        let since = std::mem::take(&mut self.since);
+        let mut steps = since.iter();
         let mut difference = String::new();
         loop {
             if candidate.without_deadlines() == timeless {
@@ -418,31 +460,45 @@ impl Life {
         panic!("after a restart, against what was confirmed:\n{difference}against all that was written:\n{last}");
     }
 
-    /// A deadline is as far away as it was, less the time that nobody kept; when the wall clock cannot be right, as far as
-    /// at the last commit at most.
-    fn compare_deadlines(&self, expected: &Ledger, found: &Ledger, stopped: Now, opened: Now) {
-        let nanoseconds = |ms: i64| i128::from(ms) * i128::from(MILLISECOND_NS);
-        let absence_ms = opened.wall_ms as i64 - stopped.wall_ms as i64;
-        let unkept_ns = i128::from(stopped.mono_ns) - i128::from(self.confirmed_at.mono_ns);
-        let unkept_ms = (unkept_ns / i128::from(MILLISECOND_NS)) as i64 + 1;
-        let is_surely_known = absence_ms >= 0 && absence_ms + unkept_ms <= ABSENCE_MS_MAX;
-        let is_surely_doubtful = absence_ms > ABSENCE_MS_MAX || absence_ms < -unkept_ms;
-        let (least_ns, most_ns) = match (is_surely_known, is_surely_doubtful) {
-            (true, _) => (-nanoseconds(absence_ms), -nanoseconds(absence_ms)),
-            (_, true) => (0, unkept_ns),
-            _ => (-nanoseconds(absence_ms.max(0)), unkept_ns),
-        };
-        for (was_ns, is_ns) in expected.deadlines().into_iter().zip(found.deadlines()) {
-            let left_ns = i128::from(was_ns) - i128::from(stopped.mono_ns);
-            let is_left_ns = i128::from(is_ns) - i128::from(opened.mono_ns);
-            let never = was_ns == u64::MAX && is_ns > u64::MAX / 2;
-            let is_over = left_ns + most_ns <= ROUNDING_NS && is_left_ns <= ROUNDING_NS;
-            let is_right =
-                left_ns + least_ns - ROUNDING_NS <= is_left_ns && is_left_ns <= left_ns + most_ns + ROUNDING_NS;
-            assert!(
-                never || is_over || is_right,
-                "{left_ns} ns were left, {is_left_ns} are, after an absence of {absence_ms} ms: {stopped:?} {opened:?}",
-            );
+    /// A deadline is as far away as it was, less the time that has passed since the last frame by the wall clock, as far
+    /// as that can be right. Which frame was the last one is not known here, but it is one for all deadlines.
+    fn compare_deadlines(&mut self, expected: &Ledger, found: &Ledger, stopped: Now, opened: Now) {
+        let stopped_age_ns = i128::from(stopped.mono_ns) - i128::from(self.opened_ns);
+        let pairs: Vec<(u64, u64)> = expected.deadlines().into_iter().zip(found.deadlines()).collect();
+        let candidates = std::mem::take(&mut self.frames);
+        for frame in &candidates {
+            let absence_ms = opened.wall_ms as i64 - frame.wall_ms as i64;
+            let is_known = (0..=ABSENCE_MS_MAX).contains(&absence_ms);
+            let aged_ns = if is_known { i128::from(absence_ms) * i128::from(MILLISECOND_NS) } else { 0 };
+            let passed_ns = frame.age_ns + aged_ns - stopped_age_ns;
+            if pairs.iter().all(|&(was_ns, is_ns)| {
+                let left_ns = i128::from(was_ns) - i128::from(stopped.mono_ns) - passed_ns;
+                let is_left_ns = i128::from(is_ns) - i128::from(opened.mono_ns);
+                let is_never = was_ns.min(is_ns) > u64::MAX / 2;
+                let is_over = left_ns <= ROUNDING_NS && is_left_ns <= ROUNDING_NS;
+                // Before the process, nobody knows when.
+                is_never || is_over || was_ns == 0 || (is_left_ns - left_ns).abs() <= ROUNDING_NS
+            }) {
+                self.frames.push(Frame { age_ns: -aged_ns, wall_ms: frame.wall_ms });
+            }
+        }
+        assert!(
+            !self.frames.is_empty(),
+            "deadlines (before, after) have moved: {pairs:?}, stopped {stopped:?} at the age of {stopped_age_ns} ns, \
+             opened {opened:?}, frames {candidates:?}",
+        );
+    }
+}
+
+/// The same messages. Deadlines may be later by what rounding does; of those that are over, only that is known.
+fn compare_loaded(found: Loaded, mut expected: Loaded, now: Now) {
+    for ((_, is), (_, was)) in found.entries.iter().zip(&mut expected.entries) {
+        if let (Some(is_ns), Some(was_ns)) = (is.message.expires_ns, was.message.expires_ns) {
+            let is_near = i128::from(is_ns.abs_diff(was_ns)) <= ROUNDING_NS;
+            let is_never = is_ns.min(was_ns) > u64::MAX / 2;
+            assert!(is_near || is_never || is_ns.max(was_ns) <= now.mono_ns, "{is_ns} instead of {was_ns} at {now:?}");
+            Arc::make_mut(&mut was.message).expires_ns = Some(is_ns);
         }
     }
+    assert_eq!(found, expected);
 }
