@@ -457,7 +457,8 @@ impl House {
         let connection = wire.peer.and_then(|peer| self.shards[peer.shard as usize].connection(peer));
         if let Some(connection) = connection {
             let paused = self.common.is_paused(connection.peer);
-            let arrives = !wire.up.bytes.is_empty() && connection.wants_bytes() && !paused;
+            let serves = !self.shards.iter().any(|shard| shard.broker.is_restoring());
+            let arrives = !wire.up.bytes.is_empty() && connection.wants_bytes() && !paused && serves;
             if arrives || wire.up.at_end() && !connection.closing {
                 acts.push(Act::Up(id));
             }

@@ -140,12 +140,6 @@ impl Vault {
         }
     }
 
-    /// Something has changed outside: a commit that found no room may be tried again.
-    pub fn look_for_room(&mut self) {
-        self.is_stuck = false;
-        self.wants_maintenance = true;
-    }
-
     /// Takes what was handed over first.
     pub fn take(&mut self, count: usize) -> Result<(), Failure> {
         for handed in self.inbox.drain(..count).collect::<Vec<_>>() {

@@ -177,7 +177,8 @@ impl Story {
     /// Whether this copy may be one of several: only `AtLeastOnce` is ever repeated, and only over a lost connection.
     fn may_repeat(&self, station: usize, published: &Publication, copy: &Copy) -> bool {
         let lost = self.stations[station].was_lost_between(published.span.begin, copy.step);
-        published.repeatable || copy.guarantee == Guarantee::AtLeastOnce && lost
+        let by_crash = published.forgettable && copy.guarantee == Guarantee::AtMostOnce;
+        published.repeatable || by_crash || copy.guarantee == Guarantee::AtLeastOnce && lost
     }
 
     fn copies_in(&self, station: usize, session: usize, number: usize) -> Vec<&Copy> {
@@ -294,7 +295,9 @@ impl Story {
             members.iter().any(|(_, _, holding)| holding.touches(&published.span))
         };
         let most = groups.values().filter(may).count();
+        let at_most_once = |(_, copy): &(usize, &Copy)| copy.guarantee == Guarantee::AtMostOnce;
         let repeated = published.repeatable
+            || published.forgettable && copies.iter().any(at_most_once)
             || copies.iter().any(|(_, copy)| copy.guarantee == Guarantee::AtLeastOnce)
                 && (groups.values().flatten().any(|(biography, session, holding)| {
                     biography.was_lost_between(published.span.begin, u64::MAX)

@@ -388,6 +388,7 @@ impl<'a> History<'a> {
             certain: true,
             is_late: false,
             repeatable: false,
+            forgettable: false,
             is_will: false,
             lasts: true,
         });

@@ -54,7 +54,8 @@ impl History<'_> {
         let attempt = actor.attempt.take();
         let ends = actor.expiry_s != FOR_EVER;
         if let Some(attempt) = &attempt {
-            actor.unclear |= !attempt.expects_session || attempt.expiry_before_s != actor.expiry_s;
+            // Nor is it known since when the session counts its absence.
+            actor.unclear |= ends || !attempt.expects_session || attempt.expiry_before_s != actor.expiry_s;
         }
         if was_connected || attempt.is_some() {
             // The next process counts from its own beginning.
@@ -110,13 +111,14 @@ impl History<'_> {
 
     /// What was not finished may happen again, or not at all.
     fn doubt_publications(&mut self, crash: Crash) {
-        // A will is over for its own shard when it has been published there; on its way to the others it is in no log.
-        let is_whole = self.house.shards() == 1;
         for published in &mut self.story.publications {
             let unfinished = published.span.end.is_none() && published.span.begin <= crash.step;
             if published.is_will && unfinished {
                 published.repeatable = true;
-                published.certain &= published.lasts && is_whole;
+                published.certain &= published.lasts;
+            }
+            if published.guarantee == Guarantee::ExactlyOnce && unfinished && !published.is_will {
+                published.forgettable = true;
             }
             published.is_late |= matches!(crash.downtime, Downtime::Doubtful(_));
         }
