@@ -10,7 +10,7 @@ const ACTS: u64 = 60;
 
 fn prepare(setup: &mut Setup) {
     setup.policy = random_policy(&mut Entropy::new(setup.seed));
-    if setup.seed % 3 == 0 {
+    if setup.seed.is_multiple_of(3) {
         // Nearly everything that waits does so in the store.
         setup.limits.queue_memory_messages = 2;
     }
