@@ -151,7 +151,7 @@ pub enum Word {
         /// The messages.
         entries: Vec<Entry>,
     },
-    /// The sender has said everything that follows from what it was restored to.
+    /// The sender has said everything that follows from what it was restored to; said again, from what all were.
     Restored,
 }
 

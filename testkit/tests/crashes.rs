@@ -37,6 +37,8 @@ struct Client {
     /// Tokens that it lets go of.
     releasing: BTreeSet<u32>,
     published: u32,
+    /// What its broker is to say when it is lost, from the answer to its connection on.
+    will: Option<String>,
 }
 
 struct World {
@@ -88,6 +90,12 @@ impl World {
         let (name, lasts, is_fickle) = (client.name.clone(), client.lasts, client.is_fickle);
         let expiry_s = if is_fickle { [0, 5, 10_000][self.entropy.below(3) as usize] } else { 0 };
         let clean_start = is_fickle && self.entropy.below(3) == 0;
+        let payload = (index < 2).then(|| format!("will {name} {slot}"));
+        let will = payload.clone().map(|payload| {
+            let message = Message { guarantee: ExactlyOnce, ..Message::new(topic("plain"), payload.into()) };
+            Box::new(Will { message, delay_s: 0, expiry_s: None })
+        });
+        self.clients[index].will = payload;
         let peer = self.bench.peer(slot);
         let connect = Connect {
             protocol: "mqtt",
@@ -99,7 +107,7 @@ impl World {
             number_max: 20,
             packet_bytes_max: u32::MAX,
             separate_subscriptions: false,
-            will: None,
+            will,
             username: None,
             password: None,
             authentication: None,
@@ -116,12 +124,21 @@ impl World {
 
     fn disconnect(&mut self, index: usize) {
         let session_expiry_s = (self.clients[index].is_fickle && self.entropy.below(4) == 0).then_some(0);
-        let disconnect = Disconnect { publish_will: false, session_expiry_s, reason: althing_core::Reason::Normal };
+        let publish_will = self.entropy.below(2) == 0;
+        let disconnect = Disconnect { publish_will, session_expiry_s, reason: althing_core::Reason::Normal };
         self.ask(index, Request::Disconnect(disconnect));
+        if !publish_will {
+            self.clients[index].will = None;
+        }
         self.forget_connection(index);
     }
 
     fn forget_connection(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        // Nobody else is owed what an unconfirmed connection was to leave behind.
+        if let Some(will) = client.will.take().filter(|_| client.is_connected) {
+            self.acknowledged.entry("plain").or_default().insert(will);
+        }
         let client = &mut self.clients[index];
         (client.slot, client.is_connected) = (None, false);
         client.unsettled.clear();
@@ -137,7 +154,7 @@ impl World {
             let (_, _, records) = self.bench.log.pop_front().expect("as many as that");
             self.bench.ledger.apply_all(&records);
         }
-        self.bench.crash();
+        self.bench.begin(self.bench.brokers.len() as u16);
         (0..self.clients.len()).for_each(|index| self.forget_connection(index));
     }
 

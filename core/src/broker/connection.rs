@@ -138,8 +138,9 @@ impl Broker {
         let found = self.find_session(&connect.realm, &client);
         if let Some(index) = found {
             self.take_over(now, index, effects);
+            self.meet_deadlines(now, index, effects);
         }
-        // The takeover ends a session that was not to outlive its connection.
+        // That ends a session that was not to outlive its connection, or whose time is over.
         let found =
             found.filter(|index| self.sessions.get(*index).is_some_and(|session| session.principal.client == client));
         let resumed = found.filter(|_| !connect.clean_start);
@@ -337,6 +338,20 @@ impl Broker {
         }
         if let Some(due_ns) = ends_ns {
             self.set_timer(due_ns, index, TimerKind::Expiry);
+        }
+    }
+
+    /// Does what is due though its timer has not fired.
+    fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(absence) = self.sessions.get(index).and_then(|session| session.absence.as_deref().copied()) else {
+            return;
+        };
+        let is_due = |due_ns: Option<u64>| due_ns.is_some_and(|due_ns| due_ns <= now.mono_ns);
+        if is_due(absence.ends_ns) {
+            self.statistics.sessions_expired += 1;
+            self.end_session(now, index, effects);
+        } else if is_due(absence.will_due_ns) {
+            self.publish_will(now, index, effects);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What an earlier process has left is put back, fact by fact, before anyone is served.
 //!
 //! Other shards hear of subscriptions and of entries that go back to their groups. A group may wait for members and
-//! entries from any shard, so nothing is freed and no deadline is met until every shard has said everything.
+//! entries from any shard, so nothing is freed, no deadline is met and no request is heard until every shard has said
+//! everything.
 
 use super::Broker;
 use crate::authorisation::{Authorised, Principal};
@@ -27,13 +28,22 @@ pub(crate) struct Restoring {
     returns: Vec<(SessionKey, Vec<Entry>)>,
     /// Messages that were on their way to other shards: the queue, the place, the message.
     passing: Vec<(ByteString, i64, Arc<Message>)>,
-    /// Forwarded messages, each with the shard that it comes from: groups that want them may still have to be put back.
-    pub forwarded: Vec<(u16, Word)>,
+    /// What is heard when all is put back, each with the shard that said it: requests, and words that do not belong to
+    /// this.
+    pub held: Vec<(u16, Word)>,
     largest_epoch: u64,
-    /// Whether this shard has been told everything.
-    is_told: bool,
-    /// How many others have said everything.
-    others: u16,
+    /// How often this shard has said `Restored`, and which others have, once for each time.
+    said: usize,
+    heard: Vec<u16>,
+}
+
+/// See `serve_when_restored`.
+const ROUNDS: usize = 2;
+
+impl Restoring {
+    fn times_heard(&self, shard: u16) -> usize {
+        self.heard.iter().filter(|heard| **heard == shard).count()
+    }
 }
 
 impl Broker {
@@ -192,7 +202,6 @@ impl Broker {
     pub(super) fn finish_restoring(&mut self, now: Now, effects: &mut Effects) {
         self.spills = true;
         let restoring = self.restoring.get_or_insert_default();
-        restoring.is_told = true;
         let (connected, returns) = (std::mem::take(&mut restoring.connected), std::mem::take(&mut restoring.returns));
         let passing = std::mem::take(&mut restoring.passing);
         self.next_id = self.next_id.max(restoring.largest_epoch + 1);
@@ -206,8 +215,13 @@ impl Broker {
         for (queue, place, message) in passing {
             self.pass_on(queue, place, message, effects);
         }
+        self.say_restored(effects);
+        self.serve_when_restored(now, effects);
+    }
+
+    fn say_restored(&mut self, effects: &mut Effects) {
+        self.restoring.get_or_insert_default().said += 1;
         self.tell_all(&Word::Restored, effects);
-        self.free_when_restored(now, effects);
     }
 
     /// Entries of groups go back to them. No member of a group has the session's place here, so nobody's credit changes.
@@ -234,7 +248,7 @@ impl Broker {
                 let words: Vec<_> = (0..self.shards).map(|to| (to, forward(to, 0))).collect();
                 for (to, word) in words {
                     match &mut self.restoring {
-                        Some(restoring) if to == self.shard => restoring.forwarded.push((to, word)),
+                        Some(restoring) if to == self.shard => restoring.held.push((to, word)),
                         _ => effects.forward.push((to, word)),
                     }
                 }
@@ -243,17 +257,38 @@ impl Broker {
         }
     }
 
-    /// Another shard has said everything that follows from its facts.
-    pub(super) fn other_is_restored(&mut self, now: Now, effects: &mut Effects) {
-        self.restoring.get_or_insert_default().others += 1;
-        self.free_when_restored(now, effects);
+    /// Keeps a word until everything is put back: messages whose groups or subscribers may be missing, and what a shard
+    /// says that already serves.
+    pub(super) fn hold_until_restored(&mut self, from: u16, word: Word) -> Option<Word> {
+        match &mut self.restoring {
+            Some(restoring) if matches!(word, Word::Forward { .. }) || restoring.times_heard(from) == ROUNDS => {
+                restoring.held.push((from, word));
+                None
+            }
+            _ => Some(word),
+        }
     }
 
-    fn free_when_restored(&mut self, now: Now, effects: &mut Effects) {
-        let others = self.shards - 1;
-        let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others >= others);
+    /// Another shard has said everything that follows from its facts, or (the second time) from those of all.
+    pub(super) fn other_is_restored(&mut self, now: Now, from: u16, effects: &mut Effects) {
+        self.restoring.get_or_insert_default().heard.push(from);
+        self.serve_when_restored(now, effects);
+    }
+
+    /// What a shard hears of the others' facts makes it say more: which groups it has. So all of them say twice that they
+    /// have said everything.
+    fn serve_when_restored(&mut self, now: Now, effects: &mut Effects) {
+        let (shards, own) = (self.shards, self.shard);
+        let all_said = |restoring: &Restoring, times: usize| {
+            let mut others = (0..shards).filter(|shard| *shard != own);
+            restoring.said >= times && others.all(|shard| restoring.times_heard(shard) >= times)
+        };
+        if self.restoring.as_ref().is_some_and(|restoring| restoring.said == 1 && all_said(restoring, 1)) {
+            self.say_restored(effects);
+        }
+        let finished = self.restoring.take_if(|restoring| all_said(restoring, ROUNDS));
         let Some(restoring) = finished else { return };
-        for (from, word) in restoring.forwarded {
+        for (from, word) in restoring.held {
             self.hear(now, from, word, effects);
         }
         for index in self.groups.indices() {
