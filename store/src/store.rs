@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub synced: u64,
     /// Where the first step stands that was not committed: nothing is written from there on.
     pub uncommitted: Option<Place>,
+    /// The age that the last commit has told, in milliseconds.
+    pub told_age_ms: u64,
 }
 
 impl<D: Disk> Store<D> {
@@ -81,9 +83,9 @@ impl<D: Disk> Store<D> {
             log: recovered.log,
             index: recovered.index,
             context: Context { clock: recovered.clock, protocols: options.protocols },
-            progress: Progress::default(),
+            progress: Progress { told_age_ms: recovered.clock.age_ms(now.mono_ns), ..Progress::default() },
             checkpoints: recovered.checkpoints,
-            cleaner: Cleaner::default(),
+            cleaner: Cleaner::new(options.segment_bytes),
             step: Step::default(),
             bodies: Bodies::default(),
             readers: Readers::default(),
@@ -128,18 +130,22 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails; the store takes nothing any more.
     pub fn commit(&mut self, now: Now, sync: bool) -> Result<bool, Failure> {
-        self.unless_failed()?;
-        let dirty = self.is_dirty();
-        if !self.log.commit(now, self.context.clock.age_ms(now.mono_ns), sync)? {
-            return Ok(false);
-        }
-        self.bodies.clear();
-        self.commits += u64::from(dirty);
-        self.progress.uncommitted = None;
-        if sync {
-            self.progress.synced = self.progress.appended;
-        }
-        Ok(true)
+        self.guarded(|store| {
+            let (dirty, age_ms) = (store.is_dirty(), store.context.clock.age_ms(now.mono_ns));
+            if !store.log.commit(now, age_ms, sync)? {
+                return Ok(false);
+            }
+            if dirty {
+                store.progress.told_age_ms = age_ms;
+            }
+            store.bodies.clear();
+            store.commits += u64::from(dirty);
+            store.progress.uncommitted = None;
+            if sync {
+                store.progress.synced = store.progress.appended;
+            }
+            Ok(true)
+        })
     }
 
     /// Reads entries of a queue back, whether committed or not, expired ones too.
@@ -147,28 +153,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails or has changed what was written.
     pub fn load(&mut self, load: Load) -> Result<Loaded, Failure> {
-        let Load { queue, sequences } = load;
-        let mut wanted = Vec::with_capacity(sequences.len());
-        if let Some(queue) = self.index.queue(&key_bytes(&queue)) {
-            wanted.extend(sequences.iter().filter_map(|sequence| queue.get(*sequence)).copied());
-        }
-        let mut entries = Vec::with_capacity(wanted.len());
-        let Self { log, index, context, readers, progress, .. } = self;
-        readers.read(
-            log,
-            progress.uncommitted,
-            &wanted,
-            |entry: &Entry| entry.body,
-            |entry, bytes| {
-                let failed =
-                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
-                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
-                let terms = read_terms(index.terms(entry)).map_err(failed)?;
-                entries.push((entry.sequence, LoadedEntry { message, terms }));
-                Ok::<_, Failure>(())
-            },
-        )?;
-        Ok(Loaded { queue, sequences, entries })
+        self.guarded(|store| store.load_entries(load))
     }
 
     /// One bounded step (about a mebibyte) of what can be done meanwhile: spares, checkpoint, cleaning. True: there is more to
@@ -177,19 +162,11 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails.
     pub fn maintain(&mut self, now: Now) -> Result<bool, Failure> {
-        self.unless_failed()?;
-        let mut more = self.log.prepare(now)?;
-        self.checkpoints.release_dead(&mut self.log, &self.index, &self.progress)?;
-        let age_ms = self.context.clock.age_ms(now.mono_ns);
-        let written = self.checkpoints.maintain(&mut self.log, &self.index, &self.progress, now, age_ms);
-        more |= written.map_err(|failure| self.failure.insert(failure).clone())?;
-        if !self.checkpoints.is_writing() {
-            let Self { log, index, cleaner, step, readers, progress, .. } = self;
-            step.clear();
-            more |= cleaner.maintain(log, index, step, readers, progress)?;
-            self.append_step();
-        }
-        Ok(more)
+        self.guarded(|store| {
+            store.keep_time(now);
+            let more = store.log.prepare(now)?;
+            Ok(store.write_checkpoint(now)? || store.clean()? || more)
+        })
     }
 
     /// Whether new messages may be accepted; settling goes on in any case.
@@ -218,13 +195,73 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails or is full.
     pub fn close(self, now: Now) -> Result<D, Failure> {
-        self.unless_failed()?;
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
         let age_ms = self.context.clock.age_ms(now.mono_ns);
         self.log.close(now, age_ms)
     }
 
-    fn unless_failed(&self) -> Result<(), Failure> {
-        self.failure.clone().map_or(Ok(()), Err)
+    /// Runs `act` unless the store has failed before: what it knows and what the disk holds may differ then.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        act(self).map_err(|failure| self.failure.insert(failure).clone())
+    }
+
+    /// A store in which nothing happens says once a day how old it is: only what is in the log tells the next start.
+    fn keep_time(&mut self, now: Now) {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        let age_ms = self.context.clock.age_ms(now.mono_ns);
+        if age_ms.saturating_sub(self.progress.told_age_ms) >= DAY_MS && !self.is_dirty() {
+            self.step.clear();
+            self.step.aged();
+            self.append_step();
+        }
+    }
+
+    /// Lets go of segments and works on a checkpoint. True: there is more to do now.
+    fn write_checkpoint(&mut self, now: Now) -> Result<bool, Failure> {
+        let Self { log, index, checkpoints, progress, .. } = self;
+        checkpoints.release_dead(log, index, progress)?;
+        checkpoints.maintain(log, index, progress, now, self.context.clock.age_ms(now.mono_ns))
+    }
+
+    /// Moves some survivors, but not while a checkpoint is under way: the one that is to follow carries the new places.
+    fn clean(&mut self) -> Result<bool, Failure> {
+        if self.checkpoints.is_writing() {
+            return Ok(false);
+        }
+        let Self { log, index, cleaner, step, readers, progress, .. } = self;
+        step.clear();
+        let more = cleaner.maintain(log, index, step, readers, progress)?;
+        self.append_step();
+        Ok(more)
+    }
+
+    fn load_entries(&mut self, Load { queue, sequences }: Load) -> Result<Loaded, Failure> {
+        let mut wanted = Vec::with_capacity(sequences.len());
+        if let Some(queue) = self.index.queue(&key_bytes(&queue)) {
+            wanted.extend(sequences.iter().filter_map(|sequence| queue.get(*sequence)).copied());
+        }
+        let mut entries = Vec::with_capacity(wanted.len());
+        let Self { log, index, context, readers, progress, .. } = self;
+        readers.read(
+            log,
+            progress.uncommitted,
+            &wanted,
+            |entry: &Entry| entry.body,
+            |entry, bytes| {
+                let failed =
+                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
+                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
+                let terms = read_terms(index.terms(entry)).map_err(failed)?;
+                entries.push((entry.sequence, LoadedEntry { message, terms }));
+                Ok::<_, Failure>(())
+            },
+        )?;
+        Ok(Loaded { queue, sequences, entries })
     }
 
     /// Makes a record part of the step under way, and the index what it says.

@@ -1,8 +1,8 @@
 //! What an earlier process has left is put back, fact by fact, before anyone is served.
 //!
 //! Other shards hear of subscriptions and of entries that go back to their groups. A group may wait for members and
-//! entries from any shard, so nothing is freed, no deadline is met and no request is heard until every shard has said
-//! everything.
+//! entries from any shard, and lets all shards know that it wants messages as soon as it hears of a member. So nothing
+//! is freed, no deadline is met and no peer is served until every shard has said everything, and what follows from that.
 
 use super::Broker;
 use crate::authorisation::{Authorised, Principal};
@@ -32,18 +32,12 @@ pub(crate) struct Restoring {
     /// this.
     pub held: Vec<(u16, Word)>,
     largest_epoch: u64,
-    /// How often this shard has said `Restored`, and which others have, once for each time.
-    said: usize,
-    heard: Vec<u16>,
-}
-
-/// See `serve_when_restored`.
-const ROUNDS: usize = 2;
-
-impl Restoring {
-    fn times_heard(&self, shard: u16) -> usize {
-        self.heard.iter().filter(|heard| **heard == shard).count()
-    }
+    /// Whether this shard has been told everything.
+    is_told: bool,
+    /// How many others have said everything.
+    others: u16,
+    /// Others that have heard everything and said what follows from it.
+    others_heard: Vec<u16>,
 }
 
 impl Broker {
@@ -202,6 +196,7 @@ impl Broker {
     pub(super) fn finish_restoring(&mut self, now: Now, effects: &mut Effects) {
         self.spills = true;
         let restoring = self.restoring.get_or_insert_default();
+        restoring.is_told = true;
         let (connected, returns) = (std::mem::take(&mut restoring.connected), std::mem::take(&mut restoring.returns));
         let passing = std::mem::take(&mut restoring.passing);
         self.next_id = self.next_id.max(restoring.largest_epoch + 1);
@@ -215,13 +210,8 @@ impl Broker {
         for (queue, place, message) in passing {
             self.pass_on(queue, place, message, effects);
         }
-        self.say_restored(effects);
-        self.serve_when_restored(now, effects);
-    }
-
-    fn say_restored(&mut self, effects: &mut Effects) {
-        self.restoring.get_or_insert_default().said += 1;
-        self.tell_all(&Word::Restored, effects);
+        self.tell_all(&Word::Restored { heard: false }, effects);
+        self.go_on_restoring(now, effects);
     }
 
     /// Entries of groups go back to them. No member of a group has the session's place here, so nobody's credit changes.
@@ -261,7 +251,7 @@ impl Broker {
     /// says that already serves.
     pub(super) fn hold_until_restored(&mut self, from: u16, word: Word) -> Option<Word> {
         match &mut self.restoring {
-            Some(restoring) if matches!(word, Word::Forward { .. }) || restoring.times_heard(from) == ROUNDS => {
+            Some(restoring) if matches!(word, Word::Forward { .. }) || restoring.others_heard.contains(&from) => {
                 restoring.held.push((from, word));
                 None
             }
@@ -269,24 +259,31 @@ impl Broker {
         }
     }
 
-    /// Another shard has said everything that follows from its facts, or (the second time) from those of all.
-    pub(super) fn other_is_restored(&mut self, now: Now, from: u16, effects: &mut Effects) {
-        self.restoring.get_or_insert_default().heard.push(from);
+    /// Another shard has said everything that follows from its facts, or from everyone's.
+    pub(super) fn other_is_restored(&mut self, now: Now, from: u16, heard: bool, effects: &mut Effects) {
+        let restoring = self.restoring.get_or_insert_default();
+        if heard {
+            restoring.others_heard.push(from);
+            self.serve_when_restored(now, effects);
+        } else {
+            restoring.others += 1;
+            self.go_on_restoring(now, effects);
+        }
+    }
+
+    /// When all have said everything, this shard has said what follows from it as well (which groups it has): words arrive
+    /// in order.
+    fn go_on_restoring(&mut self, now: Now, effects: &mut Effects) {
+        let others = self.shards - 1;
+        if self.restoring.as_ref().is_some_and(|restoring| restoring.is_told && restoring.others == others) {
+            self.tell_all(&Word::Restored { heard: true }, effects);
+        }
         self.serve_when_restored(now, effects);
     }
 
-    /// What a shard hears of the others' facts makes it say more: which groups it has. So all of them say twice that they
-    /// have said everything.
     fn serve_when_restored(&mut self, now: Now, effects: &mut Effects) {
-        let (shards, own) = (self.shards, self.shard);
-        let all_said = |restoring: &Restoring, times: usize| {
-            let mut others = (0..shards).filter(|shard| *shard != own);
-            restoring.said >= times && others.all(|shard| restoring.times_heard(shard) >= times)
-        };
-        if self.restoring.as_ref().is_some_and(|restoring| restoring.said == 1 && all_said(restoring, 1)) {
-            self.say_restored(effects);
-        }
-        let finished = self.restoring.take_if(|restoring| all_said(restoring, ROUNDS));
+        let others = usize::from(self.shards) - 1;
+        let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others_heard.len() >= others);
         let Some(restoring) = finished else { return };
         for (from, word) in restoring.held {
             self.hear(now, from, word, effects);
