@@ -128,7 +128,7 @@ impl<D: Disk> Keeper<D> {
             thread::yield_now();
         }
         let sync = self.sync_due.map(|due| due.saturating_duration_since(Instant::now()));
-        let retry = self.store.is_dirty().then_some(FULL_RETRY);
+        let retry = (self.store.is_dirty() || !self.line.has_room()).then_some(FULL_RETRY);
         match sync.into_iter().chain(retry).min() {
             Some(timeout) => thread::park_timeout(timeout),
             None => thread::park(),
