@@ -140,6 +140,14 @@ impl Vault {
         }
     }
 
+    /// Time has passed, or somebody has made room: what found none is tried again.
+    pub fn look_for_room(&mut self) {
+        if self.is_stuck || !self.has_room() {
+            self.is_stuck = false;
+            self.wants_maintenance = true;
+        }
+    }
+
     /// Takes what was handed over first.
     pub fn take(&mut self, count: usize) -> Result<(), Failure> {
         for handed in self.inbox.drain(..count).collect::<Vec<_>>() {
