@@ -329,7 +329,7 @@ class Retainer(PahoThread):
     def work(self):
         while self.active and not self.unacknowledged or self.written % 3:
             topic = f"kept/{self.name}/{self.written // 3}"
-            self.values[topic] = b"" if self.written % 5 == 4 else str(self.written).encode()
+            self.values[topic] = b"" if self.written % 6 == 5 else str(self.written).encode()
             self.unacknowledged.add(self.client.publish(topic, self.values[topic], 1, True).mid)
             self.written += 1
 
