@@ -1,6 +1,6 @@
 //! Messages for lasting sessions: what an acknowledgement costs that means "on disk".
 
-use super::stored::{self, come_back, lasting};
+use super::stored::{self, come_back, end_sessions, lasting};
 use super::{Run, settle, verdict};
 use crate::fleet::Fleet;
 use crate::latency::Latencies;
@@ -24,7 +24,7 @@ pub fn run(
     window: u32,
 ) -> Result<Report, BenchError> {
     let sessions = sessions.min(publishers);
-    let mut fleet = run.fleet(publishers + 3 * sessions)?;
+    let mut fleet = run.fleet(publishers + sessions)?;
     let filters = (0..sessions).map(|session| vec![format!("bench/durable/{session}/+")]).collect::<Vec<_>>();
     let readers = if live {
         let (readers, _) = setup::connect(&mut fleet, lasting(), sessions)?;
@@ -62,8 +62,7 @@ pub fn run(
     if live || qos == 0 {
         verdict(&mut report, &traffic);
         if live {
-            setup::disconnect(&mut fleet, readers)?;
-            setup::connect(&mut fleet, Session::clean('s'), sessions)?;
+            end_sessions(&mut fleet, readers)?;
         }
         return Ok(report);
     }

@@ -52,7 +52,8 @@ pub fn retained(run: &Run<'_>, topics: u32, clients: u32, window: u32, phase: Ph
 /// Queues QoS 1 messages for sessions whose clients are away, then lets them come back.
 pub fn offline(run: &Run<'_>, clients: u32, messages: u32, window: u32, phase: Phase) -> Result<Report, BenchError> {
     let each = messages.div_ceil(clients);
-    let mut fleet = run.fleet(3 * clients as usize)?;
+    // Publishers and readers at the same time, where there are both.
+    let mut fleet = run.fleet(if phase == Phase::Both { 2 } else { 1 } * clients as usize)?;
     let mut report = Report {
         scenario: "offline",
         setting: format!("{} messages queued for {clients} sessions, window {window}, QoS 1", each * clients),
@@ -119,10 +120,20 @@ pub fn come_back(
         })?;
         settle(fleet, traffic)
     })?;
-    setup::disconnect(fleet, links)?;
+    end_sessions(fleet, links)
+}
+
+/// Removes the lasting sessions behind `links`, so that a broker that lives on is as it was. One that is still busy with what
+/// it has been told is left alone.
+pub fn end_sessions(fleet: &mut Fleet, links: Range<usize>) -> Result<(), BenchError> {
+    let sessions = links.len();
     // A clean session takes the place of each and ends with its connection.
-    setup::connect(fleet, Session::clean('s'), sessions)?;
-    Ok(())
+    let ended =
+        setup::disconnect(fleet, links).and_then(|()| setup::connect(fleet, Session::clean('s'), sessions).map(|_| ()));
+    match ended {
+        Err(BenchError::Silent { .. }) => Ok(()),
+        other => other,
+    }
 }
 
 fn template(run: &Run<'_>, topic: &str, retain: bool) -> PublishTemplate {
