@@ -18,6 +18,8 @@ HOST = "127.0.0.1"
 # What both brokers are told, so that the cases can meet a limit without a flood.
 KEEP_ALIVE_S_MAX = 300
 PACKET_BYTES_MAX = 2 << 20
+# Small enough that the cases fill, change and clean segments of the store.
+SEGMENT_BYTES = 4 << 20
 # Only Althing has such limits.
 SUBSCRIPTIONS_MAX = 5000
 
@@ -158,6 +160,10 @@ class Althing(Broker):
 
             [server]
             sys_interval_s = 1
+
+            [store]
+            durability = "sync"
+            segment_bytes = {SEGMENT_BYTES}
 
             [limits]
             keep_alive_s_max = {KEEP_ALIVE_S_MAX}

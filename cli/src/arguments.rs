@@ -84,7 +84,7 @@ pub struct ServeArguments {
     /// The configuration file, in TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the broker keeps its data
+    /// Where the broker keeps sessions and messages, made if need be [default: ./althing-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Add this to every default port, so that several brokers share a machine

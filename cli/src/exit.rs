@@ -14,12 +14,15 @@ pub enum ExitCode {
     Protocol = 5,
     Timeout = 6,
     Partial = 7,
+    StoreDamaged = 65,
+    StoreFailed = 74,
+    StoreInUse = 75,
     Interrupted = 130,
     Terminated = 143,
 }
 
 /// Every code with its meaning; help and man pages print this table.
-const MEANINGS: [(ExitCode, &str); 10] = [
+const MEANINGS: [(ExitCode, &str); 13] = [
     (ExitCode::Ok, "done"),
     (ExitCode::Runtime, "something failed while running"),
     (ExitCode::Usage, "the command line or the configuration is wrong"),
@@ -28,6 +31,9 @@ const MEANINGS: [(ExitCode, &str); 10] = [
     (ExitCode::Protocol, "one of the two sides broke the protocol"),
     (ExitCode::Timeout, "the time was up before what was waited for had come"),
     (ExitCode::Partial, "some messages were delivered, others were not"),
+    (ExitCode::StoreDamaged, "what is in the data directory is damaged, or a newer version's"),
+    (ExitCode::StoreFailed, "the disk of the data directory failed"),
+    (ExitCode::StoreInUse, "another process uses the data directory"),
     (ExitCode::Interrupted, "interrupted (SIGINT)"),
     (ExitCode::Terminated, "terminated (SIGTERM)"),
 ];

@@ -65,7 +65,8 @@ fn serve(arguments: ServeArguments) -> Result<(), Failure> {
     let ServeArguments { config, data, port_offset, set } = arguments;
     let options = althing_server::ServeOptions { config, data, port_offset, set };
     althing_server::serve(&options).map_err(|error| {
-        let code = if error.exit_code() == ExitCode::Usage as u8 { ExitCode::Usage } else { ExitCode::Runtime };
+        let codes = [ExitCode::Usage, ExitCode::StoreDamaged, ExitCode::StoreFailed, ExitCode::StoreInUse];
+        let code = codes.into_iter().find(|code| *code as u8 == error.exit_code()).unwrap_or(ExitCode::Runtime);
         Failure::new(code, error.to_string())
     })
 }

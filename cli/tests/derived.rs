@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 
-const CODES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "130", "143"];
+const CODES: [&str; 13] = ["0", "1", "2", "3", "4", "5", "6", "7", "65", "74", "75", "130", "143"];
 
 fn lists_the_exit_codes(text: &str) -> bool {
     let has = |code: &str| text.lines().any(|line| line.trim().starts_with(&format!("{code}  ")));

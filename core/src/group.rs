@@ -6,10 +6,13 @@
 //! A group lives on the shard that its filter hashes to. A message that a member takes moves into that
 //! member's session; when the member leaves before settling it, its shard sends it back, except
 //! `ExactlyOnce` deliveries under way, which stay with their member ([MQTT-4.8.2-4], [MQTT-4.8.2-5]).
+//!
+//! In the store an entry moves only between queues that outlive their connections, and whoever receives it says
+//! so: until then it is where it was. A member that does not last leaves it stored at the group.
 
 use crate::message::Guarantee;
+use crate::queue::Queue;
 use crate::record::QueueKey;
-use crate::session::Queue;
 use crate::topic::Filter;
 use crate::tree::NodeId;
 use crate::verbs::SubscriptionOptions;
@@ -32,10 +35,11 @@ pub(crate) struct Group {
     pub filter: Arc<Filter>,
     pub node: NodeId,
     pub members: Vec<Member>,
+    /// How many of them outlive their connections.
+    lasting: usize,
     /// Where the next choice begins, so that everyone gets a turn.
     turn: usize,
     pub queue: Queue,
-    pub next_sequence: i64,
     /// Whether it keeps what nobody takes, even without a member: a queue (`$queue/NAME`).
     pub stands: bool,
     /// Messages that were dropped on their way into it.
@@ -58,7 +62,7 @@ pub(crate) struct Member {
 impl Group {
     pub fn new(filter: Arc<Filter>, node: NodeId) -> Self {
         let stands = filter.is_queue();
-        Self { filter, node, members: Vec::new(), turn: 0, queue: Queue::default(), next_sequence: 1, stands, drops: 0 }
+        Self { filter, node, members: Vec::new(), lasting: 0, turn: 0, queue: Queue::default(), stands, drops: 0 }
     }
 
     /// The name of its queue.
@@ -70,8 +74,48 @@ impl Group {
         self.members.iter_mut().find(|member| member.session == session)
     }
 
+    /// Adds a member or changes its terms.
+    pub fn join(&mut self, session: SessionRef, options: SubscriptionOptions, window: u32, lasts: bool) {
+        match self.member_mut(session) {
+            Some(member) => (member.options, member.window, member.lasts) = (options, window, lasts),
+            None => self.members.push(Member { session, options, window, outstanding: 0, lasts }),
+        }
+        self.count_lasting();
+    }
+
     pub fn remove(&mut self, session: SessionRef) {
         self.members.retain(|member| member.session != session);
+        self.count_lasting();
+    }
+
+    /// A member came, went, or changed how long it lasts. Returns whether it is one.
+    pub fn set_window(&mut self, session: SessionRef, window: u32, lasts: bool) -> bool {
+        let Some(member) = self.member_mut(session) else { return false };
+        let lasted = std::mem::replace(&mut member.lasts, lasts);
+        member.window = window;
+        if lasts != lasted {
+            self.count_lasting();
+        }
+        true
+    }
+
+    fn count_lasting(&mut self) {
+        self.lasting = self.members.iter().filter(|member| member.lasts).count();
+    }
+
+    /// Whether what it takes on must outlive the process: somebody may come back for it, or it stands.
+    pub fn is_durable(&self) -> bool {
+        self.stands || self.lasting > 0
+    }
+
+    /// Whether a member is connected.
+    pub fn is_attended(&self) -> bool {
+        self.members.iter().any(|member| member.window > 0)
+    }
+
+    /// Whether a member could take a message now.
+    pub fn has_credit(&self) -> bool {
+        self.members.iter().any(|member| member.outstanding < member.window)
     }
 
     /// The next member in turn that can take a message, with its credit already taken.
@@ -93,8 +137,7 @@ impl Group {
     /// Whether a message that nobody can take now waits here. What goes to a queue has arrived there,
     /// whatever its guarantee.
     pub fn keeps(&self, guarantee: Guarantee) -> bool {
-        let may_wait = || self.members.iter().any(|member| member.lasts || member.window > 0);
-        self.stands || (guarantee > Guarantee::AtMostOnce && may_wait())
+        self.stands || (guarantee > Guarantee::AtMostOnce && (self.lasting > 0 || self.is_attended()))
     }
 
     /// Whether nobody is there and nothing is to be kept for anybody.

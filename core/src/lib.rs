@@ -7,7 +7,7 @@
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
 //! - [`verbs`], [`adaptor`], [`door`]: the contract between a language and the broker.
-//! - [`tree`], [`retained`], `session`, `group`: the parts of the broker.
+//! - [`tree`], [`retained`], [`queue`], `session`, `group`: the parts of the broker.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod hash;
 pub mod limits;
 pub mod message;
 pub mod protocol;
+pub mod queue;
 pub mod record;
 pub mod retained;
 mod routes;

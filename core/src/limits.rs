@@ -62,6 +62,11 @@ pub struct Limits {
     pub queue_high_bytes: usize,
     /// Bytes waiting in all queues of a shard.
     pub queue_bytes_total_max: usize,
+    /// Of the stored messages of one connected session or attended group, how many wait in memory where a store can
+    /// read the others back: enough to keep a fast peer busy meanwhile.
+    pub queue_memory_messages: usize,
+    /// The same in bytes.
+    pub queue_memory_bytes: usize,
     /// What happens beyond the three bounds above.
     pub queue_overflow: Overflow,
     /// Whether QoS 0 messages wait for an absent session too.
@@ -118,6 +123,8 @@ impl Default for Limits {
             queue_high_messages: 10_000,
             queue_high_bytes: 8 << 20,
             queue_bytes_total_max: 1 << 30,
+            queue_memory_messages: 128,
+            queue_memory_bytes: 256 << 10,
             queue_overflow: Overflow::DropOldest,
             queue_at_most_once: false,
             retained_messages_max: 1_000_000,

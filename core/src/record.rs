@@ -5,7 +5,7 @@
 //! the broker asks for them by [`Load`].
 
 use crate::message::{Guarantee, Message};
-use crate::session::Tags;
+use crate::queue::Tags;
 use crate::topic::{Filter, Topic};
 use crate::verbs::SubscriptionOptions;
 use bytestring::ByteString;

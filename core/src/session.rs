@@ -3,15 +3,15 @@
 use crate::authorisation::Principal;
 use crate::broker::Pace;
 use crate::hash::Seeded;
-use crate::message::{Guarantee, Message, Origin};
-use crate::record::{SessionFact, SessionKey, Terms};
+use crate::message::{Guarantee, Origin};
+use crate::queue::{Entry, Queue};
+use crate::record::{QueueKey, Record, SessionFact, SessionKey, StoredWill};
 use crate::topic::{Filter, Topic};
 use crate::tree::NodeId;
-use crate::verbs::{Answer, PeerId, SubscriptionOptions, Will};
+use crate::verbs::{Answer, PeerId, SubscriptionOptions};
 use bytestring::ByteString;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -47,14 +47,15 @@ pub(crate) struct Session {
     pub separate_subscriptions: bool,
     /// Seconds that it outlives its connection.
     pub expiry_s: u32,
+    /// Whether the store knows it. Once it does, everything about the session is recorded until it ends, even when
+    /// it is not to outlive its connection any more.
+    pub stored: bool,
     /// Most deliveries in flight.
     pub window: u16,
     /// The next delivery number to try.
     pub next_number: u32,
     /// The largest delivery number.
     pub number_max: u32,
-    /// The place of the next entry that is stored.
-    pub next_sequence: i64,
     /// Who it is for the messages it publishes; made with the first of them.
     pub origin: Option<Arc<Origin>>,
     /// Plain subscriptions: the tree's node and the place in the node's list. The nodes' numbers are ours,
@@ -70,11 +71,22 @@ pub(crate) struct Session {
     /// hold 65,535 of them.
     pub tokens: Vec<u32>,
     /// Published when the connection is lost.
-    pub will: Option<Box<Will>>,
+    pub will: Option<Box<StoredWill>>,
+    /// What is due while it has no connection; `None` while it has one.
+    pub absence: Option<Box<Absence>>,
     /// Answers that wait for the store or for other shards, in order.
     pub pending: VecDeque<Pending>,
     /// Snapshots of retained messages that other shards still owe.
     pub snapshots: VecDeque<Snapshot>,
+}
+
+/// The deadlines of a session without a connection, on the monotonic clock in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Absence {
+    /// When it ends; `None` = never.
+    pub ends_ns: Option<u64>,
+    /// When its will is due, if it has one.
+    pub will_due_ns: Option<u64>,
 }
 
 /// An answer that waits for its turn.
@@ -112,26 +124,6 @@ pub(crate) struct Snapshot {
     pub seen: Vec<Topic>,
 }
 
-/// A message that waits for one session or group.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The message, in memory of its own.
-    pub message: Arc<Message>,
-    /// The smaller of the publisher's and the subscriber's guarantee.
-    pub guarantee: Guarantee,
-    /// The retain flag as the subscription sees it.
-    pub retain: bool,
-    /// The place in the durable queue; 0 when it is not stored.
-    pub sequence: i64,
-    /// The tags of all subscriptions that matched.
-    pub tags: Tags,
-    /// The group that it came from and goes back to.
-    pub group: Option<Arc<Filter>>,
-}
-
-/// Tags of the subscriptions that a message matched; two fit without memory of their own.
-pub type Tags = SmallVec<[u32; 2]>;
-
 /// A delivery above `AtMostOnce` that is not settled.
 #[derive(Debug)]
 pub(crate) struct Inflight {
@@ -144,74 +136,6 @@ pub(crate) struct Inflight {
     /// The entry, for resumption or for another member of the group; `None` in a session that ends
     /// with its connection, where nothing is ever repeated.
     pub entry: Option<Entry>,
-}
-
-/// Entries in order, with their bytes counted.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-}
-
-impl Queue {
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    pub fn push_back(&mut self, entry: Entry) {
-        self.bytes += entry.message.size_bytes();
-        self.entries.push_back(entry);
-    }
-
-    pub fn push_front(&mut self, entry: Entry) {
-        self.bytes += entry.message.size_bytes();
-        self.entries.push_front(entry);
-    }
-
-    pub fn front(&self) -> Option<&Entry> {
-        self.entries.front()
-    }
-
-    pub fn pop_front(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
-        self.bytes -= entry.message.size_bytes();
-        if self.entries.is_empty() {
-            self.entries = VecDeque::new();
-        }
-        Some(entry)
-    }
-
-    /// Takes the oldest entry that no group waits to have back.
-    pub fn pop_oldest_own(&mut self) -> Option<Entry> {
-        let position = self.entries.iter().position(|entry| entry.group.is_none())?;
-        let entry = self.entries.remove(position)?;
-        self.bytes -= entry.message.size_bytes();
-        Some(entry)
-    }
-
-    /// Takes the entries for which `taken` is true, keeping the order of both halves.
-    pub fn take_if(&mut self, mut taken: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let (out, kept): (Vec<Entry>, Vec<Entry>) = self.entries.drain(..).partition(|entry| taken(entry));
-        self.entries = kept.into();
-        self.bytes = self.entries.iter().map(|entry| entry.message.size_bytes()).sum();
-        out
-    }
-}
-
-impl Entry {
-    /// How it is to be delivered, for the store.
-    pub fn terms(&self) -> Terms {
-        let group = self.group.as_ref().map(|filter| filter.text().clone());
-        Terms { guarantee: self.guarantee, retain: self.retain, tags: self.tags.clone(), group }
-    }
 }
 
 impl Session {
@@ -229,13 +153,22 @@ impl Session {
             epoch: self.epoch,
             expiry_s: self.expiry_s,
             number_max: self.number_max,
-            ends_ns: None,
-            will: None,
-            will_due_ns: None,
+            ends_ns: self.absence.as_ref().and_then(|absence| absence.ends_ns),
+            will: self.will.as_deref().cloned(),
+            will_due_ns: self.absence.as_ref().and_then(|absence| absence.will_due_ns),
         }
     }
 
-    /// Whether it outlives its connection, so that its state goes to the store.
+    /// Says that an entry in its hands is over, where that is stored.
+    pub fn settled(&self, entry: &Entry) -> Option<Record> {
+        let queue = match &entry.group {
+            Some(group) if entry.at_group => QueueKey::Group(group.text().clone()),
+            _ => QueueKey::Session(self.key()),
+        };
+        (entry.sequence != 0).then_some(Record::Settled { queue, sequence: entry.sequence })
+    }
+
+    /// Whether it outlives its connection.
     pub fn lasts(&self) -> bool {
         self.expiry_s > 0
     }

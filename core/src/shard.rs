@@ -6,7 +6,8 @@ use crate::broker::Pace;
 use crate::effects::Delivery;
 use crate::group::SessionRef;
 use crate::message::Message;
-use crate::session::Entry;
+use crate::queue::Entry;
+use crate::record::SessionKey;
 use crate::topic::{Filter, Topic};
 use crate::verbs::{Answer, PeerId, Request, SubscriptionOptions};
 use std::sync::Arc;
@@ -111,6 +112,8 @@ pub enum Word {
         session: SessionRef,
         /// What it takes now.
         window: u32,
+        /// Whether it outlives its connection.
+        lasts: bool,
     },
     /// A member leaves for good.
     Leave {
@@ -119,7 +122,7 @@ pub enum Word {
         /// The member.
         session: SessionRef,
     },
-    /// A message for a member.
+    /// A message for a member. Where it is stored, it stays stored at the group until the member's shard has put it elsewhere.
     Assign {
         /// The member.
         session: SessionRef,
@@ -139,7 +142,12 @@ pub enum Word {
         filter: Arc<Filter>,
         /// The member.
         session: SessionRef,
+        /// The name of its queue, where those entries are stored that are stored and not at their group; `None`
+        /// when there are none.
+        key: Option<SessionKey>,
         /// The messages.
         entries: Vec<Entry>,
     },
+    /// The sender has said everything that follows from what it was restored to.
+    Restored,
 }

@@ -162,6 +162,12 @@ impl Filter {
         Ok(Self { pattern_start: pattern_start as u32, text })
     }
 
+    /// The filter that has this text in the store or in the tree, where it came through [`new`](Self::new), whatever
+    /// the limits are now.
+    pub(crate) fn again(text: &str) -> Option<Self> {
+        Self::new(text.into(), &TopicLimits { length_bytes_max: usize::MAX, levels_max: usize::MAX }).ok()
+    }
+
     /// The filter that matches `topic` and nothing else.
     pub fn exactly(topic: &Topic) -> Self {
         Self { text: topic.text().clone(), pattern_start: 0 }

@@ -3,17 +3,20 @@
 use althing_core::Now;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Makes `Now` out of the system's clocks.
+/// Makes `Now` out of the system's clocks. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     start: Instant,
 }
 
-impl Clock {
-    pub fn new() -> Self {
+/// Starts at 0 now.
+impl Default for Clock {
+    fn default() -> Self {
         Self { start: Instant::now() }
     }
+}
 
+impl Clock {
     /// This moment. A wall clock before 1970 reads as 1970.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -22,7 +25,7 @@ impl Clock {
 
     /// The moment at which the monotonic reading will be `mono_ns`, at most a day ahead: the event
     /// loop's timer wheel ends before `u64::MAX`, and waking once a day costs nothing.
-    pub fn instant(&self, mono_ns: u64) -> Instant {
+    pub(crate) fn instant(&self, mono_ns: u64) -> Instant {
         const DAY: Duration = Duration::from_secs(86_400);
         let now = Instant::now();
         let wanted = self.start.checked_add(Duration::from_nanos(mono_ns)).unwrap_or(now + DAY);

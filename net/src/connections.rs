@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub pace: Pace,
     /// `receive` wants an answer first.
     pub waits: bool,
+    /// What it asked for waits for the store, which is behind: it is not read meanwhile.
+    pub waits_for_store: bool,
     /// `input` may hold whole packets: hand them over before reading.
     pub has_more: bool,
     /// In the list of those to be flushed.
@@ -52,6 +54,7 @@ impl Connection {
             paused_for: None,
             pace: Pace::Ready,
             waits: false,
+            waits_for_store: false,
             has_more: false,
             is_dirty: false,
             is_blocked: false,

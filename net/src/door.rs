@@ -130,6 +130,11 @@ impl Shard {
     /// What the task of a door does when datagrams have come.
     pub(crate) fn poll_door(&mut self, number: usize, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
+        if self.host.is_behind() {
+            // What comes meanwhile waits in the socket, or is lost as datagrams may be.
+            self.doors_waiting_for_store.push(cx.waker().clone());
+            return Poll::Pending;
+        }
         for _ in 0..DATAGRAMS_A_POLL {
             let Some(open) = self.doors.open.get(number) else { return Poll::Ready(()) };
             if open.socket.poll_recv_ready(cx).is_pending() {

@@ -2,7 +2,7 @@
 
 use althing_core::Link;
 use althing_core::effects::{Event, Verdict, Verify};
-use althing_core::record::Record;
+use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
 use bytestring::ByteString;
@@ -14,8 +14,20 @@ pub trait Host {
     /// Takes records that have to become durable, in order; `ticket` names the last of them.
     fn store(&mut self, records: &mut Vec<Record>, ticket: u64);
 
-    /// Everything up to this ticket is durable. Asked once a tick.
+    /// Everything up to this ticket is durable. Asked at the end of a tick, and last when it has nothing more to
+    /// store: what was stored until then may become durable together.
     fn durable(&mut self) -> u64;
+
+    /// Takes entries that are wanted in memory, after everything that was stored before. Each is answered by
+    /// [`local::loaded`](crate::local::loaded), later.
+    fn load(&mut self, loads: &mut Vec<Load>);
+
+    /// Whether new messages may be kept; settling goes on in any case. Asked once a tick.
+    fn has_room(&mut self) -> bool;
+
+    /// Whether so much waits to become durable that whoever adds to it is not read for a moment. The loop is to be
+    /// woken when that has changed.
+    fn is_behind(&mut self) -> bool;
 
     /// Checks an identity; `None` promises [`local::verified`](crate::local::verified) later.
     fn verify(&mut self, verify: Verify) -> Option<Verdict>;

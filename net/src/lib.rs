@@ -30,8 +30,9 @@ mod transport;
 mod writing;
 
 pub use address::{Address, AddressError};
+pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Listener};
-pub use local::run;
+pub use local::{AbortOnPanic, run};
 pub use shard::{Counters, Shard};

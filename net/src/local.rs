@@ -5,6 +5,7 @@ use crate::listener::{self, AdaptorFactory, Listener};
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
+use althing_core::record::Loaded;
 use althing_core::{Message, Now, PeerId, Reason};
 use std::cell::RefCell;
 use std::future::Future;
@@ -61,6 +62,11 @@ pub fn verified(peer: PeerId, verdict: Verdict) {
     with(|shard| shard.verified(peer, verdict));
 }
 
+/// The answer to one of [`Host::load`](crate::Host::load).
+pub fn loaded(loaded: Loaded) {
+    with(|shard| shard.loaded(loaded));
+}
+
 /// Says goodbye to everyone, for `reason`.
 pub fn close_all(reason: Reason) {
     with(|shard| shard.close_all(reason));
@@ -97,9 +103,11 @@ fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
     SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
 }
 
-/// Panics of adaptors are caught where they are called. One that comes this far is the core's or
-/// ours: its state cannot be trusted any more, and the event loop would swallow the panic.
-struct AbortOnPanic;
+/// Ends the process when it is dropped by a panic. Panics of adaptors are caught where they are called. One that comes
+/// this far is the core's, the store's or ours: its state cannot be trusted any more, and the event loop, or the end of a
+/// thread, would swallow the panic.
+#[derive(Debug)]
+pub struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -44,7 +44,7 @@ impl Shard {
         if connection.adaptor.is_none() {
             return self.discard(peer, cx);
         }
-        if connection.paused_for.is_some() || connection.waits {
+        if connection.paused_for.is_some() || connection.waits || connection.waits_for_store {
             return;
         }
         if connection.has_more {
@@ -101,6 +101,7 @@ impl Shard {
     /// Hands `input` to the adaptor until it needs more, must wait, or is paused. Returns what is left.
     fn receive(&mut self, now: Now, peer: PeerId, mut input: BytesMut) -> BytesMut {
         loop {
+            let batches_stored = self.batches_stored;
             let received = self.call(now, peer, |adaptor, out| adaptor.receive(now, &mut input, out));
             let (Some(received), Some(connection)) = (received, self.connections.get_mut(peer)) else {
                 input.clear();
@@ -108,15 +109,20 @@ impl Shard {
             };
             connection.waits = received == Receive::Wait;
             self.settle(now);
+            let adds_to_backlog = self.batches_stored != batches_stored && self.host.is_behind();
             let Some(connection) = self.connections.get_mut(peer).filter(|connection| connection.adaptor.is_some())
             else {
                 input.clear();
                 return input;
             };
+            if adds_to_backlog && !connection.waits_for_store {
+                connection.waits_for_store = true;
+                self.waiting_for_store.push(peer);
+            }
             if received == Receive::NeedMore {
                 return input;
             }
-            if connection.waits || connection.paused_for.is_some() {
+            if connection.waits || connection.paused_for.is_some() || adds_to_backlog {
                 connection.has_more = true;
                 return input;
             }

@@ -12,6 +12,7 @@ use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
+use althing_core::record::{Loaded, Restored};
 use althing_core::verbs::{Disconnect, Refusal};
 use althing_core::{Adaptor, Answer, Close, Effects, Limits, Link, Message, Now, Out, PeerId, Reason, Request};
 use bytes::BytesMut;
@@ -97,16 +98,24 @@ pub struct Shard {
     drained_waker: Option<Waker>,
     /// The highest ticket that the broker knows to be durable.
     confirmed: u64,
+    /// What the broker knows of the room for new messages.
+    has_room: bool,
+    /// Batches of records so far: a change says that something was stored.
+    pub(crate) batches_stored: u64,
+    /// Connections, and tasks of doors, that are not read while the store is behind.
+    pub(crate) waiting_for_store: Vec<PeerId>,
+    pub(crate) doors_waiting_for_store: Vec<Waker>,
 }
 
 impl Shard {
-    /// A shard around `broker`, which was made for shard number `shard`.
-    pub fn new(shard: u16, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
+    /// A shard around `broker`, which was made for shard number `shard`. All shards of a process, and its store, go by
+    /// the same clock.
+    pub fn new(shard: u16, clock: Clock, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
         Self {
             broker,
             host,
             limits,
-            clock: Clock::new(),
+            clock,
             connections: Connections::new(shard),
             effects: Effects::default(),
             effects_spare: Effects::default(),
@@ -127,7 +136,23 @@ impl Shard {
             broker_due_ns: u64::MAX,
             drained_waker: None,
             confirmed: 0,
+            has_room: true,
+            batches_stored: 0,
+            waiting_for_store: Vec::new(),
+            doors_waiting_for_store: Vec::new(),
         }
+    }
+
+    /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.
+    ///
+    /// # Errors
+    /// Those of `show`; the shard is of no use then.
+    pub fn restore<E>(&mut self, show: impl FnOnce(&mut dyn FnMut(Restored)) -> Result<(), E>) -> Result<(), E> {
+        let now = self.clock.now();
+        show(&mut |fact| self.broker.restore(now, fact, &mut self.effects))?;
+        self.broker.restored(now, &mut self.effects);
+        self.settle(now);
+        Ok(())
     }
 
     /// Takes a new connection in.
@@ -161,6 +186,12 @@ impl Shard {
     pub(crate) fn verified(&mut self, peer: PeerId, verdict: Verdict) {
         let now = self.clock.now();
         self.broker.verified(now, peer, verdict, &mut self.effects);
+        self.settle(now);
+    }
+
+    pub(crate) fn loaded(&mut self, loaded: Loaded) {
+        let now = self.clock.now();
+        self.broker.loaded(now, loaded, &mut self.effects);
         self.settle(now);
     }
 
@@ -200,6 +231,7 @@ impl Shard {
     /// The end of a tick: confirms what is durable, carries out what follows, flushes.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
+        self.hear_of_room();
         for _ in 0..ROUNDS_MAX {
             let durable = self.host.durable();
             if durable > self.confirmed {
@@ -214,6 +246,26 @@ impl Shard {
         }
         // The thread must not park: there is more to do.
         self.wake_timer_task();
+    }
+
+    /// Tells the broker whether there is room for new messages, and lets those read on who had to wait for the store.
+    fn hear_of_room(&mut self) {
+        let has_room = self.host.has_room();
+        if has_room != self.has_room {
+            self.has_room = has_room;
+            self.broker.set_room(has_room);
+        }
+        let somebody_waits = !self.waiting_for_store.is_empty() || !self.doors_waiting_for_store.is_empty();
+        if !somebody_waits || self.host.is_behind() {
+            return;
+        }
+        for peer in self.waiting_for_store.drain(..) {
+            if let Some(connection) = self.connections.get_mut(peer) {
+                connection.waits_for_store = false;
+                connection.wake();
+            }
+        }
+        self.doors_waiting_for_store.drain(..).for_each(Waker::wake);
     }
 
     /// Calls the adaptor of `peer`, then hands its requests to the broker. `None` when there is no adaptor,
@@ -348,6 +400,11 @@ impl Shard {
             if !work.store.is_empty() {
                 self.host.store(&mut work.store, work.ticket);
                 work.store.clear();
+                self.batches_stored += 1;
+            }
+            if !work.load.is_empty() {
+                self.host.load(&mut work.load);
+                work.load.clear();
             }
             work.ticket = 0;
             for event in work.events.drain(..) {
@@ -459,6 +516,7 @@ fn is_empty(effects: &Effects) -> bool {
     effects.answers.is_empty()
         && effects.deliveries.is_empty()
         && effects.store.is_empty()
+        && effects.load.is_empty()
         && effects.forward.is_empty()
         && effects.verify.is_empty()
         && effects.pause.is_empty()

@@ -6,7 +6,8 @@ mod language;
 
 use althing_core::Limits;
 use althing_net::local;
-use language::{House, hear, house_with, say};
+use language::{House, hear, house, house_with, say};
+use std::io::ErrorKind;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -77,5 +78,26 @@ fn publishers_go_on_when_the_slow_subscriber_leaves() {
         }
         drop(subscriber);
         publisher.await.unwrap();
+    });
+}
+
+#[test]
+fn who_adds_to_the_backlog_of_the_store_waits_and_nobody_else() {
+    house(async |house: House| {
+        let mut publisher = house.connect_as("publisher").await;
+        let mut other = house.connect_as("other").await;
+        house.set_behind(true);
+        say(&mut publisher, "retain 1\nread\n").await;
+        while local::statistics().retained_messages == 0 {
+            tokio::task::yield_now().await;
+        }
+        // What was said in one breath would have been answered in one tick, and that tick is over.
+        say(&mut other, "hello\n").await;
+        hear(&mut other, "hello\n").await;
+        let unread = publisher.try_read(&mut [0; 16]).unwrap_err();
+        assert_eq!(unread.kind(), ErrorKind::WouldBlock);
+        house.set_behind(false);
+        say(&mut other, "hello\n").await;
+        hear(&mut publisher, "read\n").await;
     });
 }

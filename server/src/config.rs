@@ -15,7 +15,9 @@ use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Everything that can be configured.
@@ -33,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[server]`.
     pub server: Server,
+    /// `[store]`.
+    pub store: Store,
 }
 
 /// Where a language listens.
@@ -73,6 +77,46 @@ pub struct Server {
     pub sys_interval_s: u32,
 }
 
+/// What must outlive the process, and how surely.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// With [`Durability::Interval`]: how often everything is synced, in milliseconds; what a power cut may cost.
+    pub interval_ms: u64,
+    /// What the data directory may hold, in bytes.
+    pub bytes_max: u64,
+    /// Length of a segment of the log, in bytes.
+    pub segment_bytes: u32,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on disk: it survives a power cut.
+    Sync,
+    /// The system has it, and syncs it soon: it survives the end of this process, but not always that of the machine.
+    Interval,
+    /// It is in memory, and ends with this process. No directory is touched.
+    Memory,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Interval => "interval",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// A segment that is shorter is mostly head and seal; one that is longer makes cleaning and spares lumpy.
+const SEGMENT_BYTES: RangeInclusive<u32> = 64 << 10..=1 << 30;
+
+/// One that is written, one that is cleaned, the spare and the reserve.
+const SEGMENTS_MIN: u64 = 4;
+
 impl Config {
     /// What holds when nothing is said. `port_offset` is added to every default port, see [`moved`].
     pub fn new(port_offset: u16) -> Self {
@@ -83,7 +127,13 @@ impl Config {
             coap: CoapConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             limits: Limits::default(),
-            server: Server { data: "althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
+            server: Server { data: "./althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
+            store: Store {
+                durability: Durability::Sync,
+                interval_ms: 1_000,
+                bytes_max: u64::MAX,
+                segment_bytes: althing_store::Options::default().segment_bytes,
+            },
         }
     }
 
@@ -136,6 +186,7 @@ impl Config {
                 "limits.write_buffer_low_bytes must not be above limits.write_buffer_high_bytes".into(),
             ));
         }
+        self.store.check()?;
         for (protocol, listen) in PROTOCOLS.iter().zip(&self.listen) {
             let open = listen.bind.iter().find(|address| !address.is_local());
             if let Some(address) = open.filter(|_| listen.enabled && !self.server.anonymous_beyond_loopback) {
@@ -145,6 +196,31 @@ impl Config {
                      a password: bind it to 127.0.0.1, or set server.anonymous_beyond_loopback = true"
                 )));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    fn check(&self) -> Result<(), ConfigError> {
+        if !SEGMENT_BYTES.contains(&self.segment_bytes) {
+            let (least, most) = SEGMENT_BYTES.into_inner();
+            return Err(ConfigError::Contradiction(format!(
+                "store.segment_bytes = {} is out of range: from {least} to {most}",
+                self.segment_bytes
+            )));
+        }
+        let least = SEGMENTS_MIN * u64::from(self.segment_bytes);
+        if self.bytes_max < least {
+            return Err(ConfigError::Contradiction(format!(
+                "store.bytes_max = {} holds less than {SEGMENTS_MIN} segments: raise it to {least} at least, or lower store.segment_bytes",
+                self.bytes_max
+            )));
+        }
+        if self.interval_ms == 0 {
+            return Err(ConfigError::Contradiction(
+                "store.interval_ms = 0 would sync all the time: set store.durability = \"sync\" for that".into(),
+            ));
         }
         Ok(())
     }
@@ -184,6 +260,10 @@ mod tests {
             "limits.topic_levels_max=16",
             "limits.queue_overflow=refuse",
             "server.sys_interval_s=0",
+            "store.durability=interval",
+            "store.interval_ms=250",
+            "store.bytes_max=1073741824",
+            "store.segment_bytes=1048576",
         ])
         .unwrap();
         assert_eq!(config.listen[0].bind.len(), 2);
@@ -191,6 +271,8 @@ mod tests {
         assert_eq!((config.limits.stall_ms, config.limits.topic.levels_max), (500, 16));
         assert_eq!(config.limits.queue_overflow, althing_core::limits::Overflow::Refuse);
         assert_eq!(config.server.sys_interval_s, 0);
+        assert_eq!((config.store.durability, config.store.interval_ms), (Durability::Interval, 250));
+        assert_eq!((config.store.bytes_max, config.store.segment_bytes), (1 << 30, 1 << 20));
     }
 
     #[test]
@@ -213,10 +295,17 @@ mod tests {
                 "log.level=loud",
                 "--set log.level=loud: `log.level` takes error, warn, info, debug or trace, not \"loud\"",
             ),
+            (
+                "store.durability=disk",
+                "--set store.durability=disk: `store.durability` takes sync, interval or memory, not \"disk\"",
+            ),
+            ("store.segment_bytes=1", "store.segment_bytes = 1 is out of range: from 65536 to 1073741824"),
             ("mqtt.enabled", "--set mqtt.enabled: write KEY=VALUE"),
         ] {
             assert_eq!(config(&[set]).unwrap_err(), expected);
         }
+        assert!(config(&["store.interval_ms=0"]).unwrap_err().contains("store.durability = \"sync\""));
+        assert!(config(&["store.bytes_max=1000000"]).unwrap_err().contains("raise it to 67108864"));
         assert!(config(&["mqtt.bind=nowhere"]).unwrap_err().contains("`nowhere` is not an address"));
     }
 

@@ -1,8 +1,9 @@
 //! What a shard needs from the program: the store, identities, the log.
 
 use crate::log::{Dam, Kind};
+use crate::storage::ShardEnd;
 use althing_core::effects::{Event, Verdict, Verify};
-use althing_core::record::Record;
+use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
 use althing_core::{Link, Reason};
@@ -14,19 +15,55 @@ use std::time::Instant;
 use tracing::Level;
 
 /// The host of the one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShardHost {
-    store: Memory,
+    keeping: Keeping,
     dam: Dam,
+}
+
+/// Where records go.
+#[derive(Debug)]
+pub enum Keeping {
+    /// Nowhere: what is in the broker's memory is all there is.
+    Memory(Memory),
+    /// To the store's thread.
+    Disk(ShardEnd),
 }
 
 impl Host for ShardHost {
     fn store(&mut self, records: &mut Vec<Record>, ticket: u64) {
-        self.store.append(records, ticket);
+        match &mut self.keeping {
+            Keeping::Memory(memory) => memory.append(records, ticket),
+            Keeping::Disk(line) => line.store(records, ticket),
+        }
     }
 
     fn durable(&mut self) -> u64 {
-        self.store.durable()
+        match &mut self.keeping {
+            Keeping::Memory(memory) => memory.durable(),
+            Keeping::Disk(line) => line.durable(),
+        }
+    }
+
+    fn load(&mut self, loads: &mut Vec<Load>) {
+        match &mut self.keeping {
+            Keeping::Memory(_) => debug_assert!(loads.is_empty(), "nothing is kept that could be loaded"),
+            Keeping::Disk(line) => line.load(loads),
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        match &self.keeping {
+            Keeping::Memory(_) => true,
+            Keeping::Disk(line) => line.has_room(),
+        }
+    }
+
+    fn is_behind(&mut self) -> bool {
+        match &mut self.keeping {
+            Keeping::Memory(_) => false,
+            Keeping::Disk(line) => line.is_behind(),
+        }
     }
 
     /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
@@ -72,6 +109,11 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
+    /// A host whose records go there.
+    pub fn new(keeping: Keeping) -> Self {
+        Self { keeping, dam: Dam::default() }
+    }
+
     fn event(&mut self, event: &Event, remote: Option<SocketAddr>) {
         match event {
             Event::Connected { client, resumed, .. } => {

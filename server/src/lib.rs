@@ -1,7 +1,7 @@
 //! The broker as a program: configuration, listeners, logs, signals, `$SYS`.
 //!
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
-//! table of languages; `host` is what a shard needs from us; `sys` tells of the broker in its own
+//! table of languages; `host` is what a shard needs from us; `storage` is the store's thread; `sys` tells of the broker in its own
 //! topics; `banner` greets.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod host;
 mod log;
 pub mod protocols;
 mod serve;
+mod storage;
 mod sys;
 
 pub use config::{Config, ConfigError};

@@ -1,19 +1,21 @@
 //! From the configuration to a running broker, and to its orderly end.
 
 use crate::banner;
-use crate::config::{Config, ConfigError};
-use crate::host::ShardHost;
+use crate::config::{Config, ConfigError, Durability};
+use crate::host::{Keeping, ShardHost};
 use crate::log;
 use crate::protocols::{PROTOCOLS, Protocol, Speaker};
+use crate::storage::{Storage, Watch};
 use crate::sys;
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::{Entropy, Reason};
-use althing_net::{AdaptorFactory, Address, DoorFactory, DoorSocket, Listener, Shard, local};
+use althing_net::{AdaptorFactory, Address, Clock, DoorFactory, DoorSocket, Listener, Shard, local};
+use althing_store::{Failure, Memory, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,19 +52,71 @@ pub enum ServeError {
         /// What the system says.
         error: io::Error,
     },
+    /// What is kept cannot be used as it is; nothing was changed.
+    #[error("{}", cannot_open(directory, error))]
+    Open {
+        /// The data directory.
+        directory: PathBuf,
+        /// Why.
+        error: OpenError,
+    },
+    /// The store has failed: nothing can be promised any more.
+    #[error(
+        "THE STORE HAS FAILED: {0}. What was acknowledged was on disk; what was not is lost. Look after the disk, then start again"
+    )]
+    Store(Failure),
     /// The system gives us no event queue or no signals.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
 }
 
 impl ServeError {
-    /// The exit code of the process: 2 for what the user wrote, 1 for what the system did.
+    pub(crate) fn open(directory: &Path, error: OpenError) -> Self {
+        Self::Open { directory: directory.to_owned(), error }
+    }
+
+    /// The exit code of the process: 2 for what the user wrote, 1 for what the system did; for the store those of
+    /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
             Self::Listen { .. } | Self::System(_) => 1,
+            Self::Open { error: OpenError::InUse { .. }, .. } => 75,
+            Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
+            Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
+            Self::Open { error: OpenError::Io { .. }, .. } | Self::Store(_) => 74,
         }
     }
+}
+
+fn cannot_open(directory: &Path, error: &OpenError) -> String {
+    let directory = directory.display();
+    match error {
+        OpenError::InUse { .. } => format!(
+            "{directory} is in use by another process: stop that one, or give this one a directory of its own with --data DIR"
+        ),
+        OpenError::Newer { .. } => {
+            format!("{error}: start the newer version on {directory}, or choose another directory with --data DIR")
+        }
+        OpenError::Corrupt { .. } => {
+            format!(
+                "{error}. Nothing was changed; `althing store check {directory}` shows all of it and what can be done"
+            )
+        }
+        OpenError::Io { .. } => format!(
+            "cannot use {directory}: {error}; choose another directory with --data DIR, or keep nothing with \
+             --set store.durability=memory"
+        ),
+    }
+}
+
+/// Whether the disk itself fails. Names, rights and room can be mended from here.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    !matches!(
+        error.kind(),
+        NotFound | PermissionDenied | AlreadyExists | NotADirectory | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+    )
 }
 
 /// How long the last words to everyone may take.
@@ -79,19 +133,31 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
-    let shard = Shard::new(0, broker, limits, Box::new(ShardHost::default()));
-    althing_net::run(shard, run(config))?
+    let clock = Clock::default();
+    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
+    if config.store.durability == Durability::Memory {
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None))?;
+    }
+    let opening = Storage::open(&config, clock)?;
+    let mut shard = shard(Keeping::Disk(opening.shard_end()));
+    let storage = opening.restore(&config.server.data, &mut shard)?;
+    let result = althing_net::run(shard, run(config, Some(storage.watch())))?;
+    result.and(storage.close())
 }
 
-async fn run(config: Config) -> Result<(), ServeError> {
+async fn run(config: Config, store: Option<Watch>) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     let (listening, accepting) = listen(&config)?;
-    greet(&listening);
+    greet(&listening, &config);
     for (protocol, address) in &listening {
         tracing::info!("{} listens on {address}", protocol.row.name);
     }
-    let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s));
-    let signal = stop.wait().await;
+    let mut failed = tokio::spawn(failure_of(store.clone()));
+    let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
+    let signal = tokio::select! {
+        signal = stop.wait() => signal,
+        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
+    };
     tracing::info!("{signal}: saying goodbye to everyone");
     sys.abort();
     for task in accepting {
@@ -100,10 +166,19 @@ async fn run(config: Config) -> Result<(), ServeError> {
     local::close_all(Reason::ShuttingDown);
     tokio::select! {
         () = local::drained() => {}
+        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("some peers did not close their side in time"),
         signal = stop.wait() => tracing::warn!("{signal} again: leaving at once"),
     }
     Ok(())
+}
+
+/// Ends when the store fails. One that is in memory does not.
+async fn failure_of(store: Option<Watch>) -> Failure {
+    match store {
+        Some(watch) => Storage::attend(watch).await,
+        None => std::future::pending().await,
+    }
 }
 
 type Listening = Vec<(&'static Protocol, Address)>;
@@ -155,10 +230,10 @@ fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeErro
     Ok((listening, bound.into_iter().map(start).collect()))
 }
 
-fn greet(listening: &Listening) {
+fn greet(listening: &Listening, config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
-    let _ = io::stdout().lock().write_all(banner::text(&program, listening).as_bytes());
+    let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

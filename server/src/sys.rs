@@ -1,5 +1,7 @@
 //! `$SYS/broker/…`: the broker tells of itself, under the names that mosquitto has made common.
 
+use crate::config::Durability;
+use crate::storage::Watch;
 use althing_core::broker::Statistics;
 use althing_core::topic::TopicLimits;
 use althing_core::{Message, Topic};
@@ -9,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Publishes what has changed every `interval_s` seconds; never when that is 0.
-pub async fn keep_up_to_date(interval_s: u32) {
+pub async fn keep_up_to_date(interval_s: u32, durability: Durability, store: Option<Watch>) {
     if interval_s == 0 {
         return;
     }
@@ -19,7 +21,9 @@ pub async fn keep_up_to_date(interval_s: u32) {
     loop {
         interval.tick().await;
         let now_ns = local::now().mono_ns;
-        for (name, value) in tree.changes(now_ns, &local::statistics(), &local::counters()) {
+        let mut changes = tree.changes(now_ns, &local::statistics(), &local::counters());
+        changes.extend(tree.changed(of_store(durability, store.as_ref())));
+        for (name, value) in changes {
             if let Ok(topic) = Topic::new(format!("$SYS/broker/{name}").into(), &TopicLimits::default()) {
                 let mut message = Message::new(topic, Bytes::from(value));
                 message.retain = true;
@@ -27,6 +31,27 @@ pub async fn keep_up_to_date(interval_s: u32) {
             }
         }
     }
+}
+
+/// What the store promises and holds; of one in memory there is nothing to count.
+fn of_store(durability: Durability, store: Option<&Watch>) -> Vec<(String, String)> {
+    let mut values = vec![("store/durability".to_owned(), durability.to_string())];
+    if let Some(store) = store {
+        let statistics = store.statistics();
+        let numbers = [
+            ("store/room", u64::from(store.has_room())),
+            ("store/commits", statistics.commits),
+            ("store/records", statistics.records),
+            ("store/bytes/written", statistics.bytes_written),
+            ("store/bytes/disk", statistics.disk_bytes),
+            ("store/bytes/live", statistics.live_bytes),
+            ("store/entries", statistics.entries),
+            ("store/checkpoints", statistics.checkpoints),
+            ("store/segments/cleaned", statistics.segments_cleaned),
+        ];
+        values.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
+    }
+    values
 }
 
 /// The tree as it was last published.
@@ -46,6 +71,11 @@ impl Tree {
     fn changes(&mut self, now_ns: u64, statistics: &Statistics, counters: &Counters) -> Vec<(String, String)> {
         let mut values = self.gauges(now_ns, statistics, counters);
         self.add_loads(now_ns, statistics, counters, &mut values);
+        self.changed(values)
+    }
+
+    /// Those of `values` that have changed.
+    fn changed(&mut self, mut values: Vec<(String, String)>) -> Vec<(String, String)> {
         values.retain(|(name, value)| self.published.get(name) != Some(value));
         self.published.extend(values.iter().cloned());
         values

@@ -56,3 +56,36 @@ pub struct Failure {
     /// What the system says.
     pub error: String,
 }
+
+/// What the disk said, before it is known what follows from it.
+#[derive(Debug)]
+pub(crate) struct DiskError {
+    pub action: &'static str,
+    pub file: String,
+    pub error: io::Error,
+}
+
+/// For `map_err`: what was tried, on which file.
+pub(crate) fn at(action: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> DiskError {
+    move |error| DiskError { action, file: file.into(), error }
+}
+
+impl DiskError {
+    /// Whether there is merely no room. A sync that says so has lost what it was to keep, so it does not count.
+    pub fn is_full(&self) -> bool {
+        let full = matches!(self.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        full && self.action != "sync"
+    }
+}
+
+impl From<DiskError> for OpenError {
+    fn from(DiskError { action, file, error }: DiskError) -> Self {
+        OpenError::Io { action, file, error }
+    }
+}
+
+impl From<DiskError> for Failure {
+    fn from(DiskError { action, file, error }: DiskError) -> Self {
+        Failure { action, file, error: error.to_string() }
+    }
+}

@@ -6,12 +6,24 @@
 //! takes the same two: it appends, syncs once for all batches of a tick, and then moves `durable`.
 #![forbid(unsafe_code)]
 
+mod bodies;
+mod checkpoint;
+mod cleaner;
+mod clock;
+mod codec;
 pub mod disk;
 pub mod error;
+mod files;
+pub mod frame;
+mod index;
 pub mod log;
+mod reading;
+mod recovery;
 mod store;
 
+pub use clock::Downtime;
 pub use error::{Failure, OpenError};
+pub use files::Files;
 pub use store::{Statistics, Store};
 
 use althing_core::record::Record;

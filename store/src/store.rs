@@ -1,11 +1,20 @@
 //! The store: records in, durable; at the start, everything that holds.
 
 use crate::Options;
+use crate::bodies::Bodies;
+use crate::checkpoint::Checkpoints;
+use crate::cleaner::Cleaner;
+use crate::clock::Downtime;
+use crate::codec::{Context, Items, Reader, Step, decode_body, put_queue_key, read_terms};
 use crate::disk::Disk;
 use crate::error::{Failure, OpenError};
-use crate::log::Log;
+use crate::index::{Entry, Index};
+use crate::log::{Log, Place};
+use crate::reading::{Readers, damaged};
+use crate::recovery;
 use althing_core::Now;
-use althing_core::record::{Load, Loaded, Record, Restored};
+use althing_core::record::{Load, Loaded, LoadedEntry, Record, Restored};
+use std::sync::Arc;
 
 /// Counters and gauges, for `$SYS`, metrics and the benchmark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,10 +27,14 @@ pub struct Statistics {
     pub bytes_written: u64,
     /// Bytes on disk, spares included.
     pub disk_bytes: u64,
-    /// Bytes that are still needed.
+    /// Bytes that are still needed; a message that waits in several queues counts once for each.
     pub live_bytes: u64,
+    /// Bytes of memory that the index takes.
+    pub index_bytes: u64,
     /// Entries of queues.
     pub entries: u64,
+    /// Sessions, subscriptions, tokens and retained values.
+    pub facts: u64,
     /// Checkpoints so far.
     pub checkpoints: u64,
     /// Segments cleaned so far.
@@ -31,17 +44,59 @@ pub struct Statistics {
 /// A log with its index.
 #[derive(Debug)]
 pub struct Store<D: Disk> {
-    log: Log<D>,
+    pub(crate) log: Log<D>,
+    pub(crate) index: Index,
+    pub(crate) context: Context,
+    pub(crate) progress: Progress,
+    checkpoints: Checkpoints,
+    cleaner: Cleaner,
+    step: Step,
+    bodies: Bodies,
+    readers: Readers,
+    downtime: Downtime,
+    commits: u64,
+    records: u64,
+    failure: Option<Failure>,
+}
+
+/// How far steps have come, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Steps that were handed to the log.
+    pub appended: u64,
+    /// Those of them that are durable.
+    pub synced: u64,
+    /// Where the first step stands that was not committed: nothing is written from there on.
+    pub uncommitted: Option<Place>,
 }
 
 impl<D: Disk> Store<D> {
     /// Opens the store or begins a new one. `now` ties the store's own time, in which deadlines are kept, to this process's clock.
     ///
     /// # Errors
-    /// When it cannot be opened as it is; nothing on disk has changed then.
+    /// When it cannot be opened as it is; what was durable has not changed then.
     pub fn open(disk: D, options: Options, now: Now) -> Result<Self, OpenError> {
-        let _ = (disk, options, now);
-        unimplemented!()
+        let recovered = recovery::recover(disk, &options, now)?;
+        Ok(Self {
+            log: recovered.log,
+            index: recovered.index,
+            context: Context { clock: recovered.clock, protocols: options.protocols },
+            progress: Progress::default(),
+            checkpoints: recovered.checkpoints,
+            cleaner: Cleaner::default(),
+            step: Step::default(),
+            bodies: Bodies::default(),
+            readers: Readers::default(),
+            downtime: recovered.downtime,
+            commits: 0,
+            records: 0,
+            failure: None,
+        })
+    }
+
+    /// How long the store was closed before it was opened. Where it is doubtful, the operator should hear of it.
+    pub fn downtime(&self) -> Downtime {
+        self.downtime
     }
 
     /// Shows everything that holds: sessions first. Called once, before the first `append`.
@@ -49,14 +104,17 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails, or something that is needed is damaged.
     pub fn restore(&mut self, take: &mut dyn FnMut(Restored)) -> Result<(), OpenError> {
-        let _ = take;
-        unimplemented!()
+        recovery::restore(&mut self.log, &self.index, &self.context, take)
     }
 
     /// Takes the records of one step or of several: they will be durable together or not at all. Nothing is written yet.
+    /// A record that changes nothing costs nothing.
     pub fn append(&mut self, records: &mut Vec<Record>) {
-        let _ = records;
-        unimplemented!()
+        self.records += records.len() as u64;
+        for record in records.drain(..) {
+            self.take(record);
+        }
+        self.append_step();
     }
 
     /// Whether something was appended that is not committed.
@@ -70,26 +128,68 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails; the store takes nothing any more.
     pub fn commit(&mut self, now: Now, sync: bool) -> Result<bool, Failure> {
-        let _ = (now, sync);
-        unimplemented!()
+        self.unless_failed()?;
+        let dirty = self.is_dirty();
+        if !self.log.commit(now, self.context.clock.age_ms(now.mono_ns), sync)? {
+            return Ok(false);
+        }
+        self.bodies.clear();
+        self.commits += u64::from(dirty);
+        self.progress.uncommitted = None;
+        if sync {
+            self.progress.synced = self.progress.appended;
+        }
+        Ok(true)
     }
 
-    /// Reads entries of a queue back.
+    /// Reads entries of a queue back, whether committed or not, expired ones too.
     ///
     /// # Errors
     /// When the disk fails or has changed what was written.
     pub fn load(&mut self, load: Load) -> Result<Loaded, Failure> {
-        let _ = load;
-        unimplemented!()
+        let Load { queue, sequences } = load;
+        let mut wanted = Vec::with_capacity(sequences.len());
+        if let Some(queue) = self.index.queue(&key_bytes(&queue)) {
+            wanted.extend(sequences.iter().filter_map(|sequence| queue.get(*sequence)).copied());
+        }
+        let mut entries = Vec::with_capacity(wanted.len());
+        let Self { log, index, context, readers, progress, .. } = self;
+        readers.read(
+            log,
+            progress.uncommitted,
+            &wanted,
+            |entry: &Entry| entry.body,
+            |entry, bytes| {
+                let failed =
+                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
+                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
+                let terms = read_terms(index.terms(entry)).map_err(failed)?;
+                entries.push((entry.sequence, LoadedEntry { message, terms }));
+                Ok::<_, Failure>(())
+            },
+        )?;
+        Ok(Loaded { queue, sequences, entries })
     }
 
-    /// One bounded step (about a mebibyte) of what can be done meanwhile: spares, checkpoint, cleaning. True: there is more to do.
+    /// One bounded step (about a mebibyte) of what can be done meanwhile: spares, checkpoint, cleaning. True: there is more to
+    /// do. What it appends (`is_dirty`) wants a commit like everything else, and much of the work waits for one.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn maintain(&mut self, now: Now) -> Result<bool, Failure> {
-        let _ = now;
-        unimplemented!()
+        self.unless_failed()?;
+        let mut more = self.log.prepare(now)?;
+        self.checkpoints.release_dead(&mut self.log, &self.index, &self.progress)?;
+        let age_ms = self.context.clock.age_ms(now.mono_ns);
+        let written = self.checkpoints.maintain(&mut self.log, &self.index, &self.progress, now, age_ms);
+        more |= written.map_err(|failure| self.failure.insert(failure).clone())?;
+        if !self.checkpoints.is_writing() {
+            let Self { log, index, cleaner, step, readers, progress, .. } = self;
+            step.clear();
+            more |= cleaner.maintain(log, index, step, readers, progress)?;
+            self.append_step();
+        }
+        Ok(more)
     }
 
     /// Whether new messages may be accepted; settling goes on in any case.
@@ -99,7 +199,18 @@ impl<D: Disk> Store<D> {
 
     /// Counters and gauges as of now.
     pub fn statistics(&self) -> Statistics {
-        unimplemented!()
+        Statistics {
+            commits: self.commits,
+            records: self.records,
+            bytes_written: self.log.bytes_written() + self.checkpoints.bytes_written(),
+            disk_bytes: self.log.disk_bytes() + self.checkpoints.disk_bytes(),
+            live_bytes: self.index.live_segments().map(|(_, bytes)| bytes).sum(),
+            index_bytes: self.index.memory_bytes() as u64,
+            entries: self.index.entries_len(),
+            facts: self.index.facts_len() as u64,
+            checkpoints: self.checkpoints.written(),
+            segments_cleaned: self.cleaner.segments_cleaned(),
+        }
     }
 
     /// Commits, and marks the store as closed in order.
@@ -107,7 +218,82 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails or is full.
     pub fn close(self, now: Now) -> Result<D, Failure> {
-        let _ = now;
-        unimplemented!()
+        self.unless_failed()?;
+        let age_ms = self.context.clock.age_ms(now.mono_ns);
+        self.log.close(now, age_ms)
     }
+
+    fn unless_failed(&self) -> Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Makes a record part of the step under way, and the index what it says.
+    fn take(&mut self, record: Record) {
+        let start = self.step.len();
+        self.put(&record);
+        let mut items = Items::of_step(self.step.bytes(), start);
+        let mut changed = false;
+        while let Ok(Some((at, item))) = items.next() {
+            changed |= self.index.apply(&item, at);
+        }
+        debug_assert_eq!(start + items.offset(), self.step.len(), "what is written can be read: {record:?}");
+        if !changed {
+            self.step.truncate(start);
+        }
+    }
+
+    fn put(&mut self, record: &Record) {
+        let Self { step, bodies, index, context, .. } = self;
+        let clock = &context.clock;
+        match record {
+            Record::Session(session) => step.session(session, clock),
+            Record::SessionClosed(session) => step.session_closed(session),
+            Record::Subscribed { session, filter, options } => step.subscribed(session, filter, options),
+            Record::Unsubscribed { session, filter } => step.unsubscribed(session, filter),
+            Record::Queued { queue, sequence, message, terms } => {
+                let body = bodies.place_of(message, step, clock);
+                step.queued(queue, *sequence, terms, body);
+            }
+            Record::Moved { from, from_sequence, queue, sequence, terms } => {
+                // The body is named in the log, so that the entry can be made again by whoever has forgotten the first.
+                let entry = index.queue(&key_bytes(from)).and_then(|from| from.get(*from_sequence));
+                if let Some(entry) = entry {
+                    step.moved((from, *from_sequence), (queue, *sequence), terms, entry.body);
+                }
+            }
+            Record::Numbered { session, sequence, number } => step.numbered(session, *sequence, *number),
+            Record::Received { session, sequence } => step.received(session, *sequence),
+            Record::Settled { queue, sequence } => step.settled(queue, *sequence),
+            Record::QueueClosed(queue) => step.queue_closed(queue),
+            Record::TokenHeld { session, token } => step.token_held(session, *token),
+            Record::TokenReleased { session, token } => step.token_released(session, *token),
+            Record::Retained { topic, message: Some(message) } => {
+                let body = bodies.place_of(message, step, clock);
+                step.retained(topic, body);
+            }
+            Record::Retained { topic, message: None } => step.retained_cleared(topic),
+        }
+    }
+
+    /// Hands the step under way to the log.
+    fn append_step(&mut self) {
+        if self.step.len() > 0 {
+            let base = self.log.append(self.step.bytes());
+            self.index.place(base);
+            self.bodies.place(base);
+            self.cleaner.place(base);
+            self.progress.uncommitted.get_or_insert(base);
+            self.progress.appended += 1;
+        }
+        self.step.clear();
+    }
+}
+
+/// The bytes by which the index knows a queue.
+fn key_bytes(queue: &althing_core::record::QueueKey) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_queue_key(&mut bytes, queue);
+    let length = Reader::new(&bytes).bytes().map_or(0, <[u8]>::len);
+    bytes.drain(..bytes.len() - length);
+    bytes
 }

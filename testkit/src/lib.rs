@@ -3,13 +3,20 @@
 //! - [`pair`]: one adaptor and one client half on a virtual clock;
 //! - [`house`]: brokers in one or three shards with many peers on byte pipes, a virtual clock and a store that
 //!   confirms when it pleases;
+//! - [`disk`]: a disk in memory that loses power and fails where it is told to;
+//! - [`ledger`]: what a store must do, in plain maps;
 //! - [`worlds`]: runs a test in many such worlds and says how to replay the one that failed;
 //! - [`model`]: what must be true of any history, checked against random ones;
 //! - [`trace`]: what happened, as text and as a hash.
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod house;
+pub mod ledger;
 pub mod model;
 pub mod pair;
 pub mod trace;
 pub mod worlds;
+
+pub use disk::SimDisk;
+pub use ledger::Ledger;

@@ -15,12 +15,13 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test. As a broker it takes free ports where a test does not say otherwise, so that tests can
-/// run side by side.
+/// run side by side, and keeps nothing.
 pub fn althing(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_althing"));
     for language in ["STOMP", "COAP"] {
         command.env(format!("ALTHING__{language}__BIND"), "127.0.0.1:0");
     }
+    command.env("ALTHING__STORE__DURABILITY", "memory");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -146,7 +147,12 @@ impl Broker {
 
     /// `althing serve` on this address; the banner says which port it got.
     pub fn ours(bind: &str) -> Self {
-        let mut process = Running::start(althing(&["serve", "--set", &format!("mqtt.bind={bind}")]));
+        Self::serve(althing(&["serve", "--set", &format!("mqtt.bind={bind}")]))
+    }
+
+    /// What this command makes, which says on stdout where it listens.
+    pub fn serve(command: Command) -> Self {
+        let mut process = Running::start(command);
         let banner = lines(process.child().stdout.take().unwrap());
         let address = loop {
             let line = banner.recv_timeout(PATIENCE).expect("the banner names the MQTT listener");

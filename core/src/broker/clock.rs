@@ -42,6 +42,9 @@ impl Broker {
     }
 
     pub(super) fn tick(&mut self, now: Now, effects: &mut Effects) {
+        if self.restoring.is_some() {
+            return;
+        }
         while let Some(std::cmp::Reverse(timer)) = self.timers.peek().copied()
             && timer.due_ns <= now.mono_ns
         {
@@ -67,7 +70,10 @@ impl Broker {
             return;
         }
         match timer.kind {
-            TimerKind::Will => self.publish_will(now, index, effects),
+            TimerKind::Will => {
+                self.publish_will(now, index, effects);
+                self.record_session(index, effects);
+            }
             TimerKind::Expiry => {
                 self.statistics.sessions_expired += 1;
                 self.end_session(now, index, effects);

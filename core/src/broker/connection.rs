@@ -4,15 +4,17 @@ use super::clock::TimerKind;
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
 use crate::effects::{Effects, Event, Verdict, Verify};
-use crate::record::Record;
-use crate::session::{Queue, Session, Then};
+use crate::queue::Queue;
+use crate::record::{QueueKey, Record, StoredWill};
+use crate::session::{Absence, Session, Then};
 use crate::time::Now;
-use crate::verbs::{Answer, Authentication, Connect, Connected, Disconnect, PeerId, Reason, Refusal};
+use crate::verbs::{Answer, Authentication, Connect, Connected, Disconnect, PeerId, Reason, Refusal, Will};
 use bytestring::ByteString;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// An authentication under way: of a new connection, or (`None`) of one that stands.
 #[derive(Debug)]
@@ -85,10 +87,7 @@ impl Broker {
                 match exchange.connect {
                     Some(connect) => self.open(now, peer, *connect, principal, step, effects),
                     None => {
-                        if let Some(session) = self.peers.get(&peer).and_then(|index| self.sessions.get_mut(*index)) {
-                            session.principal.name = principal;
-                            session.origin = None;
-                        }
+                        self.rename(peer, principal, effects);
                         if let Some(step) = step {
                             effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
                         }
@@ -96,6 +95,17 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// A connection has proven another name.
+    fn rename(&mut self, peer: PeerId, name: Option<ByteString>, effects: &mut Effects) {
+        let Some(index) = self.peers.get(&peer).copied() else { return };
+        let Some(session) = self.sessions.get_mut(index).filter(|session| session.principal.name != name) else {
+            return;
+        };
+        session.principal.name = name;
+        session.origin = None;
+        self.record_session(index, effects);
     }
 
     fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
@@ -140,7 +150,7 @@ impl Broker {
             let text = "the broker holds as many sessions as it may";
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
-        let index = resumed.unwrap_or_else(|| self.insert_session(&connect, principal.clone()));
+        let index = resumed.unwrap_or_else(|| self.insert_session(&connect.realm, connect.protocol, principal.clone()));
         let session_expiry_s = self.attach(peer, index, connect, principal, effects);
         effects.events.push(Event::Connected { peer, client: client.clone(), resumed: resumed.is_some() });
         let connected = Connected {
@@ -165,7 +175,7 @@ impl Broker {
         }
     }
 
-    fn find_session(&self, realm: &str, client: &str) -> Option<u32> {
+    pub(super) fn find_session(&self, realm: &str, client: &str) -> Option<u32> {
         let hash = self.hasher.hash_one((realm, client));
         let sessions = &self.sessions;
         let same = |index: &u32| {
@@ -174,13 +184,13 @@ impl Broker {
         self.by_key.find(hash, same).copied()
     }
 
-    fn insert_session(&mut self, connect: &Connect, principal: Principal) -> u32 {
+    pub(super) fn insert_session(&mut self, realm: &str, protocol: &'static str, principal: Principal) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
-        let hash = self.hasher.hash_one((&connect.realm[..], &principal.client[..]));
+        let hash = self.hasher.hash_one((realm, &principal.client[..]));
         let index = self.sessions.insert(Session {
-            realm: ByteString::from(&connect.realm[..]),
-            protocol: connect.protocol,
+            realm: ByteString::from(realm),
+            protocol,
             principal,
             id,
             epoch: 0,
@@ -193,10 +203,10 @@ impl Broker {
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
+            stored: false,
             window: 0,
             next_number: 1,
             number_max: 1,
-            next_sequence: 1,
             origin: None,
             subscriptions: HashMap::with_hasher(FixedState::default()),
             shared: None,
@@ -204,6 +214,7 @@ impl Broker {
             inflight: VecDeque::new(),
             tokens: Vec::new(),
             will: None,
+            absence: None,
             pending: VecDeque::new(),
             snapshots: VecDeque::new(),
         });
@@ -229,7 +240,6 @@ impl Broker {
         self.next_id += 1;
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
-        let lasted = session.lasts();
         session.epoch = epoch;
         session.protocol = connect.protocol;
         session.principal = principal;
@@ -238,14 +248,21 @@ impl Broker {
         session.live = false;
         session.pace = Pace::Ready;
         session.expiry_s = expiry_s;
+        session.stored |= session.lasts();
         session.window = connect.window.min(self.limits.inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
         session.separate_subscriptions = connect.separate_subscriptions;
-        session.will = connect.will;
-        if session.lasts() || lasted {
+        session.will = connect.will.map(|will| Box::new(stored_will(*will)));
+        session.absence = None;
+        self.record_session(index, effects);
+        expiry_s
+    }
+
+    /// Says what holds of a session, if the store knows it.
+    pub(super) fn record_session(&mut self, index: u32, effects: &mut Effects) {
+        if let Some(session) = self.sessions.get(index).filter(|session| session.stored) {
             effects.store.push(Record::Session(Box::new(session.fact())));
         }
-        expiry_s
     }
 
     /// Another connection wants this session: the old one is told and cut off (§3.1.4, [MQTT-3.1.4-3]).
@@ -274,29 +291,52 @@ impl Broker {
         session.pending.clear();
         session.snapshots.clear();
         let client = session.principal.client.clone();
-        if let Some(expiry_s) = disconnect.session_expiry_s {
+        let known = session.stored.then(|| session.fact());
+        // Of a session that was not to outlive its connection too little was kept to begin now (§3.14.2.2.2).
+        if let Some(expiry_s) = disconnect.session_expiry_s.filter(|_| session.lasts()) {
             session.expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
-            effects.store.push(Record::Session(Box::new(session.fact())));
         }
         if !disconnect.publish_will || self.closing {
             session.will = None;
         }
-        let (lasts, expiry_s) = (session.lasts(), session.expiry_s);
-        let will_delay_s = session.will.as_ref().map(|will| will.delay_s);
+        let lasts = session.lasts();
         effects.events.push(Event::Disconnected { peer, client, reason: disconnect.reason });
         self.return_group_entries(now, index, effects);
         if !lasts {
             return self.end_session(now, index, effects);
         }
         self.forget_at_most_once(index);
-        match will_delay_s {
-            // The will is due at the end of the delay or of the session, whichever comes first (§3.1.3.2.2).
-            Some(delay_s) if delay_s > 0 => self.set_timer(now.after_s(delay_s), index, TimerKind::Will),
-            Some(_) => self.publish_will(now, index, effects),
-            None => {}
+        self.let_go(index);
+        self.begin_absence(now, index, effects);
+        // A session that never ends and has no will is to the store what it was.
+        if known != self.sessions.get(index).map(Session::fact) {
+            self.record_session(index, effects);
         }
-        if expiry_s < u32::MAX {
-            self.set_timer(now.after_s(expiry_s), index, TimerKind::Expiry);
+    }
+
+    /// The clocks of a session without a connection start: it ends after its expiry, and its will is due at the end of
+    /// the delay or of the session, whichever comes first (§3.1.3.2.2).
+    fn begin_absence(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let ends_ns = (session.expiry_s < u32::MAX).then(|| now.after_s(session.expiry_s));
+        let delay_s = session.will.as_ref().map(|will| will.delay_s);
+        let will_due_ns = delay_s.map(|delay_s| now.after_s(delay_s));
+        session.absence = Some(Box::new(Absence { ends_ns, will_due_ns }));
+        if delay_s == Some(0) {
+            self.publish_will(now, index, effects);
+        }
+        self.set_absence_timers(index);
+    }
+
+    pub(super) fn set_absence_timers(&mut self, index: u32) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let Some(Absence { ends_ns, will_due_ns }) = session.absence.as_deref().copied() else { return };
+        let will_due_ns = will_due_ns.filter(|_| session.will.is_some());
+        if let Some(due_ns) = will_due_ns {
+            self.set_timer(due_ns, index, TimerKind::Will);
+        }
+        if let Some(due_ns) = ends_ns {
+            self.set_timer(due_ns, index, TimerKind::Expiry);
         }
     }
 
@@ -313,20 +353,45 @@ impl Broker {
         self.statistics.queued_messages -= session.queue.len() as u64;
         self.statistics.queued_bytes -= session.queue.bytes() as u64;
         self.statistics.inflight_messages -= session.inflight.len() as u64;
-        if session.lasts() {
-            effects.store.push(Record::SessionClosed(session.key()));
-        }
+        record_end(&session, effects);
     }
 
     /// Publishes the session's will, if it has one, with the rights that its owner has now.
     pub(super) fn publish_will(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(will) = session.will.take() else { return };
-        let mut message = will.message;
+        if let Some(absence) = &mut session.absence {
+            absence.will_due_ns = None;
+        }
+        let mut message = Arc::unwrap_or_clone(will.message);
         message.expires_ns = will.expiry_s.map(|expiry_s| now.after_s(expiry_s));
         if let Err(refusal) = self.publish_as(now, index, message, 0, effects) {
             let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
             effects.events.push(Event::Refused { client, why: format!("will not published: {refusal}") });
         }
     }
+}
+
+fn stored_will(will: Will) -> StoredWill {
+    let Will { message, delay_s, expiry_s } = will;
+    StoredWill { message: Arc::new(message), delay_s, expiry_s }
+}
+
+/// The store forgets a session, whose subscriptions have been forgotten. What it gave back to its groups is theirs.
+fn record_end(session: &Session, effects: &mut Effects) {
+    // These stay with the session that began to receive them, and end with it ([MQTT-4.8.2-5]).
+    for entry in session.inflight.iter().filter_map(|inflight| inflight.entry.as_ref()) {
+        if entry.group.is_some() {
+            effects.store.extend(session.settled(entry));
+        }
+    }
+    if !session.stored {
+        return;
+    }
+    let key = session.key();
+    for token in &session.tokens {
+        effects.store.push(Record::TokenReleased { session: key.clone(), token: *token });
+    }
+    effects.store.push(Record::QueueClosed(QueueKey::Session(key.clone())));
+    effects.store.push(Record::SessionClosed(key));
 }

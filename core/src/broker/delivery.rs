@@ -5,10 +5,10 @@ use super::{Broker, Pace};
 use crate::effects::{Delivery, Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
+use crate::queue::{Entry, Queue};
 use crate::record::{QueueKey, Record};
-use crate::session::{Entry, Inflight, Queue, Session, Then};
+use crate::session::{Inflight, Session, Then};
 use crate::time::{MILLISECOND_NS, Now};
-use crate::topic::Filter;
 use crate::verbs::{Answer, Outcome, PeerId};
 use std::sync::Arc;
 
@@ -69,13 +69,13 @@ impl Broker {
                 None if !self.limits.queue_at_most_once => {}
                 _ => {
                     self.pause_for(now, index, incoming.publisher, effects);
-                    self.enqueue(now, index, incoming, terms, None, effects);
+                    self.enqueue(now, index, incoming, terms, effects);
                 }
             };
         }
         if let Some(peer) = session.peer
             && flows
-            && !session.lasts()
+            && !session.stored
             && let Some(number) = session.free_number()
         {
             // The common case: nothing outlives the connection, so nothing is kept or stored.
@@ -88,7 +88,7 @@ impl Broker {
             return;
         }
         self.pause_for(now, index, incoming.publisher, effects);
-        self.enqueue(now, index, incoming, terms, None, effects);
+        self.enqueue(now, index, incoming, terms, effects);
     }
 
     /// Puts a message into a session's queue and lets the queue flow.
@@ -98,25 +98,53 @@ impl Broker {
         index: u32,
         incoming: &mut Incoming,
         terms: Terms,
-        group: Option<Arc<Filter>>,
         effects: &mut Effects,
     ) {
         let message = incoming.kept();
-        // A group has given a member no more than its window, and counted it already.
-        if group.is_none() && !self.make_room(index, &message, effects) {
+        if !self.make_room(index, &message, effects) {
             return;
         }
-        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(session) = self.sessions.get(index) else { return };
         let Terms { guarantee, retain, tags } = terms;
-        let mut entry = Entry { message, guarantee, retain, sequence: 0, tags, group };
-        if session.lasts() && guarantee > Guarantee::AtMostOnce {
-            entry.sequence = session.next_sequence;
-            session.next_sequence += 1;
+        let mut entry = Entry { message, guarantee, retain, sequence: 0, at_group: false, tags, group: None };
+        if session.stored && guarantee > Guarantee::AtMostOnce {
             let (queue, message) = (QueueKey::Session(session.key()), entry.message.clone());
+            entry.sequence = self.place_behind();
             effects.store.push(Record::Queued { queue, sequence: entry.sequence, message, terms: entry.terms() });
+        }
+        if !self.spill(index, &entry) {
+            self.push_back(index, entry);
+        }
+        self.drain(now, index, effects);
+    }
+
+    /// Puts a group's entry into the queue of a member, which has room: the group gives nobody more than its window.
+    pub(super) fn enqueue_of_group(&mut self, now: Now, index: u32, mut entry: Entry, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(index) else { return };
+        if session.stored {
+            let (queue, terms) = (QueueKey::Session(session.key()), entry.terms());
+            let (from, from_sequence) = (terms.group.clone().map(QueueKey::Group), entry.sequence);
+            let sequence = self.place_behind();
+            effects.store.push(match from.filter(|_| from_sequence != 0) {
+                Some(from) => Record::Moved { from, from_sequence, queue, sequence, terms },
+                None => Record::Queued { queue, sequence, message: entry.message.clone(), terms },
+            });
+            (entry.sequence, entry.at_group) = (sequence, false);
         }
         self.push_back(index, entry);
         self.drain(now, index, effects);
+    }
+
+    /// The place of the next entry that is stored behind all others.
+    pub(super) fn place_behind(&mut self) -> i64 {
+        self.next_behind += 1;
+        self.next_behind - 1
+    }
+
+    /// The place of the next entry that is stored before all others.
+    pub(super) fn place_before(&mut self) -> i64 {
+        self.next_before -= 1;
+        self.next_before + 1
     }
 
     pub(super) fn push_back(&mut self, index: u32, entry: Entry) {
@@ -128,13 +156,13 @@ impl Broker {
 
     fn pop_front(&mut self, index: u32) -> Option<Entry> {
         let entry = self.sessions.get_mut(index)?.queue.pop_front()?;
-        self.count_unqueued(&entry);
+        self.count_unqueued(entry.message.size_bytes());
         Some(entry)
     }
 
-    pub(super) fn count_unqueued(&mut self, entry: &Entry) {
+    pub(super) fn count_unqueued(&mut self, size_bytes: usize) {
         self.statistics.queued_messages -= 1;
-        self.statistics.queued_bytes -= entry.message.size_bytes() as u64;
+        self.statistics.queued_bytes -= size_bytes as u64;
     }
 
     /// Whether a queue may take `message`, after the overflow policy has done its work.
@@ -146,13 +174,19 @@ impl Broker {
                 return true;
             }
             let oldest = match self.limits.queue_overflow {
-                Overflow::DropOldest => self.sessions.get_mut(index).and_then(|session| session.queue.pop_oldest_own()),
+                Overflow::DropOldest => {
+                    self.sessions.get_mut(index).and_then(|session| session.queue.drop_oldest(None))
+                }
                 Overflow::DropNewest | Overflow::Refuse => None,
             };
             self.dropped(index, "its queue is full", effects);
-            let Some(oldest) = oldest else { return false };
-            self.count_unqueued(&oldest);
-            self.entry_over(index, &oldest, effects);
+            let Some((sequence, oldest_bytes)) = oldest else { return false };
+            self.count_unqueued(oldest_bytes);
+            if sequence != 0
+                && let Some(session) = self.sessions.get(index)
+            {
+                effects.store.push(Record::Settled { queue: QueueKey::Session(session.key()), sequence });
+            }
         }
     }
 
@@ -229,6 +263,7 @@ impl Broker {
         for entry in expired {
             self.settle_group(now, index, &entry, effects);
         }
+        self.load_more(index, effects);
         self.relieve(index, effects);
     }
 
@@ -269,20 +304,25 @@ impl Broker {
     }
 
     /// Sends an entry under a number, 0 for `AtMostOnce`.
-    fn send_entry(&mut self, index: u32, peer: PeerId, number: u32, entry: Entry, effects: &mut Effects) {
+    fn send_entry(&mut self, index: u32, peer: PeerId, number: u32, mut entry: Entry, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let delivery = entry_delivery(&entry, peer, number, false);
         let mut hold = false;
         if number != 0 {
-            if entry.sequence != 0 {
+            if entry.sequence != 0 && !entry.at_group {
                 let (session, sequence) = (session.key(), entry.sequence);
                 effects.store.push(Record::Numbered { session, sequence, number });
                 // A crash must not give the number to another message: the peer would take that one for a
                 // repeat. A repeated `AtLeastOnce` delivery harms nobody, so it does not wait.
                 hold = entry.guarantee == Guarantee::ExactlyOnce;
+            } else if entry.sequence != 0 && entry.guarantee == Guarantee::ExactlyOnce {
+                // A crash ends this session, and nobody else may get the message then ([MQTT-4.8.2-5]).
+                effects.store.extend(session.settled(&entry));
+                entry.sequence = 0;
+                hold = true;
             }
             let guarantee = entry.guarantee;
-            let entry = (session.lasts() || entry.group.is_some()).then_some(entry);
+            let entry = (session.stored || entry.group.is_some()).then_some(entry);
             session.inflight.push_back(Inflight { number, guarantee, received: false, sent: true, entry });
             self.statistics.inflight_messages += 1;
         }
@@ -364,7 +404,8 @@ impl Broker {
             return false;
         }
         inflight.received = true;
-        if let Some(sequence) = inflight.entry.as_ref().map(|entry| entry.sequence).filter(|sequence| *sequence != 0) {
+        if let Some(entry) = inflight.entry.as_ref().filter(|entry| entry.sequence != 0 && !entry.at_group) {
+            let sequence = entry.sequence;
             effects.store.push(Record::Received { session: session.key(), sequence });
         }
         true
@@ -372,12 +413,7 @@ impl Broker {
 
     /// An entry's place in the durable queue is free again.
     pub(super) fn entry_over(&mut self, index: u32, entry: &Entry, effects: &mut Effects) {
-        if entry.sequence != 0
-            && let Some(session) = self.sessions.get(index)
-        {
-            let queue = QueueKey::Session(session.key());
-            effects.store.push(Record::Settled { queue, sequence: entry.sequence });
-        }
+        effects.store.extend(self.sessions.get(index).and_then(|session| session.settled(entry)));
     }
 
     /// The peer is gone: `AtMostOnce` does not wait for it, unless the house says so.
@@ -387,7 +423,7 @@ impl Broker {
         }
         let Some(session) = self.sessions.get_mut(index) else { return };
         for entry in session.queue.take_if(|entry| entry.guarantee == Guarantee::AtMostOnce) {
-            self.count_unqueued(&entry);
+            self.count_unqueued(entry.message.size_bytes());
         }
     }
 }

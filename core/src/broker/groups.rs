@@ -8,12 +8,12 @@ use super::Broker;
 use super::delivery::Incoming;
 use super::publishing::Terms;
 use crate::effects::{Effects, Event};
-use crate::group::{Group, Member, SessionRef};
+use crate::group::{Group, SessionRef};
 use crate::hash::Seeded;
 use crate::limits::Overflow;
-use crate::message::Guarantee;
-use crate::record::Record;
-use crate::session::{Entry, Queue, Tags};
+use crate::message::{Guarantee, Message};
+use crate::queue::{Entry, Tags};
+use crate::record::{QueueKey, Record, SessionKey};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::{Filter, Topic};
@@ -44,11 +44,17 @@ impl Groups {
         self.queues
     }
 
+    /// All of them, by their places.
+    pub fn indices(&self) -> Vec<u32> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, group)| group.is_some()).map(|(index, _)| index as u32).collect()
+    }
+
     fn get(&self, group: u32) -> Option<&Group> {
         self.places.get(group as usize)?.as_ref()
     }
 
-    fn get_mut(&mut self, group: u32) -> Option<&mut Group> {
+    pub fn get_mut(&mut self, group: u32) -> Option<&mut Group> {
         self.places.get_mut(group as usize)?.as_mut()
     }
 
@@ -117,7 +123,7 @@ impl Broker {
         let Some(session) = self.reference(index) else { return };
         let owner = self.owner_of_group(filter);
         // It takes nothing any more: what it gives back must not come to it again.
-        self.tell_group(now, filter, owner, session, 0, effects);
+        self.tell_group(now, filter, owner, session, (0, false), effects);
         self.return_entries_of(now, index, Some(filter), effects);
         if owner == self.shard {
             self.leave_here(filter, session, effects);
@@ -144,13 +150,14 @@ impl Broker {
 
     fn tell_groups(&mut self, now: Now, index: u32, window: u32, effects: &mut Effects) {
         let Some(session) = self.reference(index) else { return };
+        let lasts = self.sessions.get(index).is_some_and(|session| session.lasts());
         let filters: Vec<Filter> = match self.sessions.get(index).and_then(|session| session.shared.as_ref()) {
             Some(shared) => shared.keys().cloned().collect(),
             None => return,
         };
         for filter in filters {
             let owner = self.owner_of_group(&filter);
-            self.tell_group(now, &filter, owner, session, window, effects);
+            self.tell_group(now, &filter, owner, session, (window, lasts), effects);
         }
     }
 
@@ -160,14 +167,14 @@ impl Broker {
         filter: &Filter,
         owner: u16,
         session: SessionRef,
-        window: u32,
+        (window, lasts): (u32, bool),
         effects: &mut Effects,
     ) {
         if owner == self.shard {
-            self.set_window(now, filter, session, window, effects);
+            self.set_window(now, filter, session, window, lasts, effects);
         } else {
             let filter = Arc::new(filter.detached());
-            effects.forward.push((owner, Word::Window { filter, session, window }));
+            effects.forward.push((owner, Word::Window { filter, session, window, lasts }));
         }
     }
 
@@ -188,44 +195,37 @@ impl Broker {
         }
         self.statistics.inflight_messages -= returned.len() as u64;
         for entry in session.queue.take_if(of_group) {
-            self.count_unqueued(&entry);
+            self.count_unqueued(entry.message.size_bytes());
             returned.push(entry);
         }
         self.give_back(now, index, returned, effects);
     }
 
-    /// Gives entries that a session no longer has back to their groups.
+    /// Gives entries that a session no longer has back to their groups. Nothing is recorded here: they are where they
+    /// are stored until the group has them.
     pub(super) fn give_back(&mut self, now: Now, index: u32, entries: Vec<Entry>, effects: &mut Effects) {
         let Some(reference) = self.reference(index) else { return };
-        let mut by_group: Vec<(Arc<Filter>, Vec<Entry>)> = Vec::new();
-        for mut entry in entries {
-            self.entry_over(index, &entry, effects);
-            entry.sequence = 0;
-            let Some(filter) = entry.group.clone() else { continue };
-            match by_group.iter_mut().find(|(known, _)| *known == filter) {
-                Some((_, entries)) => entries.push(entry),
-                None => by_group.push((filter, vec![entry])),
-            }
-        }
-        for (filter, entries) in by_group {
-            self.return_to_group(now, filter, reference, entries, effects);
+        let Some(key) = self.sessions.get(index).map(|session| session.key()) else { return };
+        for (filter, entries) in by_group(entries) {
+            self.return_to_group(now, filter, reference, Some(key.clone()), entries, effects);
         }
     }
 
-    /// Hands one group's entries back to the group, wherever it lives.
-    fn return_to_group(
+    /// Hands one group's entries back to the group, wherever it lives. `key` names the session's queue.
+    pub(super) fn return_to_group(
         &mut self,
         now: Now,
         filter: Arc<Filter>,
         session: SessionRef,
+        key: Option<SessionKey>,
         entries: Vec<Entry>,
         effects: &mut Effects,
     ) {
         let owner = self.owner_of_group(&filter);
         if owner == self.shard {
-            self.returned_here(now, &filter, session, entries, effects);
+            self.returned_here(now, &filter, session, key, entries, effects);
         } else {
-            effects.forward.push((owner, Word::Return { filter, session, entries }));
+            effects.forward.push((owner, Word::Return { filter, session, key, entries }));
         }
     }
 
@@ -250,16 +250,18 @@ impl Broker {
         if !subscribed || member.is_none_or(|member| member.peer.is_none()) {
             // It left while the message was on its way: straight back.
             if let Some(filter) = entry.group.clone() {
-                self.return_to_group(now, filter, session, vec![entry], effects);
+                self.return_to_group(now, filter, session, None, vec![entry], effects);
             }
             return;
         }
-        let Entry { message, guarantee, retain, tags, group, .. } = entry;
-        let terms = Terms { guarantee, retain, tags };
-        if guarantee == Guarantee::AtMostOnce {
-            return self.offer(now, session.index, &mut Incoming::new(message, None), terms, effects);
+        if entry.guarantee > Guarantee::AtMostOnce {
+            return self.enqueue_of_group(now, session.index, entry, effects);
         }
-        self.enqueue(now, session.index, &mut Incoming::already_kept(message), terms, group, effects);
+        // It leaves at once or is lost: nobody will settle it.
+        self.entry_over(session.index, &entry, effects);
+        let Entry { message, guarantee, retain, tags, .. } = entry;
+        let terms = Terms { guarantee, retain, tags };
+        self.offer(now, session.index, &mut Incoming::new(message, None), terms, effects);
     }
 }
 
@@ -273,12 +275,18 @@ impl Broker {
         if (guarantee == Guarantee::AtMostOnce || group.queue.is_empty())
             && let Some((member, options)) = group.choose(guarantee)
         {
-            let filter = group.filter.clone();
+            let (filter, is_durable) = (group.filter.clone(), group.is_durable());
+            let granted = guarantee.min(options.guarantee);
+            let is_here = member.shard == self.shard;
             // `AtMostOnce` leaves at once or is lost, so it needs no memory of its own here.
-            let at_most_once = guarantee.min(options.guarantee) == Guarantee::AtMostOnce && member.shard == self.shard;
+            let at_most_once = granted == Guarantee::AtMostOnce && is_here;
             let message = if at_most_once { incoming.message.clone() } else { incoming.kept() };
-            let entry =
-                Entry { message, guarantee, retain: false, sequence: 0, tags: Tags::new(), group: Some(filter) };
+            let mut entry = group_entry(message, filter);
+            // A member that is here and lasts stores it in this very step.
+            let is_kept = is_here && self.sessions.get(member.index).is_some_and(|session| session.stored);
+            if is_durable && !is_kept && granted > Guarantee::AtMostOnce {
+                self.store_in_group(&mut entry, effects);
+            }
             return self.assign(now, member, options, entry, effects);
         }
         if !group.keeps(guarantee) {
@@ -288,25 +296,34 @@ impl Broker {
         if !self.make_group_room(now, index, message.size_bytes(), effects) {
             return self.free_if_idle(index, effects);
         }
-        let Some(group) = self.groups.get_mut(index) else { return };
-        let filter = Some(group.filter.clone());
-        let entry = Entry { message, guarantee, retain: false, sequence: 0, tags: Tags::new(), group: filter };
-        if let Some((queue, entry)) = self.record_in_group(index, entry, effects) {
-            queue.push_back(entry);
+        let Some(group) = self.groups.get(index) else { return };
+        let mut entry = group_entry(message, group.filter.clone());
+        if group.is_durable() && (guarantee > Guarantee::AtMostOnce || self.has_room) {
+            self.store_in_group(&mut entry, effects);
         }
+        let size = entry.message.size_bytes();
+        let Some(group) = self.groups.get_mut(index) else { return };
+        let in_memory = entry.sequence == 0
+            || !self.spills
+            || group.is_attended() && group.queue.has_memory_for(size, &self.limits);
+        match in_memory {
+            true => group.queue.push_back(entry),
+            false => group.queue.spill(entry.sequence, size),
+        }
+        self.statistics.queued_messages += 1;
+        self.statistics.queued_bytes += size as u64;
     }
 
-    /// Gives an entry its place in a group's durable queue and counts it; the caller puts it at the end that it
-    /// belongs to.
-    fn record_in_group(&mut self, index: u32, mut entry: Entry, effects: &mut Effects) -> Option<(&mut Queue, Entry)> {
-        let group = self.groups.get_mut(index)?;
-        entry.sequence = group.next_sequence;
-        group.next_sequence += 1;
-        let (queue, sequence, message) = (group.key(), entry.sequence, entry.message.clone());
-        effects.store.push(Record::Queued { queue, sequence, message, terms: entry.terms() });
-        self.statistics.queued_messages += 1;
-        self.statistics.queued_bytes += entry.message.size_bytes() as u64;
-        Some((&mut group.queue, entry))
+    /// Gives a new entry its place behind all others in its group's durable queue.
+    fn store_in_group(&mut self, entry: &mut Entry, effects: &mut Effects) {
+        let terms = entry.terms();
+        let Some(queue) = terms.group.clone().map(QueueKey::Group) else { return };
+        entry.sequence = self.place_behind();
+        effects.store.push(Record::Queued { queue, sequence: entry.sequence, message: entry.message.clone(), terms });
+    }
+
+    pub(super) fn is_durable_group(&self, index: u32) -> bool {
+        self.groups.get(index).is_some_and(Group::is_durable)
     }
 
     /// Whether a group could keep `size` bytes more.
@@ -319,7 +336,7 @@ impl Broker {
         self.drop_expired(now, index, effects);
         while !self.group_has_room(index, size) {
             let oldest = match self.limits.queue_overflow {
-                Overflow::DropOldest => self.pop_group_front(index, effects),
+                Overflow::DropOldest => self.drop_group_oldest(index, effects),
                 Overflow::DropNewest | Overflow::Refuse => None,
             };
             self.dropped_by_group(index, "its queue is full", effects);
@@ -334,12 +351,12 @@ impl Broker {
     fn drop_expired(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let is_expired = |entry: &Entry| entry.message.is_expired(now.mono_ns);
         while self.groups.get(index).and_then(|group| group.queue.front()).is_some_and(is_expired) {
-            self.pop_group_front(index, effects);
+            self.drop_group_oldest(index, effects);
             self.dropped_by_group(index, "it expired in the queue", effects);
         }
     }
 
-    fn dropped_by_group(&mut self, index: u32, why: &'static str, effects: &mut Effects) {
+    pub(super) fn dropped_by_group(&mut self, index: u32, why: &'static str, effects: &mut Effects) {
         self.statistics.publishes_dropped += 1;
         let Some(group) = self.groups.get_mut(index) else { return };
         group.drops += 1;
@@ -349,15 +366,15 @@ impl Broker {
         }
     }
 
-    fn pop_group_front(&mut self, index: u32, effects: &mut Effects) -> Option<Entry> {
+    fn drop_group_oldest(&mut self, index: u32, effects: &mut Effects) -> Option<()> {
         let group = self.groups.get_mut(index)?;
-        let entry = group.queue.pop_front()?;
-        let queue = group.key();
-        self.count_unqueued(&entry);
-        if entry.sequence != 0 {
-            effects.store.push(Record::Settled { queue, sequence: entry.sequence });
+        let filter = group.filter.clone();
+        let (sequence, size_bytes) = group.queue.drop_oldest(Some(&filter))?;
+        if sequence != 0 {
+            effects.store.push(Record::Settled { queue: group.key(), sequence });
         }
-        Some(entry)
+        self.count_unqueued(size_bytes);
+        Some(())
     }
 
     /// Moves an entry into its member's session, under the member's terms.
@@ -372,7 +389,6 @@ impl Broker {
         entry.guarantee = entry.guarantee.min(options.guarantee);
         entry.retain = options.retain_as_published && entry.message.retain;
         entry.tags = Tags::from_iter((options.tag != 0).then_some(options.tag));
-        entry.sequence = 0;
         if member.shard == self.shard {
             self.take_assigned(now, member, entry, effects);
         } else {
@@ -381,15 +397,17 @@ impl Broker {
     }
 
     /// Lets a group's queue flow to members with credit.
-    fn pump(&mut self, now: Now, index: u32, effects: &mut Effects) {
+    pub(super) fn pump(&mut self, now: Now, index: u32, effects: &mut Effects) {
         loop {
             self.drop_expired(now, index, effects);
             let Some(group) = self.groups.get_mut(index) else { return };
-            let Some(first) = group.queue.front() else { return };
-            let Some((member, options)) = group.choose(first.message.guarantee) else { return };
-            let Some(entry) = self.pop_group_front(index, effects) else { return };
+            let Some(first) = group.queue.front() else { break };
+            let Some((member, options)) = group.choose(first.message.guarantee) else { break };
+            let Some(entry) = group.queue.pop_front() else { break };
+            self.count_unqueued(entry.message.size_bytes());
             self.assign(now, member, options, entry, effects);
         }
+        self.load_more_of_group(index, effects);
     }
 
     /// A member of another shard joins.
@@ -426,10 +444,7 @@ impl Broker {
     ) -> u32 {
         let index = self.find_or_make_group(filter);
         if let Some(group) = self.groups.get_mut(index) {
-            match group.member_mut(session) {
-                Some(member) => (member.options, member.window, member.lasts) = (options, window, lasts),
-                None => group.members.push(Member { session, options, window, outstanding: 0, lasts }),
-            }
+            group.join(session, options, window, lasts);
         }
         self.pump(now, index, effects);
         if self.shards == 1 {
@@ -445,11 +460,11 @@ impl Broker {
         filter: &Filter,
         session: SessionRef,
         window: u32,
+        lasts: bool,
         effects: &mut Effects,
     ) {
         let Some(index) = self.groups.find(filter) else { return };
-        if let Some(member) = self.groups.get_mut(index).and_then(|group| group.member_mut(session)) {
-            member.window = window;
+        if self.groups.get_mut(index).is_some_and(|group| group.set_window(session, window, lasts)) {
             self.pump(now, index, effects);
         }
     }
@@ -476,7 +491,11 @@ impl Broker {
         Ok(())
     }
 
-    fn find_or_make_group(&mut self, filter: &Filter) -> u32 {
+    pub(super) fn find_group(&self, text: &str) -> Option<u32> {
+        self.groups.find(&Filter::again(text)?)
+    }
+
+    pub(super) fn find_or_make_group(&mut self, filter: &Filter) -> u32 {
         self.groups.find(filter).unwrap_or_else(|| {
             let node = self.routes.node(filter.pattern());
             let index = self.groups.insert(Group::new(Arc::new(filter.detached()), node));
@@ -486,11 +505,15 @@ impl Broker {
     }
 
     /// Frees a group that nobody is in; what waits in it waits for nobody, unless it is a queue's.
-    fn free_if_idle(&mut self, index: u32, effects: &mut Effects) {
-        if self.groups.get(index).is_none_or(|group| !group.is_idle()) {
+    pub(super) fn free_if_idle(&mut self, index: u32, effects: &mut Effects) {
+        // Members may still have to be put back.
+        if self.restoring.is_some() || self.groups.get(index).is_none_or(|group| !group.is_idle()) {
             return;
         }
         let Some(group) = self.groups.remove(index) else { return };
+        if group.queue.is_stored() {
+            effects.store.push(Record::QueueClosed(group.key()));
+        }
         self.statistics.queued_messages -= group.queue.len() as u64;
         self.statistics.queued_bytes -= group.queue.bytes() as u64;
         self.routes.remove_group(group.node, index);
@@ -505,31 +528,82 @@ impl Broker {
         }
     }
 
-    /// Messages come back from a member, oldest first: they go before what waits.
+    /// Messages come back from a member, oldest first: they go before what waits. `key` names the member's queue.
     pub(super) fn returned_here(
         &mut self,
         now: Now,
         filter: &Filter,
         session: SessionRef,
+        key: Option<SessionKey>,
         entries: Vec<Entry>,
         effects: &mut Effects,
     ) {
+        let from = key.map(QueueKey::Session);
         let found = self.groups.find(filter);
         // What comes back to a queue finds it again, though it stood empty meanwhile.
-        let Some(index) = found.or_else(|| filter.is_queue().then(|| self.find_or_make_group(filter))) else { return };
-        for mut entry in entries.into_iter().rev() {
+        let is_made = filter.is_queue() || self.restoring.is_some();
+        let Some(index) = found.or_else(|| is_made.then(|| self.find_or_make_group(filter))) else {
+            return give_up(filter, from, &entries, effects);
+        };
+        for entry in entries.into_iter().rev() {
             let Some(group) = self.groups.get_mut(index) else { return };
             if entry.guarantee > Guarantee::AtMostOnce
                 && let Some(member) = group.member_mut(session)
             {
                 member.outstanding = member.outstanding.saturating_sub(1);
             }
-            entry.guarantee = entry.message.guarantee;
-            if let Some((queue, entry)) = self.record_in_group(index, entry, effects) {
-                queue.push_front(entry);
-            }
+            self.take_back(index, entry, from.as_ref(), effects);
         }
         self.pump(now, index, effects);
         self.free_if_idle(index, effects);
+    }
+
+    /// An entry is the group's again, in the store too. `from` is the queue where it is stored if not at the group.
+    fn take_back(&mut self, index: u32, entry: Entry, from: Option<&QueueKey>, effects: &mut Effects) {
+        let Some(group) = self.groups.get(index) else { return };
+        let (queue, is_durable) = (group.key(), group.is_durable());
+        let (at_group, from_sequence) = (entry.at_group, entry.sequence);
+        let mut entry = Entry { sequence: from_sequence, ..group_entry(entry.message, group.filter.clone()) };
+        if from_sequence == 0 && is_durable {
+            entry.sequence = self.place_before();
+            let (sequence, message) = (entry.sequence, entry.message.clone());
+            effects.store.push(Record::Queued { queue, sequence, message, terms: entry.terms() });
+        } else if let Some(from) = from.filter(|_| from_sequence != 0 && !at_group) {
+            entry.sequence = self.place_before();
+            let (from, sequence) = (from.clone(), entry.sequence);
+            effects.store.push(Record::Moved { from, from_sequence, queue, sequence, terms: entry.terms() });
+        }
+        self.statistics.queued_messages += 1;
+        self.statistics.queued_bytes += entry.message.size_bytes() as u64;
+        if let Some(group) = self.groups.get_mut(index) {
+            group.queue.push_front(entry);
+        }
+    }
+}
+
+/// Entries of several groups, in order for each.
+pub(super) fn by_group(entries: Vec<Entry>) -> Vec<(Arc<Filter>, Vec<Entry>)> {
+    let mut by_group: Vec<(Arc<Filter>, Vec<Entry>)> = Vec::new();
+    for entry in entries {
+        let Some(filter) = entry.group.clone() else { continue };
+        match by_group.iter_mut().find(|(known, _)| *known == filter) {
+            Some((_, entries)) => entries.push(entry),
+            None => by_group.push((filter, vec![entry])),
+        }
+    }
+    by_group
+}
+
+/// A message in the hands of its group.
+fn group_entry(message: Arc<Message>, group: Arc<Filter>) -> Entry {
+    let (guarantee, tags, group) = (message.guarantee, Tags::new(), Some(group));
+    Entry { message, guarantee, retain: false, sequence: 0, at_group: true, tags, group }
+}
+
+/// The group is gone: what comes back to it is over, wherever it is stored.
+fn give_up(filter: &Filter, from: Option<QueueKey>, entries: &[Entry], effects: &mut Effects) {
+    for entry in entries.iter().filter(|entry| entry.sequence != 0) {
+        let queue = if entry.at_group { Some(QueueKey::Group(filter.text().clone())) } else { from.clone() };
+        effects.store.extend(queue.map(|queue| Record::Settled { queue, sequence: entry.sequence }));
     }
 }

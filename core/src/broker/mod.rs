@@ -11,6 +11,8 @@ mod fetching;
 mod groups;
 mod operations;
 mod publishing;
+mod restoring;
+mod spilling;
 mod subscribing;
 
 use crate::authorisation::{Authorised, Policy};
@@ -18,6 +20,7 @@ use crate::effects::{Delivery, Effects, Verdict};
 use crate::hash::{Seeded, seeded};
 use crate::limits::Limits;
 use crate::message::Message;
+use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
 use crate::routes::Routes;
 use crate::session::Sessions;
@@ -30,6 +33,7 @@ use foldhash::fast::FixedState;
 use groups::Groups;
 use hashbrown::{HashMap, HashTable};
 use operations::Operations;
+use restoring::Restoring;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -103,6 +107,16 @@ pub struct Broker {
     /// Deliveries whose number must be durable before they leave, in the order of the tickets.
     held: VecDeque<(u64, Delivery)>,
     next_id: u64,
+    /// The places of the next stored entries of any queue: behind all others, and before them. No place is used
+    /// twice, and none is 0.
+    next_behind: i64,
+    next_before: i64,
+    /// Whether the store takes new messages.
+    has_room: bool,
+    /// Whether there is a store that reads entries back, so that they need not stay in memory.
+    spills: bool,
+    /// What is put back; `None` when that is over.
+    restoring: Option<Box<Restoring>>,
     statistics: Statistics,
     /// Set at shutdown: lost connections publish no wills any more.
     closing: bool,
@@ -140,6 +154,11 @@ impl Broker {
             waiting: VecDeque::new(),
             held: VecDeque::new(),
             next_id: 1,
+            next_behind: 1,
+            next_before: -1,
+            has_room: true,
+            spills: false,
+            restoring: None,
             statistics: Statistics::default(),
             closing: false,
         }
@@ -147,7 +166,7 @@ impl Broker {
 
     /// A request of a peer that is connected to this shard.
     pub fn request(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {
-        let home = self.home_of(peer, &request);
+        let home = self.home_of_request(peer, &request);
         if home == self.shard {
             return self.step(effects, |broker, effects| broker.decide(now, peer, request, effects));
         }
@@ -168,6 +187,35 @@ impl Broker {
             broker.durable = broker.durable.max(ticket);
             broker.release_stored(now, effects);
         });
+    }
+
+    /// What the store has found for one of `Effects::load`.
+    pub fn loaded(&mut self, now: Now, loaded: Loaded, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.take_loaded(now, loaded, effects));
+    }
+
+    /// Which shard [`restore`](Self::restore) of a fact belongs to.
+    pub fn home_of(&self, restored: &Restored) -> u16 {
+        self.home_of_fact(restored)
+    }
+
+    /// Puts back one fact that an earlier process has left, before anyone is served. Sessions come first. A fact about a
+    /// session that is gone leads to a record that ends it.
+    pub fn restore(&mut self, now: Now, restored: Restored, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.put_back(now, restored, effects));
+    }
+
+    /// Every fact has been put back, on this shard at least. Afterwards the broker may leave stored entries to the
+    /// store, which gives them back by [`loaded`](Self::loaded). Called once, also when nothing was found; never where
+    /// nothing outlives the process.
+    pub fn restored(&mut self, now: Now, effects: &mut Effects) {
+        self.step(effects, |broker, effects| broker.finish_restoring(now, effects));
+    }
+
+    /// Whether the store takes new messages. While it does not, what would have to be stored is refused before anybody
+    /// gets it; everything else goes on, so that settling makes room again. Every shard is told.
+    pub fn set_room(&mut self, has_room: bool) {
+        self.has_room = has_room;
     }
 
     /// What the outside says to a `Verify`.
@@ -200,6 +248,9 @@ impl Broker {
 
     /// When to call `timeout`; in the past while queues are drained in turns.
     pub fn next_timeout(&self) -> Option<Deadline> {
+        if self.restoring.is_some() {
+            return None;
+        }
         if !self.draining.is_empty() {
             return Some(Deadline { mono_ns: 0, reason: "more to deliver" });
         }
@@ -265,7 +316,7 @@ impl Broker {
     }
 
     /// Where a peer's session lives. A connection without an id gets one here, because the id decides it.
-    fn home_of(&mut self, peer: PeerId, request: &Request) -> u16 {
+    fn home_of_request(&mut self, peer: PeerId, request: &Request) -> u16 {
         if self.shards == 1 {
             return self.shard;
         }
@@ -347,13 +398,16 @@ impl Broker {
             Word::Join { filter, session, options, window, lasts, operation } => {
                 self.join_here(now, from, &filter, session, options, window, lasts, operation, effects);
             }
-            Word::Window { filter, session, window } => self.set_window(now, &filter, session, window, effects),
+            Word::Window { filter, session, window, lasts } => {
+                self.set_window(now, &filter, session, window, lasts, effects);
+            }
             Word::Leave { filter, session } => self.leave_here(&filter, session, effects),
             Word::Assign { session, entry } => self.take_assigned(now, session, entry, effects),
             Word::Settled { filter, session } => self.settled_here(now, &filter, session, effects),
-            Word::Return { filter, session, entries } => {
-                self.returned_here(now, &filter, session, entries, effects);
+            Word::Return { filter, session, key, entries } => {
+                self.returned_here(now, &filter, session, key, entries, effects);
             }
+            Word::Restored => self.other_is_restored(now, effects),
         }
     }
 }

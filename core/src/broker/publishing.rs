@@ -6,9 +6,10 @@ use crate::authorisation::{Action, Authorised, authorise};
 use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message, Origin};
+use crate::queue::Tags;
 use crate::record::Record;
 use crate::routes::{Route, Subscriber};
-use crate::session::{Tags, Then};
+use crate::session::Then;
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::Topic;
@@ -40,7 +41,10 @@ impl Broker {
             return self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
         }
         let operation = if answered { self.new_operation() } else { 0 };
-        let distributed = self.publish_as(now, index, message, operation, effects);
+        let distributed = match self.check_room(&message) {
+            Ok(()) => self.publish_as(now, index, message, operation, effects),
+            Err(refusal) => Err(refusal),
+        };
         if let (Ok(_), Some(token)) = (&distributed, token) {
             self.hold_token(index, token, effects);
         }
@@ -78,6 +82,30 @@ impl Broker {
                 Err(Refusal::new(Reason::NotAuthorised, "you may not publish to this topic"))
             }
         }
+    }
+
+    /// Refuses what would have to be stored while the store has no room. What other shards would do with it is not known
+    /// here, so it is refused as well. Wills are taken in any case: their owners were promised it.
+    fn check_room(&mut self, message: &Message) -> Result<(), Refusal> {
+        if self.has_room {
+            return Ok(());
+        }
+        let route = self.route(&message.topic)?;
+        let stores = |subscriber: &Subscriber| {
+            let session = self.sessions.get(subscriber.session).filter(|session| session.stored);
+            session.is_some() && subscriber.options.guarantee > Guarantee::AtMostOnce
+        };
+        let is_queue = message.topic.queue().is_some();
+        let is_stored = message.guarantee > Guarantee::AtMostOnce
+            && (is_queue
+                || !route.shards.is_empty()
+                || route.subscribers.iter().any(stores)
+                || route.groups.iter().any(|group| self.is_durable_group(*group)));
+        let is_retained = message.retain && !is_queue && !message.payload.is_empty();
+        if is_stored || is_retained {
+            return Err(Refusal::new(Reason::QuotaExceeded, "the store is full"));
+        }
+        Ok(())
     }
 
     /// Gives a message to everyone who wants it. Only authorised ones come this far.
@@ -167,7 +195,10 @@ impl Broker {
                 self.retained.clear(&topic);
             }
         }
-        effects.store.push(Record::Retained { topic: topic.detached(), message });
+        // What the broker says of itself it says anew after a start.
+        if !topic.is_reserved() {
+            effects.store.push(Record::Retained { topic: topic.detached(), message });
+        }
         Ok(())
     }
 
@@ -201,7 +232,7 @@ impl Broker {
         if let Err(position) = session.tokens.binary_search(&token) {
             session.tokens.insert(position, token);
         }
-        if session.lasts() {
+        if session.stored {
             effects.store.push(Record::TokenHeld { session: session.key(), token });
         }
     }
@@ -216,7 +247,7 @@ impl Broker {
             if session.tokens.is_empty() {
                 session.tokens = Vec::new();
             }
-            if session.lasts() {
+            if session.stored {
                 effects.store.push(Record::TokenReleased { session: session.key(), token });
             }
         }

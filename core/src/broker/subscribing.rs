@@ -7,9 +7,10 @@ use crate::authorisation::{Action, Authorised, authorise};
 use crate::effects::{Effects, Event};
 use crate::group::SessionRef;
 use crate::message::{Guarantee, Message};
+use crate::queue::{Entry, Tags};
 use crate::record::Record;
 use crate::routes::Subscriber;
-use crate::session::{Entry, Snapshot, Tags, Then};
+use crate::session::{Snapshot, Then};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::Filter;
@@ -88,10 +89,25 @@ impl Broker {
         effects: &mut Effects,
     ) -> bool {
         let filter = filter.peek();
-        if let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
+        if let Some(session) = self.sessions.get(index).filter(|session| session.stored) {
             let session = session.key();
             effects.store.push(Record::Subscribed { session, filter: filter.detached(), options });
         }
+        self.make_subscription(now, index, filter, options, operation, waits, effects)
+    }
+
+    /// Makes or replaces a subscription that the store knows of, if it needs to.
+    #[allow(clippy::too_many_arguments, reason = "a step of subscribe alone")]
+    pub(super) fn make_subscription(
+        &mut self,
+        now: Now,
+        index: u32,
+        filter: &Filter,
+        options: SubscriptionOptions,
+        operation: u64,
+        waits: &mut u32,
+        effects: &mut Effects,
+    ) -> bool {
         let is_new = if filter.is_shared() {
             self.join(now, index, filter, options, operation, waits, effects)
         } else {
@@ -151,7 +167,7 @@ impl Broker {
         } else {
             self.routes.find_node(filter.pattern()).is_some_and(|node| self.unsubscribe_plain(index, node, effects))
         };
-        if existed && let Some(session) = self.sessions.get(index).filter(|session| session.lasts()) {
+        if existed && let Some(session) = self.sessions.get(index).filter(|session| session.stored) {
             let session = session.key();
             effects.store.push(Record::Unsubscribed { session, filter: filter.detached() });
         }
@@ -188,12 +204,22 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let nodes: Vec<NodeId> = session.subscriptions.keys().copied().collect();
         let shared = session.shared.take();
+        let key = session.stored.then(|| session.key());
+        let forget = |filter: Filter, effects: &mut Effects| {
+            effects.store.extend(key.clone().map(|session| Record::Unsubscribed { session, filter }));
+        };
         for node in nodes {
+            if key.is_some()
+                && let Some(filter) = Filter::again(&self.routes.pattern(node))
+            {
+                forget(filter, effects);
+            }
             self.unsubscribe_plain(index, node, effects);
         }
         for filter in shared.iter().flat_map(|shared| shared.keys()) {
             self.statistics.shared_subscriptions -= 1;
             self.leave(now, index, filter, effects);
+            forget(filter.clone(), effects);
         }
     }
 
@@ -275,11 +301,11 @@ impl Broker {
             let guarantee = options.guarantee.min(message.guarantee);
             let tags = Tags::from_iter((options.tag != 0).then_some(options.tag));
             if guarantee == Guarantee::AtMostOnce {
-                let entry = Entry { message, guarantee, retain: true, sequence: 0, tags, group: None };
+                let entry = Entry { message, guarantee, retain: true, sequence: 0, at_group: false, tags, group: None };
                 self.push_back(index, entry);
             } else {
                 let mut incoming = Incoming::already_kept(message);
-                self.enqueue(now, index, &mut incoming, Terms { guarantee, retain: true, tags }, None, effects);
+                self.enqueue(now, index, &mut incoming, Terms { guarantee, retain: true, tags }, effects);
             }
         }
         self.drain(now, index, effects);

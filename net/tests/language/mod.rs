@@ -4,7 +4,7 @@
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::effects::{Verdict, Verify};
-use althing_core::record::Record;
+use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::TopicLimits;
@@ -13,7 +13,7 @@ use althing_core::{
     Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, PeerId, Reason, Receive,
     Request, Topic,
 };
-use althing_net::{Address, Host, Listener, Notice, Shard, local};
+use althing_net::{Address, Clock, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
     let limits = Arc::new(limits);
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), Entropy::new(1));
     let heard = Rc::new(Heard::default());
-    let shard = Shard::new(0, broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
+    let shard = Shard::new(0, Clock::default(), broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
     althing_net::run(shard, async {
         let mut house = House { address: Address::Unix("".into()), heard };
         house.address = house.listen("127.0.0.1:0");
@@ -63,6 +63,7 @@ pub struct House {
 #[derive(Default)]
 struct Heard {
     undecided: Cell<Option<PeerId>>,
+    is_behind: Cell<bool>,
     texts: RefCell<VecDeque<String>>,
     more: Notify,
 }
@@ -98,6 +99,11 @@ impl House {
         }
     }
 
+    /// Says whether much waits for the store.
+    pub fn set_behind(&self, is_behind: bool) {
+        self.heard.is_behind.set(is_behind);
+    }
+
     /// Waits until a conversation has ended, or was found wanting, for this reason.
     pub async fn closed(&self, why: &str) {
         loop {
@@ -120,6 +126,16 @@ impl Host for TestHost {
 
     fn durable(&mut self) -> u64 {
         0
+    }
+
+    fn load(&mut self, _: &mut Vec<Load>) {}
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn is_behind(&mut self) -> bool {
+        self.heard.is_behind.get()
     }
 
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
@@ -182,6 +198,11 @@ impl Adaptor for LineAdaptor {
                 return Ok(Receive::Wait);
             }
             ("subscribe", filter) => out.requests.push_back(subscribe(filter)),
+            ("retain", count) => {
+                let mut message = message(count.parse().unwrap());
+                message.retain = true;
+                out.requests.push_back(Request::Publish(Publish { message, token: None, correlation: 0 }));
+            }
             ("publish", count) => out.requests.push_back(publish(count.parse().unwrap())),
             _ => out.bytes.put_payload(&line),
         }
@@ -241,9 +262,12 @@ fn subscribe(filter: &str) -> Request {
 }
 
 fn publish(count: usize) -> Request {
+    Request::Publish(Publish { message: message(count), token: None, correlation: 0 })
+}
+
+fn message(count: usize) -> Message {
     let topic = Topic::new("t".into(), &TopicLimits::default()).unwrap();
-    let message = Message::new(topic, Bytes::from(vec![b'p'; count]));
-    Request::Publish(Publish { message, token: None, correlation: 0 })
+    Message::new(topic, Bytes::from(vec![b'p'; count]))
 }
 
 impl Drop for LineAdaptor {

@@ -1,6 +1,6 @@
 //! The table of keys.
 
-use super::{Config, LogFormat};
+use super::{Config, Durability, LogFormat};
 use crate::protocols::PROTOCOLS;
 use althing_core::Limits;
 use althing_core::limits::Overflow;
@@ -73,7 +73,7 @@ keys_with_limits! {
     receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
     subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
     queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
-    queue_overflow queue_at_most_once
+    queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
     retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
     write_buffer_low_bytes stall_ms connections_max;
 
@@ -87,6 +87,10 @@ keys_with_limits! {
     key!("server.data", server.data),
     key!("server.anonymous_beyond_loopback", server.anonymous_beyond_loopback),
     key!("server.sys_interval_s", server.sys_interval_s),
+    key!("store.durability", store.durability),
+    key!("store.interval_ms", store.interval_ms),
+    key!("store.bytes_max", store.bytes_max),
+    key!("store.segment_bytes", store.segment_bytes),
     key!("limits.topic_length_bytes_max", limits.topic.length_bytes_max),
     key!("limits.topic_levels_max", limits.topic.levels_max),
 }
@@ -155,6 +159,17 @@ impl FromValue for LogFormat {
             Some("text") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
             _ => Err("text or json".into()),
+        }
+    }
+}
+
+impl FromValue for Durability {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("sync") => Ok(Self::Sync),
+            Some("interval") => Ok(Self::Interval),
+            Some("memory") => Ok(Self::Memory),
+            _ => Err("sync, interval or memory".into()),
         }
     }
 }

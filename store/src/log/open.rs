@@ -1,0 +1,203 @@
+//! Opening a log: which segments are there, how far each of them holds, and where the log goes on (`docs/storage.md`, *Recovery*).
+
+use super::scan::{Scan, headers_from, scan};
+use super::spares::Spares;
+use super::{Active, Frame, Log, SEGMENT_BYTES_MIN, segment_name};
+use crate::Options;
+use crate::disk::{Disk, FileId};
+use crate::error::{DiskError, OpenError, at};
+use crate::frame::{ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, HeaderFault, Kind, SegmentHeader};
+use std::collections::{BTreeMap, VecDeque};
+
+type Visit<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), OpenError>;
+
+impl<D: Disk> Log<D> {
+    /// Opens or begins the log: shows every frame of the segments from `first_segment` on to `visit`, oldest first, and cuts a torn
+    /// tail. A log that does not exist is begun, with the store id `options.seed`.
+    ///
+    /// # Errors
+    /// When it cannot be opened as it is; nothing on disk has changed then.
+    pub fn open(
+        mut disk: D,
+        options: &Options,
+        first_segment: u32,
+        visit: &mut dyn FnMut(Frame<'_>) -> Result<(), OpenError>,
+    ) -> Result<Self, OpenError> {
+        let files = disk.list().map_err(at("list", "."))?;
+        let segments = segments(&files);
+        let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN) / ALIGNMENT * ALIGNMENT;
+        let found = if segments.is_empty() && first_segment <= 1 {
+            None
+        } else {
+            Some(find(&mut disk, &segments, first_segment.max(1), visit)?)
+        };
+        // What the last process has renamed may not be durable yet; no file is overwritten before it is.
+        disk.sync_names().map_err(at("sync", "."))?;
+        let spares = Spares::open(&mut disk, &files, segment_bytes, options.bytes_max)?;
+        let mut log = Log {
+            disk,
+            store: options.seed,
+            segment_bytes,
+            segments,
+            active: Active::begin(0, 0, FileId(0), 0),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            readers: VecDeque::new(),
+            spares,
+            full_ns: None,
+            bytes_written: 0,
+            failure: None,
+        };
+        match found {
+            Some(found) => log.go_on(found)?,
+            None => log.begin()?,
+        }
+        Ok(log)
+    }
+
+    fn begin(&mut self) -> Result<(), DiskError> {
+        let file = self.make_segment(1, self.segment_bytes, 0)?;
+        self.active = Active::begin(1, self.segment_bytes, file, 0);
+        self.segments.insert(1, self.segment_bytes);
+        Ok(())
+    }
+
+    /// Makes what was found durable, since what is told from it may depend on it, and takes the headers of frames that do not count out of
+    /// the way: frames of another length in front of them could make them count again.
+    fn go_on(&mut self, found: Found) -> Result<(), DiskError> {
+        let Found { header, scan, stale, unused } = found;
+        let name = segment_name(header.number);
+        let file = self.disk.open(&name).map_err(at("open", &name))?;
+        for offset in stale {
+            let nothing = [0; FRAME_HEADER_BYTES as usize];
+            self.disk.write_at(file, u64::from(offset), &nothing).map_err(at("write", &name))?;
+        }
+        self.disk.sync(file).map_err(at("sync", &name))?;
+        self.store = header.store;
+        self.active = Active::begin(header.number, header.length, file, scan.next_frame);
+        (self.active.end, self.active.synced) = (scan.end, scan.end);
+        self.active.closed = scan.last == Some(Kind::Close);
+        for (number, length) in unused {
+            self.segments.remove(&number);
+            self.spares.recycle(&mut self.disk, &segment_name(number), length)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the log goes on.
+struct Found {
+    /// The active segment's.
+    header: SegmentHeader,
+    scan: Scan,
+    /// Where headers of frames stand behind the end, in the order of offsets.
+    stale: Vec<u32>,
+    /// Segments that were made for what follows and got no frame: numbers and lengths.
+    unused: Vec<(u32, u32)>,
+}
+
+/// Lengths by number.
+fn segments(files: &[(String, u64)]) -> BTreeMap<u32, u32> {
+    let segment = |(name, length): &(String, u64)| {
+        let number: u32 = name.strip_prefix("segment-")?.parse().ok()?;
+        (*name == segment_name(number)).then(|| (number, u32::try_from(*length).unwrap_or(u32::MAX)))
+    };
+    files.iter().filter_map(segment).collect()
+}
+
+fn find<D: Disk>(
+    disk: &mut D,
+    segments: &BTreeMap<u32, u32>,
+    first: u32,
+    visit: Visit<'_>,
+) -> Result<Found, OpenError> {
+    let last = segments.keys().copied().next_back().unwrap_or(first).max(first);
+    let mut before: Option<(SegmentHeader, Scan)> = None;
+    for number in first..=last {
+        let Some(&length) = segments.get(&number) else {
+            return Err(damage(number, 0_u32, "the file is missing", "the whole segment"));
+        };
+        let bytes = read_segment(disk, number, length)?;
+        let header = check_header(number, &bytes, before.as_ref().map(|(header, _)| header))?;
+        let scan = scan(&bytes, &header, &mut *visit)?;
+        if let Some((_, sealed)) = &before
+            && sealed.next_frame != header.first_frame
+        {
+            let what = format!("it begins with frame {} instead of {}", header.first_frame, sealed.next_frame);
+            return Err(damage(number, 0_u32, &what, "the frames between"));
+        }
+        if scan.last == Some(Kind::Seal) {
+            before = Some((header, scan));
+            continue;
+        }
+        return end_of_log(disk, &bytes, header, scan, segments);
+    }
+    Err(damage(last + 1, 0_u32, "the file is missing, though the segment before it is complete", "the end of the log"))
+}
+
+/// The log ends in this segment, unless something shows that it once went on. A commit makes the segments that it needs before it seals the one that it
+/// begins in, so empty ones may follow.
+fn end_of_log<D: Disk>(
+    disk: &mut D,
+    bytes: &[u8],
+    header: SegmentHeader,
+    scan: Scan,
+    segments: &BTreeMap<u32, u32>,
+) -> Result<Found, OpenError> {
+    let mut found = Found { header, scan, stale: Vec::new(), unused: Vec::new() };
+    for (offset, frame) in headers_from(bytes, &header, scan.end) {
+        if frame.synced > scan.end {
+            let affected = format!("what was stored in the frames {} to {}", scan.next_frame, frame.number);
+            return Err(damage(header.number, scan.end, "no valid frame, though it was durable once", &affected));
+        }
+        found.stale.push(offset);
+    }
+    for (&number, &length) in segments.range(header.number + 1..) {
+        let later = read_segment(disk, number, length)?;
+        let later_header = check_header(number, &later, Some(&header))?;
+        if headers_from(&later, &later_header, 0).next().is_some() {
+            let affected = format!("what was stored from frame {} on", scan.next_frame);
+            return Err(damage(header.number, scan.end, "no valid frame, though later files have some", &affected));
+        }
+        found.unused.push((number, length));
+    }
+    Ok(found)
+}
+
+fn check_header(number: u32, bytes: &[u8], before: Option<&SegmentHeader>) -> Result<SegmentHeader, OpenError> {
+    let affected = "the whole segment";
+    let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
+        HeaderFault::Newer(found) => OpenError::Newer { file: segment_name(number), found, known: FORMAT_VERSION },
+        HeaderFault::Damaged => damage(number, 0_u32, "the segment's header is not valid", affected),
+    })?;
+    if header.number != number {
+        return Err(damage(number, 0_u32, &format!("it is segment {} by its header", header.number), affected));
+    }
+    if before.is_some_and(|before| before.store != header.store) {
+        return Err(damage(number, 0_u32, "it belongs to another store", affected));
+    }
+    if (bytes.len() as u64) < u64::from(header.length) {
+        let what = format!("the file ends here, the segment has {} bytes", header.length);
+        return Err(damage(number, bytes.len() as u64, &what, "what was stored behind"));
+    }
+    Ok(header)
+}
+
+fn read_segment<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
+    let name = segment_name(number);
+    let file = disk.open(&name).map_err(at("open", &name))?;
+    let mut bytes = vec![0; length as usize];
+    let read = disk.read_at(file, 0, &mut bytes);
+    disk.close(file);
+    bytes.truncate(read.map_err(at("read", &name))?);
+    Ok(bytes)
+}
+
+fn damage(number: u32, offset: impl Into<u64>, what: &str, affected: &str) -> OpenError {
+    OpenError::Corrupt {
+        file: segment_name(number),
+        offset: offset.into(),
+        what: what.to_owned(),
+        affected: affected.to_owned(),
+    }
+}
