@@ -38,7 +38,7 @@ pub struct Terms {
     pub retain: bool,
     /// The tags of all subscriptions that matched.
     pub tags: Tags,
-    /// The filter of the group that the entry came from and goes back to.
+    /// In a session's queue: the filter of the group that the entry came from and goes back to.
     pub group: Option<ByteString>,
 }
 

@@ -6,14 +6,14 @@
 
 use super::Broker;
 use super::delivery::Incoming;
-use super::publishing::Terms;
+use super::publishing;
 use crate::effects::{Effects, Event};
 use crate::group::{Group, SessionRef};
 use crate::hash::Seeded;
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
 use crate::queue::{Entry, Tags};
-use crate::record::{QueueKey, Record, SessionKey};
+use crate::record::{QueueKey, Record, SessionKey, Terms};
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::{Filter, Topic};
@@ -260,7 +260,7 @@ impl Broker {
         // It leaves at once or is lost: nobody will settle it.
         self.entry_over(session.index, &entry, effects);
         let Entry { message, guarantee, retain, tags, .. } = entry;
-        let terms = Terms { guarantee, retain, tags };
+        let terms = publishing::Terms { guarantee, retain, tags };
         self.offer(now, session.index, &mut Incoming::new(message, None), terms, effects);
     }
 }
@@ -316,8 +316,8 @@ impl Broker {
 
     /// Gives a new entry its place behind all others in its group's durable queue.
     fn store_in_group(&mut self, entry: &mut Entry, effects: &mut Effects) {
-        let terms = entry.terms();
-        let Some(queue) = terms.group.clone().map(QueueKey::Group) else { return };
+        let Some(queue) = entry.group.as_ref().map(|group| QueueKey::Group(group.text().clone())) else { return };
+        let terms = Terms { group: None, ..entry.terms() };
         entry.sequence = self.place_behind();
         effects.store.push(Record::Queued { queue, sequence: entry.sequence, message: entry.message.clone(), terms });
     }
@@ -564,14 +564,15 @@ impl Broker {
         let (queue, is_durable) = (group.key(), group.is_durable());
         let (at_group, from_sequence) = (entry.at_group, entry.sequence);
         let mut entry = Entry { sequence: from_sequence, ..group_entry(entry.message, group.filter.clone()) };
+        let terms = Terms { group: None, ..entry.terms() };
         if from_sequence == 0 && is_durable {
             entry.sequence = self.place_before();
             let (sequence, message) = (entry.sequence, entry.message.clone());
-            effects.store.push(Record::Queued { queue, sequence, message, terms: entry.terms() });
+            effects.store.push(Record::Queued { queue, sequence, message, terms });
         } else if let Some(from) = from.filter(|_| from_sequence != 0 && !at_group) {
             entry.sequence = self.place_before();
             let (from, sequence) = (from.clone(), entry.sequence);
-            effects.store.push(Record::Moved { from, from_sequence, queue, sequence, terms: entry.terms() });
+            effects.store.push(Record::Moved { from, from_sequence, queue, sequence, terms });
         }
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += entry.message.size_bytes() as u64;
