@@ -108,8 +108,7 @@ class Tmpfs:
 
 async def fill_and_drain(report, column, broker, payload_bytes):
     """The whole story on one broker that has little room."""
-    record = Record()
-    record.PAYLOAD_BYTES = payload_bytes
+    record = Record(payload_bytes)
     streams = [Stream(f"f{number}/one", f"full/f{number}", 1) for number in range(PUBLISHERS)]
     take = record.reading("away", streams, 1)
     away = Reader(broker, "away", ["full/+"], 1, take, record.forget)

@@ -234,7 +234,10 @@ def print_row(arguments, broker, world, values, subscriptions, restarts, kinds):
     """One row of the table in docs/reliability.md."""
     record = world.record
     one, two = (record.acknowledgements(qos, world.streams + world.jobs) for qos in (1, 2))
-    lost = {(stream, n) for name in record.readings for stream, missing in record.missing(name).items() for n in missing}
+    lost, shared = set(), set()
+    for name, reading in record.readings.items():
+        missing = {(stream, n) for stream, numbers in record.missing(name).items() for n in numbers}
+        (lost if reading.ordered else shared).update(missing)
     doubled = {found for name in record.readings for found in record.doubled(name)}
     disordered = sum(len(record.disordered(name)) for name in record.readings)
     restarts = restarts or [0]
@@ -242,10 +245,10 @@ def print_row(arguments, broker, world, values, subscriptions, restarts, kinds):
         f"\n{', '.join(f'{count} {kind}' for kind, count in kinds.items())}; "
         f"restart to listening: median {statistics.median(restarts) * 1e3:.0f} ms, "
         f"at most {max(restarts) * 1e3:.0f} ms; {record.deliveries:,} deliveries\n\n"
-        "| broker | kills | acknowledged (QoS 1, QoS 2) | of them lost | doubled at QoS 2 | out of order | sessions forgotten "
+        "| broker | kills | acknowledged (QoS 1, QoS 2) | lost to sessions, to groups | doubled at QoS 2 | out of order | sessions forgotten "
         "| subscriptions wrong (of) | retained values wrong (of) |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         f"| {broker.name}{''.join(f', `{setting}`' for setting in arguments.set)} | {arguments.kills} | {one:,}, {two:,} "
-        f"| {len(lost):,} | {len(doubled):,} | {disordered:,} | {sum(record.forgotten.values()):,} "
+        f"| {len(lost):,}, {len(shared):,} | {len(doubled):,} | {disordered:,} | {sum(record.forgotten.values()):,} "
         f"| {len(subscriptions):,} ({len(world.keeper.confirmed):,}) | {len(values):,} ({len(world.retainer.values):,}) |\n"
     )
 

@@ -28,9 +28,8 @@ class Reading:
 class Record:
     """Numbers messages, notes acknowledgements and deliveries. Publishers live in threads."""
 
-    PAYLOAD_BYTES = 200
-
-    def __init__(self):
+    def __init__(self, payload_bytes=200):
+        self.payload_bytes = payload_bytes
         self.lock = threading.Lock()
         self.sent = Counter()
         self.promised = defaultdict(set)
@@ -44,7 +43,7 @@ class Record:
         with self.lock:
             self.sent[stream.name] += 1
             sequence = self.sent[stream.name]
-        return sequence, f"{stream.name} {sequence} ".encode().ljust(self.PAYLOAD_BYTES, b".")
+        return sequence, f"<{stream.name} {sequence}>".encode().ljust(self.payload_bytes, b".")
 
     def acknowledged(self, stream, sequence):
         """The broker has promised this message."""
@@ -57,13 +56,12 @@ class Record:
         names = {stream.name for stream in streams}
 
         def take(payload, topic, _qos, _reader):
-            stream, sequence = payload.split(b" ", 2)[:2]
-            stream = stream.decode()
+            stream, sequence = payload[1 : payload.index(b">")].decode().split()
             if stream in names:
                 reading.got[stream].append(int(sequence))
                 self.deliveries += 1
             else:
-                self.strange.append(f"{name} got {stream} {sequence.decode()} on {topic}")
+                self.strange.append(f"{name} got {stream} {sequence} on {topic}")
 
         return take
 

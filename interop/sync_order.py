@@ -22,7 +22,7 @@ from steady import packet_end
 from system_calls import STRACE, Files, parse, sockets
 
 # A payload of the record: its stream, its number, and filling.
-MESSAGE = re.compile(rb"([a-z]+\d*(?:/[a-z]+)?) (\d+) \.{8}")
+MESSAGE = re.compile(rb"<([a-z]+\d*(?:/[a-z]+)?) (\d+)>")
 # A last value of the retainer, and a filter of the keeper, by their topics.
 NAMED = re.compile(rb"(kept/retainer/\d+|keeper/\d+)(?!\d)")
 
@@ -129,8 +129,7 @@ def uncovered(calls, folder):
     bad = []
     for promise in made:
         writes = marks.get(promise.mark, []) if promise.mark else files.writes
-        durable = files.first_durable(writes, promise.asked)
-        if durable is None or durable > promise.left:
+        if not files.durable_between(writes, promise.asked, promise.left):
             bad.append(promise)
     return made, bad
 

@@ -116,7 +116,11 @@ class Files:
                 found[mark].append(write)
         return found
 
-    def first_durable(self, writes, start):
-        """When the first of `writes` that began after `start` became durable; None if never."""
-        later = writes[bisect.bisect_right(writes, start, key=lambda write: write.start) :]
-        return next((self.durable[write.start] for write in later if self.durable[write.start] is not None), None)
+    def durable_between(self, writes, start, end):
+        """Whether one of `writes` began after `start` and was durable before `end`."""
+        for write in writes[bisect.bisect_right(writes, start, key=lambda write: write.start) :]:
+            if write.start > end:
+                return False
+            if (self.durable[write.start] or end) < end:
+                return True
+        return False
