@@ -35,6 +35,9 @@ pub trait Disk {
     /// Makes content and length of a file durable.
     fn sync(&mut self, file: FileId) -> io::Result<()>;
 
+    /// Makes reads tell what is on the disk instead of what a failed sync has left in memory, as far as the system allows. Only after a sync.
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()>;
+
     /// Gives a file another name, in place of a file that had it; open files stay open.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 

@@ -114,6 +114,16 @@ impl Disk for Files {
         self.file(file)?.sync_data()
     }
 
+    #[cfg(target_os = "linux")]
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(self.file(file)?, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        self.file(file).map(drop)
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.directory.join(from), self.directory.join(to))
     }

@@ -348,6 +348,9 @@ impl Disk for Faulty {
         self.fault()?;
         self.disk.sync(file)
     }
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        self.disk.drop_cache(file)
+    }
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.fault()?;
         self.disk.rename(from, to)

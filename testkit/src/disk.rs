@@ -334,6 +334,13 @@ impl Disk for SimDisk {
         self.0.borrow_mut().sync(file)
     }
 
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.call()?;
+        state.file(file)?.drop_cache();
+        Ok(())
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.call()?;

@@ -6,7 +6,9 @@ use super::{Active, Frame, Log, SEGMENT_BYTES_MIN, segment_name};
 use crate::Options;
 use crate::disk::{Disk, FileId};
 use crate::error::{DiskError, OpenError, at};
-use crate::frame::{ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, HeaderFault, Kind, SegmentHeader};
+use crate::frame::{
+    ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, HeaderFault, Kind, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 type Visit<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), OpenError>;
@@ -26,6 +28,7 @@ impl<D: Disk> Log<D> {
         let files = disk.list().map_err(at("list", "."))?;
         let segments = segments(&files);
         let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN) / ALIGNMENT * ALIGNMENT;
+        make_sure(&mut disk, &segments)?;
         let found = if segments.is_empty() && first_segment <= 1 {
             None
         } else {
@@ -62,17 +65,18 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Makes what was found durable, since what is told from it may depend on it, and takes the headers of frames that do not count out of
-    /// the way: frames of another length in front of them could make them count again.
+    /// Takes the headers of frames that do not count out of the way: a frame of the right length before them would make them count again.
     fn go_on(&mut self, found: Found) -> Result<(), DiskError> {
         let Found { header, scan, stale, unused } = found;
         let name = segment_name(header.number);
         let file = self.disk.open(&name).map_err(at("open", &name))?;
-        for offset in stale {
+        for offset in &stale {
             let nothing = [0; FRAME_HEADER_BYTES as usize];
-            self.disk.write_at(file, u64::from(offset), &nothing).map_err(at("write", &name))?;
+            self.disk.write_at(file, u64::from(*offset), &nothing).map_err(at("write", &name))?;
         }
-        self.disk.sync(file).map_err(at("sync", &name))?;
+        if !stale.is_empty() {
+            self.disk.sync(file).map_err(at("sync", &name))?;
+        }
         self.store = header.store;
         self.active = Active::begin(header.number, header.length, file, scan.next_frame);
         (self.active.end, self.active.synced) = (scan.end, scan.end);
@@ -103,6 +107,27 @@ fn segments(files: &[(String, u64)]) -> BTreeMap<u32, u32> {
         (*name == segment_name(number)).then(|| (number, u32::try_from(*length).unwrap_or(u32::MAX)))
     };
     files.iter().filter_map(segment).collect()
+}
+
+/// What the last process has written and not synced may be in memory only, and after a failed sync even in memory only *for ever*. What is
+/// told to peers and what is written from now on must not depend on that. All segments before the last one that has
+/// frames had been synced before it got them.
+fn make_sure<D: Disk>(disk: &mut D, segments: &BTreeMap<u32, u32>) -> Result<(), DiskError> {
+    const START_BYTES: usize = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as usize;
+    for &number in segments.keys().rev() {
+        let name = segment_name(number);
+        let file = disk.open(&name).map_err(at("open", &name))?;
+        disk.sync(file).map_err(at("sync", &name))?;
+        disk.drop_cache(file).map_err(at("read", &name))?;
+        let mut start = [0; START_BYTES];
+        let read = disk.read_at(file, 0, &mut start).map_err(at("read", &name))?;
+        disk.close(file);
+        let header = SegmentHeader::decode(&start[..read]);
+        if header.is_ok_and(|header| headers_from(&start[..read], &header, SEGMENT_HEADER_BYTES).next().is_some()) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn find<D: Disk>(

@@ -248,8 +248,8 @@ impl World {
         };
         let mut message = Message::new(topic(&format!("t/{}", choice % 7)), Bytes::from(vec![choice; length]));
         message.guarantee = guarantee(choice);
-        message.retain = choice % 5 == 0;
-        if choice % 4 == 0 {
+        message.retain = choice.is_multiple_of(5);
+        if choice.is_multiple_of(4) {
             message.expires_ns = Some(self.now.mono_ns + u64::from(choice) * 1_000 * MILLISECOND_NS);
         }
         if choice % 4 == 1 {
@@ -277,7 +277,7 @@ impl World {
         let (queue, group) = (QueueKey::Session(key.clone()), QueueKey::Group(group(who)));
         let terms = Terms {
             guarantee: guarantee(how),
-            retain: how % 2 == 0,
+            retain: how.is_multiple_of(2),
             tags: (0..u32::from(how % 4)).map(|tag| tag * 1000).collect(),
             group: None,
         };
@@ -288,7 +288,7 @@ impl World {
             3 => vec![Record::TokenHeld { session: key, token: u32::from(which % 8) * 40 }],
             4 => vec![Record::TokenReleased { session: key, token: u32::from(which % 8) * 40 }],
             5 | 6 => {
-                let message = if how % 4 == 0 { None } else { Some(self.message(how)) };
+                let message = if how.is_multiple_of(4) { None } else { Some(self.message(how)) };
                 let topic =
                     message.as_ref().map_or(topic(&format!("t/{}", which % 7)), |message| message.topic.clone());
                 vec![Record::Retained { topic, message }]
@@ -327,7 +327,7 @@ impl World {
                 vec![Record::Received { session: key, sequence }]
             }
             14 => {
-                let queue = if how % 2 == 0 { queue } else { group };
+                let queue = if how.is_multiple_of(2) { queue } else { group };
                 let sequence = self.some_entry(&queue, which % 3).unwrap_or(i64::from(which));
                 vec![Record::Settled { queue, sequence }]
             }
@@ -337,7 +337,7 @@ impl World {
 
     /// A session ends, and what came from its group goes back: at once, or in a later step, or never.
     fn session_ends(&mut self, key: SessionKey, how: u8) -> Vec<Record> {
-        if how % 4 == 0 {
+        if how.is_multiple_of(4) {
             return vec![Record::QueueClosed(QueueKey::Group(group(how)))];
         }
         let queue = QueueKey::Session(key.clone());
@@ -358,21 +358,21 @@ impl World {
     }
 
     fn session(&mut self, key: SessionKey, how: u8) -> SessionFact {
-        let will = (how % 3 == 0).then(|| StoredWill {
+        let will = (how.is_multiple_of(3)).then(|| StoredWill {
             message: self.message(how),
             delay_s: u32::from(how),
-            expiry_s: (how % 2 == 0).then_some(60),
+            expiry_s: (how.is_multiple_of(2)).then_some(60),
         });
         SessionFact {
             key,
-            protocol: if how % 2 == 0 { "mqtt" } else { "stomp" },
-            principal: (how % 5 == 0).then(|| "somebody".into()),
+            protocol: if how.is_multiple_of(2) { "mqtt" } else { "stomp" },
+            principal: (how.is_multiple_of(5)).then(|| "somebody".into()),
             epoch: self.entropy.next_u64() >> (how % 64),
             expiry_s: u32::MAX - u32::from(how),
             number_max: 65_535,
-            ends_ns: (how % 7 == 0).then(|| self.now.mono_ns + 3_600_000 * MILLISECOND_NS),
+            ends_ns: (how.is_multiple_of(7)).then(|| self.now.mono_ns + 3_600_000 * MILLISECOND_NS),
             will,
-            will_due_ns: (how % 6 == 0).then(|| self.now.mono_ns + u64::from(how) * MILLISECOND_NS),
+            will_due_ns: (how.is_multiple_of(6)).then(|| self.now.mono_ns + u64::from(how) * MILLISECOND_NS),
         }
     }
 }
@@ -420,8 +420,8 @@ fn filter(which: u8) -> Filter {
 fn subscription(how: u8) -> SubscriptionOptions {
     SubscriptionOptions {
         guarantee: guarantee(how),
-        no_local: how % 2 == 0,
-        retain_as_published: how % 5 == 0,
+        no_local: how.is_multiple_of(2),
+        retain_as_published: how.is_multiple_of(5),
         retain_handling: [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never][usize::from(how % 3)],
         tag: u32::from(how) << 20,
     }

@@ -115,6 +115,13 @@ impl File {
         }
     }
 
+    /// What a failed sync has left in memory is forgotten.
+    pub fn drop_cache(&mut self) {
+        if self.dirty.is_empty() {
+            self.current = self.durable.clone();
+        }
+    }
+
     /// Power is lost: what is on the platter is what there is.
     pub fn crash(&mut self, fate: Fate, entropy: &mut Entropy) {
         self.fail_to_sync(fate, entropy);
