@@ -128,18 +128,19 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails; the store takes nothing any more.
     pub fn commit(&mut self, now: Now, sync: bool) -> Result<bool, Failure> {
-        self.unless_failed()?;
-        let dirty = self.is_dirty();
-        if !self.log.commit(now, self.context.clock.age_ms(now.mono_ns), sync)? {
-            return Ok(false);
-        }
-        self.bodies.clear();
-        self.commits += u64::from(dirty);
-        self.progress.uncommitted = None;
-        if sync {
-            self.progress.synced = self.progress.appended;
-        }
-        Ok(true)
+        self.guarded(|store| {
+            let dirty = store.is_dirty();
+            if !store.log.commit(now, store.context.clock.age_ms(now.mono_ns), sync)? {
+                return Ok(false);
+            }
+            store.bodies.clear();
+            store.commits += u64::from(dirty);
+            store.progress.uncommitted = None;
+            if sync {
+                store.progress.synced = store.progress.appended;
+            }
+            Ok(true)
+        })
     }
 
     /// Reads entries of a queue back, whether committed or not, expired ones too.
@@ -147,28 +148,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails or has changed what was written.
     pub fn load(&mut self, load: Load) -> Result<Loaded, Failure> {
-        let Load { queue, sequences } = load;
-        let mut wanted = Vec::with_capacity(sequences.len());
-        if let Some(queue) = self.index.queue(&key_bytes(&queue)) {
-            wanted.extend(sequences.iter().filter_map(|sequence| queue.get(*sequence)).copied());
-        }
-        let mut entries = Vec::with_capacity(wanted.len());
-        let Self { log, index, context, readers, progress, .. } = self;
-        readers.read(
-            log,
-            progress.uncommitted,
-            &wanted,
-            |entry: &Entry| entry.body,
-            |entry, bytes| {
-                let failed =
-                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
-                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
-                let terms = read_terms(index.terms(entry)).map_err(failed)?;
-                entries.push((entry.sequence, LoadedEntry { message, terms }));
-                Ok::<_, Failure>(())
-            },
-        )?;
-        Ok(Loaded { queue, sequences, entries })
+        self.guarded(|store| store.load_entries(load))
     }
 
     /// One bounded step (about a mebibyte) of what can be done meanwhile: spares, checkpoint, cleaning. True: there is more to
@@ -177,19 +157,10 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails.
     pub fn maintain(&mut self, now: Now) -> Result<bool, Failure> {
-        self.unless_failed()?;
-        let mut more = self.log.prepare(now)?;
-        self.checkpoints.release_dead(&mut self.log, &self.index, &self.progress)?;
-        let age_ms = self.context.clock.age_ms(now.mono_ns);
-        let written = self.checkpoints.maintain(&mut self.log, &self.index, &self.progress, now, age_ms);
-        more |= written.map_err(|failure| self.failure.insert(failure).clone())?;
-        if !self.checkpoints.is_writing() {
-            let Self { log, index, cleaner, step, readers, progress, .. } = self;
-            step.clear();
-            more |= cleaner.maintain(log, index, step, readers, progress)?;
-            self.append_step();
-        }
-        Ok(more)
+        self.guarded(|store| {
+            let more = store.log.prepare(now)?;
+            Ok(store.write_checkpoint(now)? || store.clean()? || more)
+        })
     }
 
     /// Whether new messages may be accepted; settling goes on in any case.
@@ -218,13 +189,62 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the disk fails or is full.
     pub fn close(self, now: Now) -> Result<D, Failure> {
-        self.unless_failed()?;
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
         let age_ms = self.context.clock.age_ms(now.mono_ns);
         self.log.close(now, age_ms)
     }
 
-    fn unless_failed(&self) -> Result<(), Failure> {
-        self.failure.clone().map_or(Ok(()), Err)
+    /// Runs `act` unless the store has failed before: what it knows and what the disk holds may differ then.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        act(self).map_err(|failure| self.failure.insert(failure).clone())
+    }
+
+    /// Lets go of segments and works on a checkpoint. True: there is more to do now.
+    fn write_checkpoint(&mut self, now: Now) -> Result<bool, Failure> {
+        let Self { log, index, checkpoints, progress, .. } = self;
+        checkpoints.release_dead(log, index, progress)?;
+        checkpoints.maintain(log, index, progress, now, self.context.clock.age_ms(now.mono_ns))
+    }
+
+    /// Moves some survivors, but not while a checkpoint is under way: the one that is to follow carries the new places.
+    fn clean(&mut self) -> Result<bool, Failure> {
+        if self.checkpoints.is_writing() {
+            return Ok(false);
+        }
+        let Self { log, index, cleaner, step, readers, progress, .. } = self;
+        step.clear();
+        let more = cleaner.maintain(log, index, step, readers, progress)?;
+        self.append_step();
+        Ok(more)
+    }
+
+    fn load_entries(&mut self, Load { queue, sequences }: Load) -> Result<Loaded, Failure> {
+        let mut wanted = Vec::with_capacity(sequences.len());
+        if let Some(queue) = self.index.queue(&key_bytes(&queue)) {
+            wanted.extend(sequences.iter().filter_map(|sequence| queue.get(*sequence)).copied());
+        }
+        let mut entries = Vec::with_capacity(wanted.len());
+        let Self { log, index, context, readers, progress, .. } = self;
+        readers.read(
+            log,
+            progress.uncommitted,
+            &wanted,
+            |entry: &Entry| entry.body,
+            |entry, bytes| {
+                let failed =
+                    |malformed| Failure::from(damaged(entry.body, malformed, format_args!("an entry of {queue:?}")));
+                let message = Arc::new(decode_body(bytes, context).map_err(failed)?);
+                let terms = read_terms(index.terms(entry)).map_err(failed)?;
+                entries.push((entry.sequence, LoadedEntry { message, terms }));
+                Ok::<_, Failure>(())
+            },
+        )?;
+        Ok(Loaded { queue, sequences, entries })
     }
 
     /// Makes a record part of the step under way, and the index what it says.

@@ -76,11 +76,21 @@ impl Queue {
                 }
                 return Some(std::mem::replace(&mut self.entries[index], entry));
             }
-            Err(index) if index == self.entries.len() => self.entries.push_back(entry),
-            Err(0) => self.entries.push_front(entry),
-            Err(index) => self.entries.insert(index, entry),
+            Err(index) => {
+                self.grow();
+                // At either end this moves nothing.
+                self.entries.insert(index, entry);
+            }
         }
         None
+    }
+
+    /// A long queue grows by a quarter, not by its length: a backlog is to have few empty places.
+    fn grow(&mut self) {
+        let length = self.entries.len();
+        if length == self.entries.capacity() && length >= ENTRIES_KEPT {
+            self.entries.reserve_exact(length / 4);
+        }
     }
 
     pub(crate) fn take(&mut self, sequence: i64) -> Option<Entry> {

@@ -1,4 +1,5 @@
 //! A store, the maps that it should be like, and histories that a broker could write.
+#![allow(dead_code)] // Each test file uses its part.
 
 use althing_core::message::{Guarantee, Message, Origin, Properties};
 use althing_core::record::{Load, QueueKey, Record, Restored, SessionFact, SessionKey, StoredWill, Terms};
@@ -6,7 +7,7 @@ use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::{Filter, Topic, TopicLimits};
 use althing_core::verbs::{RetainHandling, SubscriptionOptions};
 use althing_core::{Entropy, Now};
-use althing_store::{Options, Statistics, Store};
+use althing_store::{Failure, OpenError, Options, Statistics, Store};
 use althing_testkit::{Ledger, SimDisk};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -38,9 +39,12 @@ pub struct World {
     messages: Vec<Arc<Message>>,
     pub checkpoints: u64,
     pub segments_cleaned: u64,
+    /// Whether the disk may fail: then the store is opened again after a loss of power.
+    pub may_fail: bool,
+    pub failures: u64,
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options { segment_bytes: SEGMENT_BYTES, protocols: &["mqtt", "stomp"], seed: 77, ..Options::default() }
 }
 
@@ -59,7 +63,21 @@ impl World {
             messages: Vec::new(),
             checkpoints: 0,
             segments_cleaned: 0,
+            may_fail: false,
+            failures: 0,
         }
+    }
+
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn store(&mut self) -> &mut Store<SimDisk> {
@@ -79,20 +97,15 @@ impl World {
                 self.append(records);
             }
             Op::Commit { sync } => self.commit(sync),
-            Op::Maintain(times) => {
-                for _ in 0..times {
-                    let now = self.now;
-                    self.store().maintain(now).expect("the disk is well");
-                    if self.store().is_dirty() {
-                        self.commit(true);
-                    }
-                }
-                self.commit(true);
-            }
+            Op::Maintain(times) => self.maintain(times),
             Op::Close => {
                 self.count();
-                self.store.take().expect("it is open").close(self.now).expect("the disk is well");
-                self.possible = vec![self.ledger.clone()];
+                let closed = self.store.take().expect("it is open").close(self.now);
+                assert!(closed.is_ok() || self.may_fail, "{closed:?}");
+                if closed.is_ok() {
+                    self.possible = vec![self.ledger.clone()];
+                }
+                self.disk.kill();
                 self.pass(100_000);
                 self.reopen();
             }
@@ -125,6 +138,15 @@ impl World {
             21 => Op::Kill,
             _ => Op::Crash(self.entropy.next_u64()),
         }
+    }
+
+    /// Closes the store in order, for good.
+    pub fn close(&mut self) {
+        self.store.take().expect("it is open").close(self.now).expect("the disk is well");
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.store.as_ref().expect("it is open").has_room()
     }
 
     /// Queues many messages for a few sessions.
@@ -168,7 +190,7 @@ impl World {
         self.ledger.queues().flat_map(|(queue, at)| at.map(|at| (queue.clone(), at)).collect::<Vec<_>>()).collect()
     }
 
-    fn pass(&mut self, milliseconds: u64) {
+    pub fn pass(&mut self, milliseconds: u64) {
         self.now.mono_ns += milliseconds * MILLISECOND_NS;
         self.now.wall_ms += milliseconds;
     }
@@ -186,19 +208,66 @@ impl World {
         assert!(records.is_empty());
     }
 
+    fn maintain(&mut self, times: u8) {
+        for _ in 0..times {
+            let now = self.now;
+            match self.store().maintain(now) {
+                Ok(_) => {}
+                Err(failure) => return self.fail(failure),
+            }
+            if self.store().is_dirty() {
+                self.commit(true);
+            }
+        }
+        self.commit(true);
+    }
+
     fn commit(&mut self, sync: bool) {
         let now = self.now;
-        assert!(self.store().commit(now, sync).expect("the disk is well"));
-        assert!(!self.store().is_dirty());
-        if sync {
-            self.possible = vec![self.ledger.clone()];
+        match self.store().commit(now, sync) {
+            Ok(done) => {
+                assert!(done || self.may_fail, "the disk is not full");
+                assert!(!done || !self.store().is_dirty());
+                if sync && done {
+                    self.possible = vec![self.ledger.clone()];
+                }
+            }
+            Err(failure) => self.fail(failure),
         }
     }
 
+    /// A store that has failed takes nothing any more; what it has confirmed is there after the next start.
+    fn fail(&mut self, failure: Failure) {
+        assert!(self.may_fail, "{failure}");
+        let now = self.now;
+        assert!(self.store().commit(now, true).is_err(), "it is the end");
+        self.failures += 1;
+        self.disk.heal();
+        self.run(Op::Crash(self.failures));
+    }
+
+    fn open(&mut self) -> Store<SimDisk> {
+        match Store::open(self.disk.clone(), options(), self.now) {
+            Err(error) if self.may_fail => {
+                assert!(matches!(error, OpenError::Io { .. }), "{error}");
+                self.failures += 1;
+                self.disk.heal();
+                self.disk.crash(&mut self.entropy);
+                Store::open(self.disk.clone(), options(), self.now)
+            }
+            opened => opened,
+        }
+        .unwrap_or_else(|error| panic!("{error}"))
+    }
+
     fn reopen(&mut self) {
-        let mut store = Store::open(self.disk.clone(), options(), self.now).expect("the disk is well");
+        let mut store = self.open();
         let mut restored = Vec::new();
-        store.restore(&mut |fact| restored.push(fact)).expect("the disk is well");
+        if let Err(error) = store.restore(&mut |fact| restored.push(fact)) {
+            assert!(self.may_fail && matches!(error, OpenError::Io { .. }), "{error}");
+            self.disk.heal();
+            return self.reopen();
+        }
         let sessions = restored.iter().take_while(|fact| matches!(fact, Restored::Session(_))).count();
         assert!(restored[sessions..].iter().all(|fact| !matches!(fact, Restored::Session(_))), "sessions come first");
         let found = comparable(restored);
@@ -218,7 +287,10 @@ impl World {
         let loads: Vec<_> =
             self.ledger.queues().map(|(queue, at)| Load { queue: queue.clone(), sequences: at.collect() }).collect();
         for load in loads {
-            let loaded = self.store().load(load.clone()).expect("the disk is well");
+            let loaded = match self.store().load(load.clone()) {
+                Ok(loaded) => loaded,
+                Err(failure) => return assert!(self.may_fail, "{failure}"),
+            };
             assert_eq!(loaded, self.ledger.load(load));
         }
     }
@@ -378,7 +450,7 @@ impl World {
 }
 
 /// As text, in one order; what is only close to the truth is checked and left out.
-fn comparable(restored: Vec<Restored>) -> Vec<String> {
+pub fn comparable(restored: Vec<Restored>) -> Vec<String> {
     let text = |mut fact: Restored| {
         if let Restored::Queue { entries, .. } = &mut fact {
             for entry in entries {
