@@ -25,7 +25,8 @@ pub struct SessionKey {
 pub enum QueueKey {
     /// What waits for a session.
     Session(SessionKey),
-    /// What waits in a group, by the text of its filter (`$share/GROUP/FILTER`, `$queue/NAME`).
+    /// What waits in a group, by the text of its filter (`$share/GROUP/FILTER`, `$queue/NAME`); or what is on its way
+    /// between two shards (`$shard/FROM/TO`).
     Group(ByteString),
 }
 
@@ -184,7 +185,7 @@ pub struct RestoredEntry {
     /// What it costs to keep by [`Message::size_bytes`], or close to it.
     pub size_bytes: u32,
     /// The message with its terms, of entries that the broker wants in memory at once: those with a delivery number
-    /// and those that go back to a group. The others wait on disk.
+    /// and those whose terms name a group. The others wait on disk.
     pub here: Option<LoadedEntry>,
     /// Its delivery number; 0 = none yet.
     pub number: u32,

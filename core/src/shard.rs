@@ -7,7 +7,7 @@ use crate::effects::Delivery;
 use crate::group::SessionRef;
 use crate::message::Message;
 use crate::queue::Entry;
-use crate::record::SessionKey;
+use crate::record::{QueueKey, SessionKey};
 use crate::topic::{Filter, Topic};
 use crate::verbs::{Answer, PeerId, Request, SubscriptionOptions};
 use std::sync::Arc;
@@ -50,6 +50,9 @@ pub enum Word {
         message: Authorised<Arc<Message>>,
         /// Whether the receiver owns the topic's last value.
         retain: bool,
+        /// Its place in the durable queue [`between`] the two shards, until the receiver has taken it; 0 when it is not
+        /// stored there.
+        place: i64,
         /// Answered by `Done`.
         operation: u64,
     },
@@ -151,3 +154,22 @@ pub enum Word {
     /// The sender has said everything that follows from what it was restored to.
     Restored,
 }
+
+/// The durable queue of messages on their way from one shard to another: those that nobody will send again once the
+/// sender's step is durable. The receiver's step takes them out, so that each is distributed there exactly once.
+pub(crate) fn between(from: u16, to: u16) -> QueueKey {
+    QueueKey::Group(format!("{BETWEEN}{from}/{to}").into())
+}
+
+/// The receiver, if `text` names such a queue.
+pub(crate) fn receiver(text: &str) -> Option<u16> {
+    text.strip_prefix(BETWEEN)?.split_once('/')?.1.parse().ok()
+}
+
+/// The sender, if `text` names such a queue.
+pub(crate) fn sender(text: &str) -> Option<u16> {
+    text.strip_prefix(BETWEEN)?.split_once('/')?.0.parse().ok()
+}
+
+/// Begins no filter of a group or queue.
+const BETWEEN: &str = "$shard/";

@@ -458,3 +458,37 @@ fn r11_messages_expire_though_the_broker_was_away() {
     bench.sync();
     assert_eq!(bench.payloads(3), ["new"], "on its way it does not expire; as a last value it has");
 }
+
+#[test]
+fn what_nobody_sends_again_reaches_every_shard_once_though_the_process_ends_on_the_way() {
+    for (shards, shards_then) in [(3, 3), (3, 1), (3, 2)] {
+        for synced in 1..=3 {
+            let mut bench = Bench::new(shards);
+            for client in ["a", "b", "c", "d", "e", "f"] {
+                absent(&mut bench, client, "t", ExactlyOnce);
+            }
+            bench.connect(1, "p");
+            let message = Message { guarantee: ExactlyOnce, ..Message::new(topic("t"), "once".into()) };
+            let publish = Request::Publish(Publish { message, token: Some(9), correlation: 9 });
+            let peer = bench.peer(1);
+            bench.call(peer.shard, |broker, now, effects| broker.request(now, peer, publish.clone(), effects));
+            // The origin's step is durable; of the others' as many as there are.
+            for _ in 0..synced {
+                bench.step();
+                bench.sync_one();
+            }
+            bench.start(shards_then);
+            bench.sync();
+            bench.connect(1, "p");
+            bench.request(1, publish);
+            bench.sync();
+            assert!(is_published(&bench.take_answers(1)));
+            for client in ["a", "b", "c", "d", "e", "f"] {
+                bench.connect(2, client);
+                let payloads = bench.payloads(2);
+                assert!(!payloads.is_empty(), "{client} has lost it, {synced} of {shards} then {shards_then}");
+                assert!(shards_then < shards || payloads == ["once"], "{client} has {payloads:?}");
+            }
+        }
+    }
+}

@@ -365,7 +365,8 @@ impl Broker {
         }
         let mut message = Arc::unwrap_or_clone(will.message);
         message.expires_ns = will.expiry_s.map(|expiry_s| now.after_s(expiry_s));
-        if let Err(refusal) = self.publish_as(now, index, message, 0, effects) {
+        let is_last = session.stored;
+        if let Err(refusal) = self.publish_as(now, index, message, is_last, 0, effects) {
             let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
             effects.events.push(Event::Refused { client, why: format!("will not published: {refusal}") });
         }

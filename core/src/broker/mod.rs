@@ -9,6 +9,7 @@ mod connection;
 mod delivery;
 mod fetching;
 mod groups;
+mod membership;
 mod operations;
 mod publishing;
 mod restoring;
@@ -237,7 +238,7 @@ impl Broker {
         self.step(effects, |broker, effects| {
             let message = Authorised::by_broker(message).shared();
             // Nobody waits for this publish; a full house shows in the statistics.
-            let _ = broker.distribute(now, message, None, 0, effects);
+            let _ = broker.distribute(now, message, None, false, 0, effects);
         });
     }
 
@@ -368,6 +369,9 @@ impl Broker {
     }
 
     fn hear(&mut self, now: Now, from: u16, word: Word, effects: &mut Effects) {
+        if let (Some(restoring), Word::Forward { .. }) = (&mut self.restoring, &word) {
+            return restoring.forwarded.push((from, word));
+        }
         match word {
             Word::Request(peer, request) => self.decide(now, peer, request, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
@@ -379,8 +383,8 @@ impl Broker {
                 self.confirm_interest(from, operation, effects);
             }
             Word::Fence { operation } => self.reply(from, operation, false, effects),
-            Word::Forward { message, retain, operation } => {
-                self.take_forwarded(now, from, message, retain, operation, effects);
+            Word::Forward { message, retain, place, operation } => {
+                self.take_forwarded(now, from, message, retain, place, operation, effects);
             }
             Word::Query { session, filter, options, operation } => {
                 let mut messages = Vec::new();

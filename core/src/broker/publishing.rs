@@ -7,10 +7,10 @@ use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message, Origin};
 use crate::queue::Tags;
-use crate::record::Record;
+use crate::record::{self, QueueKey, Record};
 use crate::routes::{Route, Subscriber};
 use crate::session::Then;
-use crate::shard::Word;
+use crate::shard::{Word, between};
 use crate::time::Now;
 use crate::topic::Topic;
 use crate::verbs::{Accepted, Answer, Publish, Reason, Refusal};
@@ -40,9 +40,11 @@ impl Broker {
             let answer = Answer::Published { correlation, guarantee, outcome: Ok(Accepted { matched: true }) };
             return self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
         }
+        // With its token the step says that the message was taken, so nobody will send it again.
+        let is_last = token.is_some() && session.stored;
         let operation = if answered { self.new_operation() } else { 0 };
         let distributed = match self.check_room(&message) {
-            Ok(()) => self.publish_as(now, index, message, operation, effects),
+            Ok(()) => self.publish_as(now, index, message, is_last, operation, effects),
             Err(refusal) => Err(refusal),
         };
         if let (Ok(_), Some(token)) = (&distributed, token) {
@@ -56,12 +58,13 @@ impl Broker {
         }
     }
 
-    /// Publishes in a session's name, with its rights.
+    /// Publishes in a session's name, with its rights. `is_last`: once this step is durable nobody will publish it again.
     pub(super) fn publish_as(
         &mut self,
         now: Now,
         index: u32,
         mut message: Message,
+        is_last: bool,
         operation: u64,
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
@@ -75,7 +78,7 @@ impl Broker {
         });
         message.origin = Some(origin.clone());
         match authorise(&self.policy, &session.principal, message, |message| Action::Publish(&message.topic)) {
-            Ok(message) => self.distribute(now, message.shared(), Some(index), operation, effects),
+            Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, operation, effects),
             Err(_) => {
                 let client = session.principal.client.clone();
                 effects.events.push(Event::Refused { client, why: "not authorised to publish there".into() });
@@ -114,6 +117,7 @@ impl Broker {
         now: Now,
         message: Authorised<Arc<Message>>,
         publisher: Option<u32>,
+        is_last: bool,
         operation: u64,
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
@@ -136,23 +140,38 @@ impl Broker {
         let mut waits = 0;
         let elsewhere = owner.or(queue_owner).filter(|owner| *owner != self.shard && !route.shards.contains(owner));
         for shard in route.shards.iter().copied().chain(elsewhere) {
-            let word = Word::Forward { message: message.clone(), retain: owner == Some(shard), operation };
+            let place = if is_last { self.store_between(shard, &mut incoming, effects) } else { 0 };
+            let word = Word::Forward { message: message.clone(), retain: owner == Some(shard), place, operation };
             effects.forward.push((shard, word));
             waits += u32::from(operation != 0);
         }
         Ok(Distributed { matched: !route.subscribers.is_empty() || !route.groups.is_empty(), waits })
     }
 
-    /// A message that another shard distributes.
+    /// Keeps a message on its way to another shard; returns its place.
+    fn store_between(&mut self, to: u16, incoming: &mut Incoming, effects: &mut Effects) -> i64 {
+        let (queue, sequence, message) = (between(self.shard, to), self.place_behind(), incoming.kept());
+        let group = if let QueueKey::Group(text) = &queue { Some(text.clone()) } else { None };
+        let terms = record::Terms { group, ..Default::default() };
+        effects.store.push(Record::Queued { queue, sequence, message, terms });
+        sequence
+    }
+
+    /// A message that another shard distributes; `place` is where it is stored until now.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one word")]
     pub(super) fn take_forwarded(
         &mut self,
         now: Now,
         from: u16,
         message: Authorised<Arc<Message>>,
         retain: bool,
+        place: i64,
         operation: u64,
         effects: &mut Effects,
     ) {
+        if place != 0 {
+            effects.store.push(Record::Settled { queue: between(from, self.shard), sequence: place });
+        }
         let mut matched = false;
         if self.queue_owner(&message.peek().topic) == Some(self.shard)
             && let Err(refusal) = self.stand_queue(&message.peek().topic)

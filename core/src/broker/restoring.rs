@@ -4,17 +4,18 @@
 //! entries from any shard, so nothing is freed and no deadline is met until every shard has said everything.
 
 use super::Broker;
-use crate::authorisation::Principal;
+use crate::authorisation::{Authorised, Principal};
 use crate::effects::{Effects, Event};
 use crate::group::SessionRef;
-use crate::message::Guarantee;
+use crate::message::{Guarantee, Message};
 use crate::queue::Entry;
 use crate::record::{QueueKey, Record, Restored, RestoredEntry, SessionFact, SessionKey};
 use crate::session::{Absence, Inflight};
-use crate::shard::Word;
+use crate::shard::{Word, between, receiver, sender};
 use crate::time::Now;
 use crate::topic::Filter;
 use crate::verbs::SubscriptionOptions;
+use bytestring::ByteString;
 use std::sync::Arc;
 
 /// What is kept until all facts are known.
@@ -24,6 +25,10 @@ pub(crate) struct Restoring {
     connected: Vec<u32>,
     /// Entries that go back to their groups, with the queue where they are.
     returns: Vec<(SessionKey, Vec<Entry>)>,
+    /// Messages that were on their way to other shards: the queue, the place, the message.
+    passing: Vec<(ByteString, i64, Arc<Message>)>,
+    /// Forwarded messages, each with the shard that it comes from: groups that want them may still have to be put back.
+    pub forwarded: Vec<(u16, Word)>,
     largest_epoch: u64,
     /// Whether this shard has been told everything.
     is_told: bool,
@@ -40,7 +45,10 @@ impl Broker {
             | Restored::Queue { queue: QueueKey::Session(session), .. } => {
                 self.home_of_client(&session.realm, &session.client)
             }
-            Restored::Queue { queue: QueueKey::Group(filter), .. } => self.place_of(&filter[..]),
+            Restored::Queue { queue: QueueKey::Group(text), .. } => match sender(text) {
+                Some(shard) => shard % self.shards,
+                None => self.place_of(&text[..]),
+            },
             Restored::Retained(message) => self.owner_of(&message.topic),
         }
     }
@@ -161,7 +169,13 @@ impl Broker {
     }
 
     fn put_back_group(&mut self, text: &str, entries: Vec<RestoredEntry>, effects: &mut Effects) {
-        self.restoring.get_or_insert_default();
+        let restoring = self.restoring.get_or_insert_default();
+        if receiver(text).is_some() {
+            for RestoredEntry { sequence, here, .. } in entries {
+                restoring.passing.extend(here.map(|here| (ByteString::from(text), sequence, here.message)));
+            }
+            return;
+        }
         let Some(filter) = Filter::again(text).filter(Filter::is_shared) else {
             return effects.store.push(Record::QueueClosed(QueueKey::Group(text.into())));
         };
@@ -180,6 +194,7 @@ impl Broker {
         let restoring = self.restoring.get_or_insert_default();
         restoring.is_told = true;
         let (connected, returns) = (std::mem::take(&mut restoring.connected), std::mem::take(&mut restoring.returns));
+        let passing = std::mem::take(&mut restoring.passing);
         self.next_id = self.next_id.max(restoring.largest_epoch + 1);
         // Another end of the process must not start their clocks anew.
         for index in connected {
@@ -187,6 +202,9 @@ impl Broker {
         }
         for (key, entries) in returns {
             self.return_orphans(now, key, entries, effects);
+        }
+        for (queue, place, message) in passing {
+            self.pass_on(queue, place, message, effects);
         }
         self.tell_all(&Word::Restored, effects);
         self.free_when_restored(now, effects);
@@ -200,6 +218,31 @@ impl Broker {
         }
     }
 
+    /// A message that was on its way to another shard goes there again.
+    fn pass_on(&mut self, queue: ByteString, place: i64, message: Arc<Message>, effects: &mut Effects) {
+        let retain =
+            |shard| message.retain && message.topic.queue().is_none() && self.owner_of(&message.topic) == shard;
+        let own_queue = |shard| between(self.shard, shard) == QueueKey::Group(queue.clone());
+        let forward = |shard, place| {
+            let (retain, message) = (retain(shard), Authorised::by_broker(message.clone()));
+            Word::Forward { message, retain, place, operation: 0 }
+        };
+        match receiver(&queue).filter(|to| *to < self.shards && *to != self.shard && own_queue(*to)) {
+            Some(to) => effects.forward.push((to, forward(to, place))),
+            // There are fewer shards than there were: who was there may be anywhere.
+            None => {
+                let words: Vec<_> = (0..self.shards).map(|to| (to, forward(to, 0))).collect();
+                for (to, word) in words {
+                    match &mut self.restoring {
+                        Some(restoring) if to == self.shard => restoring.forwarded.push((to, word)),
+                        _ => effects.forward.push((to, word)),
+                    }
+                }
+                effects.store.push(Record::Settled { queue: QueueKey::Group(queue), sequence: place });
+            }
+        }
+    }
+
     /// Another shard has said everything that follows from its facts.
     pub(super) fn other_is_restored(&mut self, now: Now, effects: &mut Effects) {
         self.restoring.get_or_insert_default().others += 1;
@@ -208,8 +251,10 @@ impl Broker {
 
     fn free_when_restored(&mut self, now: Now, effects: &mut Effects) {
         let others = self.shards - 1;
-        if self.restoring.take_if(|restoring| restoring.is_told && restoring.others >= others).is_none() {
-            return;
+        let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others >= others);
+        let Some(restoring) = finished else { return };
+        for (from, word) in restoring.forwarded {
+            self.hear(now, from, word, effects);
         }
         for index in self.groups.indices() {
             self.pump(now, index, effects);

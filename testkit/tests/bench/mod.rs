@@ -277,6 +277,12 @@ impl Bench {
         self.log.iter().flat_map(|(_, _, records)| records).collect()
     }
 
+    /// Whether nothing is under way.
+    pub fn is_at_rest(&self) -> bool {
+        let nothing_to_do = self.log.is_empty() && self.words.is_empty() && self.loads.is_empty();
+        nothing_to_do && self.questions.is_empty() && self.answers.is_empty() && self.deliveries.is_empty()
+    }
+
     pub fn queued_messages(&self) -> u64 {
         self.brokers.iter().map(|broker| broker.statistics().queued_messages).sum()
     }
