@@ -88,7 +88,7 @@ async def until(condition, what):
         while not condition():
             await asyncio.sleep(0.02)
 
-    await within(look(), what, 10)
+    await within(look(), what, 60)
 
 
 class Tmpfs:

@@ -8,6 +8,7 @@ that comes and goes, one that stays away until the end, a `$share` group and the
 
 import argparse
 import asyncio
+import logging
 import random
 import statistics
 import sys
@@ -275,4 +276,6 @@ def parse():
 
 
 if __name__ == "__main__":
+    # What asyncio says about lost connections is what this is about.
+    logging.disable(logging.CRITICAL)
     sys.exit(asyncio.run(main(parse())))
