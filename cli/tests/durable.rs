@@ -8,7 +8,7 @@ use common::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A directory that goes with the test.
 struct Data(PathBuf);
@@ -170,6 +170,52 @@ fn damage_is_named_and_never_skipped() {
     for part in [name, "is damaged at byte", "affected: ", &format!("althing store check {}", data.0.display())] {
         assert!(text.contains(part), "{part:?} is missing: {text}");
     }
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_broker_with_74() {
+    let data = Data::new();
+    // What is larger than a segment wants a larger file, and the system allows none: the disk has failed.
+    let limited = data.command(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 600; exec \"$@\"", "sh"]).arg(limited.get_program());
+    command.args(limited.get_args()).envs(limited.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut broker = Broker::serve(command);
+    make_session(&broker);
+    broker.publish(&["-t", "a/1", "-q", "1", "-m", "small"]);
+    let large = data.0.join("../large");
+    fs::write(&large, vec![b'x'; 400_000]).unwrap();
+    // No acknowledgement comes, but the end of the connection.
+    let output = broker.run("pub", &["-t", "a/2", "-q", "1", "-f", large.to_str().unwrap()]);
+    assert_ne!(output.status.code(), Some(0));
+    broker.process.as_mut().unwrap().await_stderr("THE STORE HAS FAILED: ");
+    assert_eq!(broker.process.unwrap().finish().status.code(), Some(74));
+    assert_eq!(messages(&data.broker(), "1"), "small\n");
+}
+
+#[test]
+fn a_full_store_refuses_and_recovers_and_loses_nothing() {
+    const PATIENCE: usize = 1_000;
+    let data = Data::new();
+    let mut broker = Broker::serve(data.command(&["store.segment_bytes=65536", "store.bytes_max=524288"]));
+    make_session(&broker);
+    let file = data.0.join("../message");
+    fs::write(&file, vec![b'x'; 10_000]).unwrap();
+    let publish = || broker.run("pub", &["-t", "a/1", "-q", "1", "-f", file.to_str().unwrap()]);
+    let refused = (0..PATIENCE).map(|_| publish()).position(|output| output.status.code() != Some(0));
+    let taken = refused.expect("half a mebibyte is full at some time");
+    assert!(taken > 10, "{taken}");
+    assert_exit(&publish(), 4);
+    // What is not kept goes on, and so do those who make room.
+    let sub = broker.subscribe(&["-t", "live", "-C", "1"]);
+    broker.publish(&["-t", "live", "-m", "flows"]);
+    assert_eq!(stdout(&sub.finish()), "flows\n");
+    assert_eq!(messages(&broker, &taken.to_string()).len(), taken * 10_001);
+    assert!((0..PATIENCE).any(|_| publish().status.code() == Some(0)));
+    let process = broker.process.as_mut().unwrap();
+    process.await_stderr("the disk is full");
+    process.await_stderr("there is room on the disk again");
 }
 
 /// The file below `directory` that holds these bytes, and where they are.

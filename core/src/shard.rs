@@ -151,8 +151,12 @@ pub enum Word {
         /// The messages.
         entries: Vec<Entry>,
     },
-    /// The sender has said everything that follows from what it was restored to.
-    Restored,
+    /// The sender has said everything that follows from what it was restored to; said again with `heard`, it has also
+    /// heard the same of every other shard and said what follows from that.
+    Restored {
+        /// Whether it is said again.
+        heard: bool,
+    },
 }
 
 /// The durable queue of messages on their way from one shard to another: those that nobody will send again once the

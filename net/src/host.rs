@@ -18,6 +18,10 @@ pub trait Host {
     /// store: what was stored until then may become durable together.
     fn durable(&mut self) -> u64;
 
+    /// Whether something that waits will be durable within moments: sooner than a thread that sleeps is awake again.
+    /// The loop looks for it instead of sleeping then.
+    fn is_durable_soon(&mut self) -> bool;
+
     /// Takes entries that are wanted in memory, after everything that was stored before. Each is answered by
     /// [`local::loaded`](crate::local::loaded), later.
     fn load(&mut self, loads: &mut Vec<Load>);

@@ -12,7 +12,7 @@
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
 //! makes is appended to the peers' out-buffers; when no task is ready any more, each touched peer
-//! is flushed with one vectored write, and the thread parks.
+//! is flushed with one vectored write, and the thread parks, unless what waits for the store is about to become durable.
 #![forbid(unsafe_code)]
 
 mod address;

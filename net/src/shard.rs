@@ -241,6 +241,9 @@ impl Shard {
             self.settle(now);
             self.flush(now);
             if is_empty(&self.effects) && self.dirty.is_empty() && self.host.durable() == self.confirmed {
+                if self.host.is_durable_soon() {
+                    self.wake_timer_task();
+                }
                 return self.arm_broker();
             }
         }

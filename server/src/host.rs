@@ -45,6 +45,13 @@ impl Host for ShardHost {
         }
     }
 
+    fn is_durable_soon(&mut self) -> bool {
+        match &mut self.keeping {
+            Keeping::Memory(_) => false,
+            Keeping::Disk(line) => line.is_durable_soon(),
+        }
+    }
+
     fn load(&mut self, loads: &mut Vec<Load>) {
         match &mut self.keeping {
             Keeping::Memory(_) => debug_assert!(loads.is_empty(), "nothing is kept that could be loaded"),

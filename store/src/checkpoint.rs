@@ -8,6 +8,7 @@ mod write;
 
 pub(crate) use read::Snapshot;
 
+use crate::Options;
 use crate::disk::Disk;
 use crate::error::{DiskError, Failure, at};
 use crate::index::Index;
@@ -15,6 +16,7 @@ use crate::log::Log;
 use crate::store::Progress;
 use althing_core::Now;
 use althing_core::time::SECOND_NS;
+use std::io;
 use write::Writing;
 
 const PREFIX: &str = "checkpoint-";
@@ -28,8 +30,8 @@ const FACTS: u8 = 1;
 const QUEUES: u8 = 2;
 const END: u8 = 3;
 
-/// Less new log than this is replayed without a checkpoint in between.
-const LOG_BYTES_MIN: u64 = 64 << 20;
+/// As many new segments are replayed without a checkpoint in between.
+const LOG_SEGMENTS_MIN: u64 = 4;
 /// How long a disk that was full is left alone.
 const RETRY_NS: u64 = 10 * SECOND_NS;
 
@@ -40,6 +42,9 @@ pub(crate) struct Checkpoints {
     newest: Option<(u32, u64)>,
     /// Names that mean nothing any more.
     leftovers: Vec<String>,
+    /// What the directory may hold.
+    bytes_max: u64,
+    segment_bytes: u32,
     writing: Option<Writing>,
     /// Segments that nobody needs, each with the steps that must be durable before it is let go.
     dead: Vec<(u32, u64)>,
@@ -50,6 +55,10 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
+    pub(crate) fn configure(&mut self, options: &Options) {
+        (self.bytes_max, self.segment_bytes) = (options.bytes_max, options.segment_bytes);
+    }
+
     /// The segment at which replay begins.
     fn first_segment(&self) -> u32 {
         self.newest.map_or(1, |(segment, _)| segment)
@@ -115,30 +124,37 @@ impl Checkpoints {
         now: Now,
         age_ms: u64,
     ) -> Result<bool, Failure> {
-        if self.writing.is_none() {
+        let Some(mut writing) = self.writing.take() else {
             if now.mono_ns < self.retry_ns || !self.is_due(log, index) {
                 return Ok(false);
             }
-            let begun = Writing::begin(log, index.key(), age_ms, now.wall_ms);
-            return self.unless_full(log, now, begun, |checkpoints, writing| {
-                checkpoints.writing = Some(writing);
-                true
-            });
-        }
-        let Some(mut writing) = self.writing.take() else { return Ok(false) };
+            let begun = self.begin(log, index, now, age_ms);
+            return self.unless_full(log, index, now, begun);
+        };
         if !writing.is_complete() {
             let piece = writing.piece(log.disk(), index, progress);
-            return self.unless_full(log, now, piece, |checkpoints, ()| {
-                checkpoints.writing = Some(writing);
-                true
-            });
+            return self.unless_full(log, index, now, piece.map(|()| Some(writing)));
         }
         if !writing.is_covered(progress) {
             self.writing = Some(writing);
             return Ok(false);
         }
         let finished = self.finish(log.disk(), writing);
-        self.unless_full(log, now, finished, |_, ()| true)
+        self.unless_full(log, index, now, finished.map(|()| None))
+    }
+
+    fn begin<D: Disk>(
+        &self,
+        log: &mut Log<D>,
+        index: &Index,
+        now: Now,
+        age_ms: u64,
+    ) -> Result<Option<Writing>, DiskError> {
+        let bytes = log.disk_bytes() + self.disk_bytes() + write::estimate_bytes(index);
+        if bytes > self.bytes_max {
+            return Err(at("create", UNFINISHED)(io::ErrorKind::QuotaExceeded.into()));
+        }
+        Writing::begin(log, self.segment_bytes, index.key(), age_ms, now.wall_ms).map(Some)
     }
 
     /// Renames what was written: from now on it counts.
@@ -156,44 +172,66 @@ impl Checkpoints {
         }
     }
 
-    /// Where the disk is full the checkpoint is given up, and tried again later.
-    fn unless_full<D: Disk, T>(
+    /// Goes on with what a call has left to write. Where the disk is full the checkpoint is given up and tried again later; if it is to
+    /// set more free than a spare takes, then at once in its place.
+    fn unless_full<D: Disk>(
         &mut self,
         log: &mut Log<D>,
+        index: &Index,
         now: Now,
-        result: Result<T, DiskError>,
-        go_on: impl FnOnce(&mut Self, T) -> bool,
+        result: Result<Option<Writing>, DiskError>,
     ) -> Result<bool, Failure> {
         match result {
-            Ok(value) => Ok(go_on(self, value)),
-            Err(error) if error.is_full() => {
-                self.retry_ns = now.mono_ns.saturating_add(RETRY_NS);
-                self.writing = None;
-                let files = log.disk().list().map_err(at("list", "."))?;
-                if files.iter().any(|(name, _)| name == UNFINISHED) {
-                    log.disk().remove(UNFINISHED).map_err(at("remove", UNFINISHED))?;
-                }
-                Ok(false)
+            Ok(writing) => {
+                self.writing = writing;
+                return Ok(true);
             }
-            Err(error) => Err(error.into()),
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err(error.into()),
         }
+        let files = log.disk().list().map_err(at("list", "."))?;
+        if files.iter().any(|(name, _)| name == UNFINISHED) {
+            log.disk().remove(UNFINISHED).map_err(at("remove", UNFINISHED))?;
+        }
+        let sets_free = self.behind(log, index).dead_segments > 0;
+        if sets_free && log.give_up_spare(now)? {
+            return Ok(true);
+        }
+        self.retry_ns = now.mono_ns.saturating_add(RETRY_NS);
+        Ok(false)
     }
 
     /// There is much to replay, or segments wait for nothing else and a checkpoint costs little beside them.
     fn is_due<D: Disk>(&self, log: &Log<D>, index: &Index) -> bool {
-        let segments = log.segments();
-        let Some((active, sealed)) = segments.split_last() else { return false };
-        let replayed = sealed.iter().filter(|segment| **segment >= self.first_segment());
-        let (mut log_bytes, mut dead_bytes) = (0, 0);
-        for segment in replayed {
-            let bytes = u64::from(log.segment_bytes(*segment).unwrap_or(0));
-            log_bytes += bytes;
-            dead_bytes += if index.live_bytes(*segment) == 0 { bytes } else { 0 };
-        }
+        let behind = self.behind(log, index);
         let checkpoint_bytes = write::estimate_bytes(index);
-        *active > self.first_segment()
-            && (log_bytes > LOG_BYTES_MIN.max(2 * checkpoint_bytes) || dead_bytes > 2 * checkpoint_bytes)
+        behind.log_bytes > (LOG_SEGMENTS_MIN * u64::from(self.segment_bytes)).max(2 * checkpoint_bytes)
+            || behind.dead_bytes > 2 * checkpoint_bytes
     }
+
+    /// The complete segments that replay reads.
+    fn behind<D: Disk>(&self, log: &Log<D>, index: &Index) -> Behind {
+        let segments = log.segments();
+        let sealed = segments.split_last().map_or(&[][..], |(_, sealed)| sealed);
+        let mut behind = Behind::default();
+        for segment in sealed.iter().filter(|segment| **segment >= self.first_segment()) {
+            let bytes = u64::from(log.segment_bytes(*segment).unwrap_or(0));
+            behind.log_bytes += bytes;
+            if index.live_bytes(*segment) == 0 {
+                behind.dead_segments += 1;
+                behind.dead_bytes += bytes;
+            }
+        }
+        behind
+    }
+}
+
+/// What a checkpoint would spare replay, and the part of it that waits for nothing else to be let go.
+#[derive(Default)]
+struct Behind {
+    log_bytes: u64,
+    dead_bytes: u64,
+    dead_segments: usize,
 }
 
 fn name(first_segment: u32) -> String {

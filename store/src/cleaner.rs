@@ -13,8 +13,8 @@ use crate::store::Progress;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
-/// One call moves about so many bytes.
-const STEP_BYTES: usize = 256 << 10;
+/// One call moves about this part of a segment: 256 KiB of 16 MiB.
+const STEPS_PER_SEGMENT: usize = 64;
 /// One call looks at about so many facts and entries.
 const STEP_LOOKS: usize = 1 << 16;
 /// So many segments are emptied in one walk through the index.
@@ -23,8 +23,9 @@ const VICTIMS_MAX: usize = 16;
 const GARBAGE_SEGMENTS_MIN: u64 = 2;
 
 /// The cleaner, and where it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cleaner {
+    step_bytes: usize,
     pass: Option<Pass>,
     segments_cleaned: u64,
 }
@@ -61,6 +62,11 @@ impl Survivor {
 }
 
 impl Cleaner {
+    /// For a log with segments of this length.
+    pub(crate) fn new(segment_bytes: u32) -> Self {
+        Self { step_bytes: segment_bytes as usize / STEPS_PER_SEGMENT, pass: None, segments_cleaned: 0 }
+    }
+
     /// Segments that were emptied so far.
     pub(crate) fn segments_cleaned(&self) -> u64 {
         self.segments_cleaned
@@ -76,7 +82,7 @@ impl Cleaner {
         progress: &Progress,
     ) -> Result<bool, Failure> {
         // What has been moved is to be written first: a full disk must not become full memory.
-        if log.pending_bytes() >= STEP_BYTES {
+        if log.pending_bytes() >= self.step_bytes {
             return Ok(false);
         }
         let mut pass = match self.pass.take() {
@@ -86,7 +92,7 @@ impl Cleaner {
                 victims => Pass::new(victims),
             },
         };
-        let mut survivors = pass.find(index);
+        let mut survivors = pass.find(index, self.step_bytes);
         survivors.sort_unstable_by_key(|survivor| survivor.at().place);
         readers.read(log, progress.uncommitted, &survivors, Survivor::at, |survivor, bytes| {
             pass.rescue(survivor, bytes, index, step)
@@ -141,9 +147,9 @@ impl Pass {
     }
 
     /// The next survivors, as many as one call takes.
-    fn find(&mut self, index: &Index) -> Vec<Survivor> {
+    fn find(&mut self, index: &Index, step_bytes: usize) -> Vec<Survivor> {
         let (mut found, mut bytes, mut looks) = (Vec::new(), 0, 0);
-        while bytes < STEP_BYTES && looks < STEP_LOOKS {
+        while bytes < step_bytes && looks < STEP_LOOKS {
             match self.next {
                 Next::Facts { shard } => {
                     for (_, fact) in index.fact_shard(shard) {
@@ -167,7 +173,7 @@ impl Pass {
                     looks += 1;
                     let mut last = after;
                     for entry in queue.after(after) {
-                        if bytes >= STEP_BYTES || looks >= STEP_LOOKS {
+                        if bytes >= step_bytes || looks >= STEP_LOOKS {
                             self.next = Next::Queues { slot, after: last };
                             break;
                         }

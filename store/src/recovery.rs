@@ -29,7 +29,7 @@ pub(crate) struct Recovered<D: Disk> {
 pub(crate) fn recover<D: Disk>(mut disk: D, options: &Options, now: Now) -> Result<Recovered<D>, OpenError> {
     let Snapshot { mut index, first_segment, store, last, mut checkpoints } = Snapshot::read(&mut disk, options.seed)?;
     let mut last = last;
-    let log = Log::open(disk, options, first_segment, &mut |frame| {
+    let mut log = Log::open(disk, options, first_segment, &mut |frame| {
         last = Some((frame.age_ms, frame.wall_ms));
         replay(&mut index, &frame)
     })?;
@@ -44,7 +44,7 @@ pub(crate) fn recover<D: Disk>(mut disk: D, options: &Options, now: Now) -> Resu
     check_places(&index, &log)?;
     let downtime = last.map_or(Downtime::New, |(_, wall_ms)| Downtime::between(wall_ms, now.wall_ms));
     let age_ms = last.map_or(0, |(age_ms, _)| age_ms).saturating_add(downtime.aged_ms());
-    let mut log = log;
+    checkpoints.configure(options);
     checkpoints.remove_leftovers(log.disk())?;
     Ok(Recovered { log, index, clock: Clock::new(age_ms, now), downtime, checkpoints })
 }

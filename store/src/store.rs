@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub synced: u64,
     /// Where the first step stands that was not committed: nothing is written from there on.
     pub uncommitted: Option<Place>,
+    /// The age that the last commit has told, in milliseconds.
+    pub told_age_ms: u64,
 }
 
 impl<D: Disk> Store<D> {
@@ -81,9 +83,9 @@ impl<D: Disk> Store<D> {
             log: recovered.log,
             index: recovered.index,
             context: Context { clock: recovered.clock, protocols: options.protocols },
-            progress: Progress::default(),
+            progress: Progress { told_age_ms: recovered.clock.age_ms(now.mono_ns), ..Progress::default() },
             checkpoints: recovered.checkpoints,
-            cleaner: Cleaner::default(),
+            cleaner: Cleaner::new(options.segment_bytes),
             step: Step::default(),
             bodies: Bodies::default(),
             readers: Readers::default(),
@@ -129,9 +131,12 @@ impl<D: Disk> Store<D> {
     /// When the disk fails; the store takes nothing any more.
     pub fn commit(&mut self, now: Now, sync: bool) -> Result<bool, Failure> {
         self.guarded(|store| {
-            let dirty = store.is_dirty();
-            if !store.log.commit(now, store.context.clock.age_ms(now.mono_ns), sync)? {
+            let (dirty, age_ms) = (store.is_dirty(), store.context.clock.age_ms(now.mono_ns));
+            if !store.log.commit(now, age_ms, sync)? {
                 return Ok(false);
+            }
+            if dirty {
+                store.progress.told_age_ms = age_ms;
             }
             store.bodies.clear();
             store.commits += u64::from(dirty);
@@ -158,6 +163,7 @@ impl<D: Disk> Store<D> {
     /// When the disk fails.
     pub fn maintain(&mut self, now: Now) -> Result<bool, Failure> {
         self.guarded(|store| {
+            store.keep_time(now);
             let more = store.log.prepare(now)?;
             Ok(store.write_checkpoint(now)? || store.clean()? || more)
         })
@@ -202,6 +208,17 @@ impl<D: Disk> Store<D> {
             return Err(failure.clone());
         }
         act(self).map_err(|failure| self.failure.insert(failure).clone())
+    }
+
+    /// A store in which nothing happens says once a day how old it is: only what is in the log tells the next start.
+    fn keep_time(&mut self, now: Now) {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        let age_ms = self.context.clock.age_ms(now.mono_ns);
+        if age_ms.saturating_sub(self.progress.told_age_ms) >= DAY_MS && !self.is_dirty() {
+            self.step.clear();
+            self.step.aged();
+            self.append_step();
+        }
     }
 
     /// Lets go of segments and works on a checkpoint. True: there is more to do now.

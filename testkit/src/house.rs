@@ -2,26 +2,32 @@
 //! words between shards, a store that confirms when it pleases, a virtual clock. What happens next is always
 //! drawn from the seed, so one seed is one history.
 
+mod crash;
 mod promises;
 mod provider;
 mod raw;
 mod shard;
 mod station;
+mod vault;
 mod wire;
 
+pub use crash::{Crash, Downtime};
 pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
 pub use station::{Heard, Received, Station, StationId, connect_packet, filter, topic};
+pub use vault::Keeping;
 pub use wire::Grain;
 
 use crate::trace::Trace;
 use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Statistics};
 use althing_core::effects::Event;
+use althing_core::record::Restored;
 use althing_core::time::MILLISECOND_NS;
 use althing_core::{Entropy, Limits, Link, Message, Now, PeerId, Reason};
 use shard::{Common, Shard, Timer, name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use vault::Vault;
 use wire::{Wire, transfer};
 
 /// Beyond this many steps without coming to rest something goes round in circles.
@@ -45,12 +51,22 @@ pub struct Setup {
     pub grain: Option<Grain>,
     /// What a connection takes in each direction before its writer has to wait, as sockets do.
     pub pipe_bytes_max: usize,
+    /// In what the records are kept.
+    pub keeping: Keeping,
 }
 
 impl Setup {
     /// A world with the default limits in which everyone may do everything.
     pub fn new(seed: u64, shards: u16) -> Self {
-        Self { seed, shards, limits: Limits::default(), policy: Policy::open(), grain: None, pipe_bytes_max: 64 << 10 }
+        Self {
+            seed,
+            shards,
+            limits: Limits::default(),
+            policy: Policy::open(),
+            grain: None,
+            pipe_bytes_max: 64 << 10,
+            keeping: Keeping::Ledger,
+        }
     }
 }
 
@@ -71,8 +87,16 @@ enum Act {
     Down(WireId),
     /// A word between shards arrives.
     Word(u16, u16),
-    /// A shard's store confirms tickets.
+    /// The store takes some of what was handed to it.
+    Take,
+    /// The store commits what it has taken.
+    Commit,
+    /// The store does what can be done meanwhile.
+    Maintain,
+    /// A shard hears that tickets are durable.
     Confirm(u16),
+    /// A shard hears what it wanted to load.
+    Load(u16),
     /// The identity provider answers.
     Verdict(usize),
     /// A deadline of the house has come.
@@ -88,6 +112,7 @@ pub struct House {
     seed: u64,
     entropy: Entropy,
     common: Common,
+    policy: Arc<Policy>,
     shards: Vec<Shard>,
     wires: BTreeMap<WireId, Wire>,
     wires_opened: usize,
@@ -98,37 +123,34 @@ pub struct House {
     pipe_bytes_max: usize,
     steps: u64,
     store_held: bool,
+    crashes: Vec<Crash>,
 }
 
 impl House {
     /// An empty world.
     pub fn new(setup: Setup) -> Self {
         let mut entropy = Entropy::new(setup.seed ^ 0x416c_7468_696e_6721);
-        let (limits, policy) = (Arc::new(setup.limits), Arc::new(setup.policy));
-        let brokers = (0..setup.shards).map(|index| {
-            let own = Entropy::new(entropy.next_u64());
-            Shard::new(index, Broker::new(index, setup.shards, limits.clone(), policy.clone(), own))
-        });
-        let shards = brokers.collect();
         let grain = setup.grain.unwrap_or_else(|| [Grain::Whole, Grain::Mixed, Grain::Fine][entropy.below(3) as usize]);
         let lazy = entropy.next_u64() & entropy.next_u64();
         let now = Now { mono_ns: 1_000_000_000 + entropy.below(1_000_000_000_000), wall_ms: 1_800_000_000_000 };
         let common = Common {
             now,
-            limits,
+            limits: Arc::new(setup.limits),
             trace: Trace::default(),
             promises: promises::Promises::default(),
+            vault: Vault::new(setup.keeping, setup.seed, now),
             channels: BTreeMap::new(),
             questions: Vec::new(),
             paused: BTreeMap::new(),
             behind: BTreeMap::new(),
             events: Vec::new(),
         };
-        Self {
+        let mut house = Self {
             seed: setup.seed,
             entropy,
             common,
-            shards,
+            policy: Arc::new(setup.policy),
+            shards: Vec::new(),
             wires: BTreeMap::new(),
             wires_opened: 0,
             stations: Vec::new(),
@@ -137,6 +159,25 @@ impl House {
             pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
             store_held: false,
+            crashes: Vec::new(),
+        };
+        house.start(setup.shards, Vec::new());
+        house
+    }
+
+    /// Starts a process, in which nobody is connected and everything holds that was left.
+    fn start(&mut self, shards: u16, facts: Vec<Restored>) {
+        let brokers = (0..shards).map(|index| {
+            let own = Entropy::new(self.entropy.next_u64());
+            Shard::new(index, Broker::new(index, shards, self.common.limits.clone(), self.policy.clone(), own))
+        });
+        self.shards = brokers.collect();
+        let mut facts_of: Vec<Vec<Restored>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for fact in facts {
+            facts_of[self.shards[0].broker.home_of(&fact) as usize].push(fact);
+        }
+        for (shard, facts) in self.shards.iter_mut().zip(facts_of) {
+            shard.restore(facts, &mut self.common);
         }
     }
 
@@ -332,9 +373,9 @@ impl House {
         loop {
             self.settle();
             let before_ns = self.common.now.mono_ns;
-            let next_ns = self.next_deadline_ns().unwrap_or(u64::MAX).clamp(before_ns, end_ns);
+            let next_ns = self.next_deadline_ns().unwrap_or(u64::MAX).min(end_ns).max(before_ns);
             self.set_clock(next_ns);
-            if next_ns == end_ns {
+            if next_ns >= end_ns {
                 break;
             }
             stuck = if next_ns == before_ns { stuck + 1 } else { 0 };
@@ -366,7 +407,11 @@ impl House {
     fn is_lazy(&self, act: Act) -> bool {
         let place = match act {
             Act::Word(from, to) => 7 * from + to,
-            Act::Confirm(shard) => 48 + shard,
+            Act::Take => 48,
+            Act::Commit => 49,
+            Act::Maintain => 50,
+            Act::Confirm(shard) => 51 + shard,
+            Act::Load(shard) => 55 + shard,
             _ => return false,
         };
         self.lazy >> (place % 64) & 1 == 1
@@ -382,21 +427,38 @@ impl House {
                 acts.push(Act::Word(from, to));
             }
         }
-        for shard in self.shards.iter().enumerate().filter(|(_, shard)| !shard.unconfirmed.is_empty()) {
-            if !self.store_held {
-                acts.push(Act::Confirm(shard.0 as u16));
-            }
-        }
+        self.possible_in_store(&mut acts);
         acts.extend((0..self.common.questions.len()).map(Act::Verdict));
         acts.extend(self.due());
         acts
+    }
+
+    fn possible_in_store(&self, acts: &mut Vec<Act>) {
+        let vault = &self.common.vault;
+        if vault.inbox_len() > 0 {
+            acts.push(Act::Take);
+        }
+        if vault.wants_commit() && !self.store_held {
+            acts.push(Act::Commit);
+        }
+        if vault.wants_maintenance() {
+            acts.push(Act::Maintain);
+        }
+        for (shard, is_confirmation) in vault.news() {
+            if !is_confirmation {
+                acts.push(Act::Load(shard));
+            } else if !self.store_held {
+                acts.push(Act::Confirm(shard));
+            }
+        }
     }
 
     fn possible_on_wire(&self, id: WireId, wire: &Wire, acts: &mut Vec<Act>) {
         let connection = wire.peer.and_then(|peer| self.shards[peer.shard as usize].connection(peer));
         if let Some(connection) = connection {
             let paused = self.common.is_paused(connection.peer);
-            let arrives = !wire.up.bytes.is_empty() && connection.wants_bytes() && !paused;
+            let serves = !self.shards.iter().any(|shard| shard.broker.is_restoring());
+            let arrives = !wire.up.bytes.is_empty() && connection.wants_bytes() && !paused && serves;
             if arrives || wire.up.at_end() && !connection.closing {
                 acts.push(Act::Up(id));
             }
@@ -462,10 +524,16 @@ impl House {
                     self.shards[to as usize].word(from, word, &mut self.common);
                 }
             }
+            Act::Take | Act::Commit | Act::Maintain => self.move_store(act),
             Act::Confirm(shard) => {
-                let waiting = self.shards[shard as usize].unconfirmed.len() as u64;
-                let count = 1 + self.entropy.below(waiting) as usize;
-                self.shards[shard as usize].confirm(count, &mut self.common);
+                if let Some(ticket) = self.common.vault.confirmation(shard) {
+                    self.shards[shard as usize].confirm(ticket, &mut self.common);
+                }
+            }
+            Act::Load(shard) => {
+                if let Some(loaded) = self.common.vault.answer(shard) {
+                    self.shards[shard as usize].loaded(loaded, &mut self.common);
+                }
             }
             Act::Verdict(index) => {
                 let (shard, question) = self.common.questions.remove(index);
@@ -476,6 +544,20 @@ impl House {
             Act::Timeout(shard, timer, _) => self.shards[shard as usize].timeout(timer, &mut self.common),
             Act::Speak(station) => self.let_speak(station),
             Act::Wake(station) => self.wake_station(station),
+        }
+    }
+
+    fn move_store(&mut self, act: Act) {
+        let (now, vault) = (self.common.now, &mut self.common.vault);
+        let result = match act {
+            Act::Take => vault.take(1 + self.entropy.below(vault.inbox_len() as u64) as usize),
+            Act::Commit => vault.commit(now),
+            _ => vault.maintain(now),
+        };
+        if let Err(failure) = result {
+            self.note(format_args!("{failure}: the process ends"));
+            let downtime = Downtime::draw(&mut self.entropy);
+            self.crash(false, downtime);
         }
     }
 

@@ -5,6 +5,8 @@ use althing_core::record::{
 };
 use althing_core::verbs::SubscriptionOptions;
 use althing_core::{Filter, Message, Topic};
+use althing_store::Store;
+use althing_store::disk::Disk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -145,9 +147,120 @@ impl Ledger {
         Loaded { queue: load.queue, sequences: load.sequences, entries }
     }
 
+    /// Reads everything out of a store that has just been opened: what it restores, and by loading what it does not say at once.
+    /// Both errors are told apart by nobody here, so they come as text.
+    ///
+    /// # Errors
+    /// Those of `restore` and `load`.
+    pub fn read_from<D: Disk>(store: &mut Store<D>) -> Result<Self, String> {
+        let mut facts = Vec::new();
+        store.restore(&mut |fact| facts.push(fact)).map_err(|error| error.to_string())?;
+        Self::read_entries(&facts, store)
+    }
+
+    /// The same, from what the store has restored already.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn read_entries<D: Disk>(facts: &[Restored], store: &mut Store<D>) -> Result<Self, String> {
+        let sessions_end = facts.iter().take_while(|fact| matches!(fact, Restored::Session(_))).count();
+        let late = facts[sessions_end..].iter().find(|fact| matches!(fact, Restored::Session(_)));
+        assert!(late.is_none(), "a session that does not come first: {late:?}");
+        let mut ledger = Self::default();
+        for fact in facts.iter().cloned() {
+            match fact {
+                Restored::Session(fact) => ledger.apply(&Record::Session(fact)),
+                Restored::Subscription { session, filter, options } => {
+                    ledger.apply(&Record::Subscribed { session, filter, options });
+                }
+                Restored::Token { session, token } => ledger.apply(&Record::TokenHeld { session, token }),
+                Restored::Queue { queue, entries } => ledger.read_queue(queue, entries, store)?,
+                Restored::Retained(message) => {
+                    ledger.apply(&Record::Retained { topic: message.topic.clone(), message: Some(message) });
+                }
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn read_queue<D: Disk>(
+        &mut self,
+        queue: QueueKey,
+        entries: Vec<RestoredEntry>,
+        store: &mut Store<D>,
+    ) -> Result<(), String> {
+        assert!(entries.is_sorted_by(|one, next| one.sequence < next.sequence), "{queue:?} is not in order");
+        let sequences: Vec<i64> = entries.iter().map(|entry| entry.sequence).collect();
+        let load = Load { queue: queue.clone(), sequences: sequences.clone() };
+        let loaded = store.load(load).map_err(|error| error.to_string())?;
+        let found: Vec<i64> = loaded.entries.iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!((loaded.queue, loaded.sequences, &found), (queue.clone(), sequences.clone(), &sequences));
+        let kept = entries.into_iter().zip(loaded.entries).map(|(entry, (sequence, loaded))| {
+            let LoadedEntry { message, terms } = loaded.clone();
+            let kept = Kept { message, terms, number: entry.number, received: entry.received };
+            let expected = kept.restored(sequence);
+            assert_eq!(entry.here.is_some(), expected.here.is_some(), "{entry:?} of {queue:?}");
+            assert!(entry.here.iter().all(|here| *here == loaded), "{entry:?} was {loaded:?} when it was loaded");
+            let error_bytes = entry.size_bytes.abs_diff(expected.size_bytes);
+            assert!(error_bytes <= 64 + expected.size_bytes / 2, "{entry:?} is not close to {}", expected.size_bytes);
+            (sequence, kept)
+        });
+        self.queues.insert(queue.clone(), kept.collect());
+        self.forget_when_empty(&queue);
+        Ok(())
+    }
+
+    /// All deadlines, on the monotonic clock in nanoseconds, in an order that depends on nothing else.
+    pub fn deadlines(&self) -> Vec<u64> {
+        let mut deadlines = Vec::new();
+        self.clone().for_each_deadline(&mut |deadline| deadlines.push(*deadline));
+        deadlines
+    }
+
+    /// The same with every deadline put to 0: what does not depend on the clock.
+    pub fn without_deadlines(&self) -> Self {
+        let mut timeless = self.clone();
+        timeless.for_each_deadline(&mut |deadline| *deadline = 0);
+        timeless
+    }
+
+    /// What is here and not there, and there and not here, a line each, for people.
+    pub fn difference(&self, other: &Self) -> String {
+        let (here, there) = (self.lines(), other.lines());
+        let only = |mark: char, lines: &BTreeSet<String>, others: &BTreeSet<String>| {
+            lines.difference(others).take(12).map(|line| format!("{mark} {line:.300}\n")).collect::<String>()
+        };
+        only('+', &here, &there) + &only('-', &there, &here)
+    }
+
+    fn lines(&self) -> BTreeSet<String> {
+        let entries = |(queue, entries): (&QueueKey, &BTreeMap<i64, Kept>)| {
+            entries.iter().map(|(sequence, kept)| format!("{queue:?} {sequence}: {kept:?}")).collect::<Vec<_>>()
+        };
+        let facts = self.restored().into_iter().filter(|fact| !matches!(fact, Restored::Queue { .. }));
+        self.queues.iter().flat_map(entries).chain(facts.map(|fact| format!("{fact:?}"))).collect()
+    }
+
+    fn for_each_deadline(&mut self, act: &mut dyn FnMut(&mut u64)) {
+        for fact in self.sessions.values_mut() {
+            fact.ends_ns.iter_mut().chain(&mut fact.will_due_ns).for_each(&mut *act);
+            if let Some(will) = &mut fact.will {
+                deadline_of(&mut will.message, act);
+            }
+        }
+        let queued = self.queues.values_mut().flat_map(BTreeMap::values_mut).map(|kept| &mut kept.message);
+        queued.chain(self.retained.values_mut()).for_each(|message| deadline_of(message, act));
+    }
+
     /// All queues with the places of their entries, in order: what a test may ask to load.
     pub fn queues(&self) -> impl Iterator<Item = (&QueueKey, impl Iterator<Item = i64>)> {
         self.queues.iter().map(|(queue, entries)| (queue, entries.keys().copied()))
+    }
+}
+
+fn deadline_of(message: &mut Arc<Message>, act: &mut dyn FnMut(&mut u64)) {
+    if message.expires_ns.is_some() {
+        Arc::make_mut(message).expires_ns.iter_mut().for_each(act);
     }
 }
 

@@ -5,6 +5,8 @@
 //!   confirms when it pleases;
 //! - [`disk`]: a disk in memory that loses power and fails where it is told to;
 //! - [`ledger`]: what a store must do, in plain maps;
+//! - [`scribe`]: random records for stores, without a broker;
+//! - [`life`]: a store on such a disk through crashes and failures, compared with a ledger;
 //! - [`worlds`]: runs a test in many such worlds and says how to replay the one that failed;
 //! - [`model`]: what must be true of any history, checked against random ones;
 //! - [`trace`]: what happened, as text and as a hash.
@@ -13,8 +15,10 @@
 pub mod disk;
 pub mod house;
 pub mod ledger;
+pub mod life;
 pub mod model;
 pub mod pair;
+pub mod scribe;
 pub mod trace;
 pub mod worlds;
 

@@ -59,8 +59,13 @@ pub struct Publication {
     pub is_late: bool,
     /// Whether its publisher may have published it twice: QoS 1 over a lost connection, or a lost session.
     pub repeatable: bool,
+    /// Whether a crash may have made the broker forget an `ExactlyOnce` publish whose copies at QoS 0 had left already:
+    /// these wait for nothing, and the publisher, who was not answered, sends the message again.
+    pub forgettable: bool,
     /// Published by the broker when its client was lost.
     pub is_will: bool,
+    /// Whether its publisher's session was to outlive the connection, so that a will outlives a crash.
+    pub lasts: bool,
 }
 
 /// One subscription of one session.
@@ -201,6 +206,8 @@ pub struct Story {
     pub stations: Vec<Biography>,
     /// Steps at which nothing was under way.
     pub quiet: Vec<u64>,
+    /// By how much deadlines may be late: the store keeps them in milliseconds, and rounds them up at each restart.
+    pub rounding_ns: u64,
 }
 
 impl Story {

@@ -36,11 +36,21 @@ pub fn run(setup: Setup, test: &impl Fn(&mut House)) -> u64 {
     let outcome = catch_unwind(AssertUnwindSafe(|| test(&mut house)));
     if let Err(panic) = outcome {
         eprintln!("{}\nthe world of seed {seed} with {shards} shard(s) failed; replay it with\n{}", house.trace(), {
-            replay_command(seed, shards)
+            replay_command(&format!("ALTHING_SEED={seed} ALTHING_SHARDS={shards}"))
         });
         resume_unwind(panic);
     }
     house.trace().hash()
+}
+
+/// Runs `test` with that many seeds, for what has no house and no shards.
+pub fn seeds(count: u64, test: impl Fn(u64)) {
+    for seed in seeds_wanted(count) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+            eprintln!("seed {seed} failed; replay it with\n{}", replay_command(&format!("ALTHING_SEED={seed}")));
+            resume_unwind(panic);
+        }
+    }
 }
 
 fn seeds_wanted(default: u64) -> std::ops::Range<u64> {
@@ -60,7 +70,7 @@ fn number_of(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-fn replay_command(seed: u64, shards: u16) -> String {
+fn replay_command(variables: &str) -> String {
     let program = std::env::current_exe().ok();
     let stem = program.as_ref().and_then(|path| path.file_stem()?.to_str()).unwrap_or("");
     let target = match stem.rsplit_once('-').map_or(stem, |(name, _)| name) {
@@ -68,5 +78,5 @@ fn replay_command(seed: u64, shards: u16) -> String {
         name => format!("--test {name}"),
     };
     let test = std::thread::current().name().unwrap_or("").to_owned();
-    format!("ALTHING_SEED={seed} ALTHING_SHARDS={shards} cargo test -p althing-testkit {target} -- --exact {test}")
+    format!("{variables} cargo test -p althing-testkit {target} -- --exact {test}")
 }

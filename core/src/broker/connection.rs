@@ -138,6 +138,7 @@ impl Broker {
         let found = self.find_session(&connect.realm, &client);
         if let Some(index) = found {
             self.take_over(now, index, effects);
+            self.publish_will_if_due(now, index, effects);
         }
         // The takeover ends a session that was not to outlive its connection.
         let found =
@@ -354,6 +355,14 @@ impl Broker {
         self.statistics.queued_bytes -= session.queue.bytes() as u64;
         self.statistics.inflight_messages -= session.inflight.len() as u64;
         record_end(&session, effects);
+    }
+
+    /// Resuming a session cancels a will only as long as it is not due, even when its timer is late, as after a start.
+    fn publish_will_if_due(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let absence = self.sessions.get(index).and_then(|session| session.absence.as_deref());
+        if absence.and_then(|absence| absence.will_due_ns).is_some_and(|due_ns| due_ns <= now.mono_ns) {
+            self.publish_will(now, index, effects);
+        }
     }
 
     /// Publishes the session's will, if it has one, with the rights that its owner has now.

@@ -213,6 +213,11 @@ impl Broker {
         self.step(effects, |broker, effects| broker.finish_restoring(now, effects));
     }
 
+    /// Whether this shard may not know yet what the sessions of other shards want: until it does, no peer is to be served.
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
+    }
+
     /// Whether the store takes new messages. While it does not, what would have to be stored is refused before anybody
     /// gets it; everything else goes on, so that settling makes room again. Every shard is told.
     pub fn set_room(&mut self, has_room: bool) {
@@ -411,7 +416,7 @@ impl Broker {
             Word::Return { filter, session, key, entries } => {
                 self.returned_here(now, &filter, session, key, entries, effects);
             }
-            Word::Restored => self.other_is_restored(now, effects),
+            Word::Restored { heard } => self.other_is_restored(now, heard, effects),
         }
     }
 }

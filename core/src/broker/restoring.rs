@@ -1,7 +1,8 @@
 //! What an earlier process has left is put back, fact by fact, before anyone is served.
 //!
 //! Other shards hear of subscriptions and of entries that go back to their groups. A group may wait for members and
-//! entries from any shard, so nothing is freed and no deadline is met until every shard has said everything.
+//! entries from any shard, and lets all shards know that it wants messages as soon as it hears of a member. So nothing
+//! is freed, no deadline is met and no peer is served until every shard has said everything, and what follows from that.
 
 use super::Broker;
 use crate::authorisation::{Authorised, Principal};
@@ -34,6 +35,8 @@ pub(crate) struct Restoring {
     is_told: bool,
     /// How many others have said everything.
     others: u16,
+    /// How many others have heard everything and said what follows from it.
+    others_heard: u16,
 }
 
 impl Broker {
@@ -206,8 +209,8 @@ impl Broker {
         for (queue, place, message) in passing {
             self.pass_on(queue, place, message, effects);
         }
-        self.tell_all(&Word::Restored, effects);
-        self.free_when_restored(now, effects);
+        self.tell_all(&Word::Restored { heard: false }, effects);
+        self.go_on_restoring(now, effects);
     }
 
     /// Entries of groups go back to them. No member of a group has the session's place here, so nobody's credit changes.
@@ -243,15 +246,31 @@ impl Broker {
         }
     }
 
-    /// Another shard has said everything that follows from its facts.
-    pub(super) fn other_is_restored(&mut self, now: Now, effects: &mut Effects) {
-        self.restoring.get_or_insert_default().others += 1;
+    /// Another shard has said everything that follows from its facts, or from everyone's.
+    pub(super) fn other_is_restored(&mut self, now: Now, heard: bool, effects: &mut Effects) {
+        let restoring = self.restoring.get_or_insert_default();
+        *(if heard { &mut restoring.others_heard } else { &mut restoring.others }) += 1;
+        if heard {
+            self.free_when_restored(now, effects);
+        } else {
+            self.go_on_restoring(now, effects);
+        }
+    }
+
+    /// When all have said everything, this shard has said what follows from it as well: words arrive in order.
+    fn go_on_restoring(&mut self, now: Now, effects: &mut Effects) {
+        let others = self.shards - 1;
+        if self.restoring.as_ref().is_some_and(|restoring| restoring.is_told && restoring.others == others) {
+            self.tell_all(&Word::Restored { heard: true }, effects);
+        }
         self.free_when_restored(now, effects);
     }
 
     fn free_when_restored(&mut self, now: Now, effects: &mut Effects) {
         let others = self.shards - 1;
-        let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others >= others);
+        let finished = self
+            .restoring
+            .take_if(|restoring| restoring.is_told && restoring.others >= others && restoring.others_heard >= others);
         let Some(restoring) = finished else { return };
         for (from, word) in restoring.forwarded {
             self.hear(now, from, word, effects);

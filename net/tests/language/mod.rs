@@ -128,6 +128,10 @@ impl Host for TestHost {
         0
     }
 
+    fn is_durable_soon(&mut self) -> bool {
+        false
+    }
+
     fn load(&mut self, _: &mut Vec<Load>) {}
 
     fn has_room(&mut self) -> bool {

@@ -16,9 +16,8 @@ const BYTES_A_STEP: usize = 1 << 20;
 /// How often a full disk is tried again when nothing else happens: somebody may have made room.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
-/// How long the thread looks for more before it sleeps. Who has just been answered often asks again at once, and a wake
-/// from sleep costs tens of microseconds, as much as a quick disk needs for half a sync. Others who want the
-/// processor get it meanwhile.
+/// How long the thread looks for more before it sleeps, where commits are quick: who has just been answered often asks
+/// again at once. Others who want the processor get it meanwhile.
 const STAY_AWAKE: Duration = Duration::from_micros(100);
 
 /// Owns the store. One commit is under way at a time; what comes meanwhile is the next one, so that the size of
@@ -88,9 +87,10 @@ impl<D: Disk> Keeper<D> {
 
     /// Writes what was appended. When there is no room it stays where it is, unconfirmed, for the next time.
     fn commit(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
         let is_written = self.store.commit(self.clock.now(), self.interval.is_none())?;
         if is_written {
-            self.line.confirm(self.ticket, std::mem::take(&mut self.bytes));
+            self.line.confirm(self.ticket, std::mem::take(&mut self.bytes), start.elapsed());
             if let Some(interval) = self.interval {
                 self.sync_due.get_or_insert_with(|| Instant::now() + interval);
             }
@@ -121,7 +121,7 @@ impl<D: Disk> Keeper<D> {
     /// Sleeps until somebody calls, or until something is due.
     fn wait(&self) {
         let start = Instant::now();
-        while start.elapsed() < STAY_AWAKE {
+        while self.line.is_quick() && start.elapsed() < STAY_AWAKE {
             if self.line.has_work() {
                 return;
             }

@@ -6,12 +6,17 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// What may wait for the disk. Beyond it, whoever adds to it is not read: an SD card that writes 10 MB/s takes two
 /// seconds for this much, which no keep alive minds, and a fast disk wants no batch that is larger.
 const WAITING_BYTES_HIGH: usize = 16 << 20;
 const WAITING_BYTES_LOW: usize = WAITING_BYTES_HIGH / 2;
+
+/// A commit that takes less is quick: to put a thread to sleep and to wake it again costs tens of microseconds, as much as
+/// half of such a commit, so both sides look for each other for a moment before they sleep. On slower disks nobody would notice.
+const QUICK_COMMIT: Duration = Duration::from_micros(250);
 
 /// What both sides share. No lock is held for longer than it takes to swap a few lists.
 #[derive(Debug, Default)]
@@ -23,6 +28,8 @@ pub(super) struct Line {
     pub thread: OnceLock<Thread>,
     /// Everything up to this ticket is durable.
     durable: AtomicU64,
+    /// How long the last commit took, in nanoseconds.
+    commit_ns: AtomicU64,
     /// Bytes that were handed over and are not durable yet.
     waiting_bytes: AtomicUsize,
     /// New messages may *not* be kept.
@@ -79,11 +86,17 @@ impl Line {
         self.wake_thread();
     }
 
-    /// Everything up to `ticket` is durable, which was `bytes`.
-    pub fn confirm(&self, ticket: u64, bytes: usize) {
+    /// Everything up to `ticket` is durable, which was `bytes`; its commit took `time`.
+    pub fn confirm(&self, ticket: u64, bytes: usize, time: Duration) {
+        self.commit_ns.store(time.as_nanos() as u64, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.durable.store(ticket, Ordering::Release);
         self.news.notify_one();
+    }
+
+    /// Whether commits are quick.
+    pub fn is_quick(&self) -> bool {
+        self.commit_ns.load(Ordering::Relaxed) < QUICK_COMMIT.as_nanos() as u64
     }
 
     /// Gives answers to loads back.
@@ -162,11 +175,23 @@ pub struct ShardEnd {
     /// Bytes of `batches`.
     bytes: usize,
     is_behind: bool,
+    /// The last ticket that was handed over, and when it was.
+    ticket: u64,
+    handed_over: Option<Instant>,
 }
 
 impl ShardEnd {
     pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, batches: Vec::new(), loads: Vec::new(), spares: Vec::new(), bytes: 0, is_behind: false }
+        Self {
+            line,
+            batches: Vec::new(),
+            loads: Vec::new(),
+            spares: Vec::new(),
+            bytes: 0,
+            is_behind: false,
+            ticket: 0,
+            handed_over: None,
+        }
     }
 
     /// Takes `records` and leaves an empty list; `ticket` names the last of them.
@@ -194,6 +219,14 @@ impl ShardEnd {
         self.line.has_room()
     }
 
+    /// Whether to look for the end of a commit instead of sleeping: commits are quick, and one is under way that should
+    /// end by now.
+    pub fn is_durable_soon(&self) -> bool {
+        self.line.durable.load(Ordering::Relaxed) < self.ticket
+            && self.line.is_quick()
+            && self.handed_over.is_some_and(|start| start.elapsed() < QUICK_COMMIT)
+    }
+
     /// Whether more waits for the disk than should. A full disk is no reason to wait: new messages are refused then, and
     /// only those who are read can settle what takes the room.
     pub fn is_behind(&mut self) -> bool {
@@ -206,6 +239,10 @@ impl ShardEnd {
     fn hand_over(&mut self) {
         /// The rest is given to the system: a burst is over.
         const SPARES_MAX: usize = 256;
+        if let Some(batch) = self.batches.last() {
+            self.ticket = batch.ticket;
+            self.handed_over = Some(Instant::now());
+        }
         self.line.waiting_bytes.fetch_add(mem::take(&mut self.bytes), Ordering::Relaxed);
         let mut inbox = lock(&self.line.inbox);
         inbox.batches.append(&mut self.batches);

@@ -10,8 +10,10 @@ use crate::store::Progress;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-/// A piece ends when it is as long as this.
-const PIECE_BYTES: usize = 256 << 10;
+/// A piece ends when it is as long as this part of a segment: 256 KiB of 16 MiB.
+const PIECES_PER_SEGMENT: usize = 64;
+/// So many pieces are synced at a time.
+const SYNC_PIECES: u64 = 16;
 /// A slot for a queue that is free costs time, too.
 const PIECE_SLOTS: usize = 1 << 16;
 
@@ -30,7 +32,10 @@ pub(crate) struct Writing {
     /// Bytes so far, and the checksum of all of them.
     bytes: u64,
     checksum: u32,
+    /// Up to where it was synced: one sync of all at the end would keep commits waiting.
+    synced: u64,
     next: Next,
+    piece_bytes: usize,
     piece: Vec<u8>,
 }
 
@@ -52,7 +57,13 @@ enum Next {
 
 impl Writing {
     /// The snapshot contains everything in front of the segment that is being written, so that replay can begin there.
-    pub(super) fn begin<D: Disk>(log: &mut Log<D>, key: u64, age_ms: u64, wall_ms: u64) -> Result<Self, DiskError> {
+    pub(super) fn begin<D: Disk>(
+        log: &mut Log<D>,
+        segment_bytes: u32,
+        key: u64,
+        age_ms: u64,
+        wall_ms: u64,
+    ) -> Result<Self, DiskError> {
         let first_segment = log.segments().last().copied().unwrap_or(1);
         let store = log.store();
         let file = log.disk().create(UNFINISHED).map_err(at("create", UNFINISHED))?;
@@ -61,8 +72,10 @@ impl Writing {
             first_segment,
             bytes: 0,
             checksum: 0,
+            synced: 0,
             next: Next::Facts { shard: 0 },
-            piece: Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4),
+            piece_bytes: segment_bytes as usize / PIECES_PER_SEGMENT,
+            piece: Vec::new(),
         };
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
@@ -113,8 +126,11 @@ impl Writing {
             self.write(disk, &piece)?;
         }
         self.piece = piece;
-        if kind == END {
+        if kind == END || self.bytes - self.synced >= SYNC_PIECES * self.piece_bytes as u64 {
             disk.sync(self.file).map_err(at("sync", UNFINISHED))?;
+            self.synced = self.bytes;
+        }
+        if kind == END {
             disk.close(self.file);
             self.next = Next::Done { steps: progress.appended };
         }
@@ -125,7 +141,7 @@ impl Writing {
     fn fill(&mut self, index: &Index, piece: &mut Vec<u8>) -> u8 {
         match self.next {
             Next::Facts { mut shard } => {
-                while shard < SHARDS && piece.len() < PIECE_BYTES {
+                while shard < SHARDS && piece.len() < self.piece_bytes {
                     put_facts(piece, index, shard);
                     shard += 1;
                 }
@@ -134,7 +150,7 @@ impl Writing {
                 FACTS
             }
             Next::Queues { slot, after } => {
-                self.next = put_queues(piece, index, slot, after);
+                self.next = put_queues(piece, self.piece_bytes, index, slot, after);
                 QUEUES
             }
             Next::End | Next::Done { .. } => END,
@@ -165,15 +181,15 @@ fn put_facts(piece: &mut Vec<u8>, index: &Index, shard: usize) {
 
 /// Queues from `slot` on, and of the first one only what stands behind `after`. A queue that has come into a slot meanwhile
 /// is in the log behind the beginning of the checkpoint, with all that it has.
-fn put_queues(piece: &mut Vec<u8>, index: &Index, slot: usize, after: Option<i64>) -> Next {
+fn put_queues(piece: &mut Vec<u8>, piece_bytes: usize, index: &Index, slot: usize, after: Option<i64>) -> Next {
     let mut terms = TermsOfPiece::default();
     let mut after = after;
     let mut slots = index.queues().iter().enumerate().skip(slot);
     for (number, queue) in slots.by_ref().take(PIECE_SLOTS) {
-        if piece.len() >= PIECE_BYTES {
+        if piece.len() >= piece_bytes {
             return Next::Queues { slot: number, after: None };
         }
-        if let Some(last) = put_queue(piece, index, queue, after.take(), &mut terms) {
+        if let Some(last) = put_queue(piece, piece_bytes, index, queue, after.take(), &mut terms) {
             return Next::Queues { slot: number, after: Some(last) };
         }
     }
@@ -186,15 +202,13 @@ fn put_queues(piece: &mut Vec<u8>, index: &Index, slot: usize, after: Option<i64
 /// Entries of one queue up to the end of the piece; the last sequence when there are more.
 fn put_queue(
     piece: &mut Vec<u8>,
+    piece_bytes: usize,
     index: &Index,
     queue: &Queue,
     after: Option<i64>,
     terms: &mut TermsOfPiece,
 ) -> Option<i64> {
-    /// The longest entry without terms.
-    const ENTRY_BYTES: usize = 40;
-    let room = PIECE_BYTES.saturating_sub(piece.len()) / ENTRY_BYTES + 1;
-    let mut entries = queue.after(after).take(room).peekable();
+    let mut entries = queue.after(after).peekable();
     entries.peek()?;
     put_bytes(piece, &queue.key);
     let (mut count, mut last) = (0_u32, 0);
@@ -203,7 +217,7 @@ fn put_queue(
     for entry in entries {
         put_entry(piece, index, queue, entry, last, terms);
         (count, last) = (count + 1, entry.sequence);
-        if piece.len() >= PIECE_BYTES {
+        if piece.len() >= piece_bytes {
             break;
         }
     }

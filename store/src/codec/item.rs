@@ -25,6 +25,7 @@ pub(crate) mod tag {
     pub(crate) const SETTLED: u8 = 14;
     pub(crate) const QUEUE_CLOSED: u8 = 15;
     pub(crate) const RELOCATED: u8 = 16;
+    pub(crate) const AGED: u8 = 17;
 }
 
 /// What a fact is about. A retained value's fact is its body, the others' are items of their own.
@@ -54,16 +55,55 @@ pub(crate) struct BodyAt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
     Body,
-    Fact { kind: Kind, key: &'a [u8] },
-    FactGone { kind: Kind, key: &'a [u8] },
-    Retained { key: &'a [u8], body: BodyAt },
-    Queued { queue: &'a [u8], sequence: i64, terms: &'a [u8], body: BodyAt },
-    Moved { from: &'a [u8], from_sequence: i64, queue: &'a [u8], sequence: i64, terms: &'a [u8], body: BodyAt },
-    Numbered { queue: &'a [u8], sequence: i64, number: u32 },
-    Received { queue: &'a [u8], sequence: i64 },
-    Settled { queue: &'a [u8], sequence: i64 },
-    QueueClosed { queue: &'a [u8] },
-    Relocated { queue: &'a [u8], sequence: i64, body: BodyAt },
+    Fact {
+        kind: Kind,
+        key: &'a [u8],
+    },
+    FactGone {
+        kind: Kind,
+        key: &'a [u8],
+    },
+    Retained {
+        key: &'a [u8],
+        body: BodyAt,
+    },
+    Queued {
+        queue: &'a [u8],
+        sequence: i64,
+        terms: &'a [u8],
+        body: BodyAt,
+    },
+    Moved {
+        from: &'a [u8],
+        from_sequence: i64,
+        queue: &'a [u8],
+        sequence: i64,
+        terms: &'a [u8],
+        body: BodyAt,
+    },
+    Numbered {
+        queue: &'a [u8],
+        sequence: i64,
+        number: u32,
+    },
+    Received {
+        queue: &'a [u8],
+        sequence: i64,
+    },
+    Settled {
+        queue: &'a [u8],
+        sequence: i64,
+    },
+    QueueClosed {
+        queue: &'a [u8],
+    },
+    Relocated {
+        queue: &'a [u8],
+        sequence: i64,
+        body: BodyAt,
+    },
+    /// Nothing has happened but time: the frame around it says how much.
+    Aged,
 }
 
 /// The items of some steps in order, each with where it stands.
@@ -158,6 +198,7 @@ impl<'a> Fields<'a> {
                 let (queue, sequence) = self.entry()?;
                 Item::Relocated { queue, sequence, body: self.body()? }
             }
+            tag::AGED => Item::Aged,
             _ => return Err(Malformed::Tag(tag)),
         };
         self.reader.end()?;

@@ -53,3 +53,6 @@ impl Context {
         self.protocols.iter().find(|known| **known == name).copied().unwrap_or(UNKNOWN_PROTOCOL)
     }
 }
+
+#[cfg(test)]
+mod tests;

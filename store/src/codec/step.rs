@@ -167,6 +167,11 @@ impl Step {
         });
     }
 
+    /// Nothing but time has passed.
+    pub(crate) fn aged(&mut self) {
+        self.item(tag::AGED, SHORT, |_| {});
+    }
+
     /// An item whose fields stand behind their checksum.
     fn sealed_item(&mut self, tag: u8, hint_bytes: usize, fields: impl FnOnce(&mut Vec<u8>)) -> BodyAt {
         self.item(tag, hint_bytes, |out| {

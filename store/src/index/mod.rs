@@ -69,7 +69,7 @@ impl Index {
     /// Makes what an item says hold; `at` is where it stands. False: it held before.
     pub(crate) fn apply(&mut self, item: &Item<'_>, at: BodyAt) -> bool {
         match *item {
-            Item::Body => false,
+            Item::Body | Item::Aged => false,
             Item::Fact { kind, key } => self.put_fact(self.fact_hash(kind, key), Fact { kind, at }),
             Item::Retained { key, body } => {
                 let kind = Kind::Retained;

@@ -19,8 +19,12 @@ pub const SEGMENT_BYTES: u32 = 4096;
 #[derive(Clone, Debug)]
 pub enum Op {
     Step(Vec<[u8; 4]>),
-    Commit { sync: bool },
+    Commit {
+        sync: bool,
+    },
     Maintain(u8),
+    /// Without the commits that it may wait for.
+    MaintainAlone(u8),
     Close,
     Kill,
     Crash(u64),
@@ -97,7 +101,8 @@ impl World {
                 self.append(records);
             }
             Op::Commit { sync } => self.commit(sync),
-            Op::Maintain(times) => self.maintain(times),
+            Op::Maintain(times) => self.maintain(times, true),
+            Op::MaintainAlone(times) => self.maintain(times, false),
             Op::Close => {
                 self.count();
                 let closed = self.store.take().expect("it is open").close(self.now);
@@ -127,15 +132,16 @@ impl World {
 
     /// An operation like those of the property test.
     pub fn choose(&mut self) -> Op {
-        match self.entropy.below(23) {
+        match self.entropy.below(29) {
             0..12 => {
                 let count = 1 + self.entropy.below(7);
                 Op::Step((0..count).map(|_| (self.entropy.next_u64() as u32).to_le_bytes()).collect())
             }
             12..16 => Op::Commit { sync: self.entropy.below(2) == 0 },
             16..20 => Op::Maintain(1 + self.entropy.below(20) as u8),
-            20 => Op::Close,
-            21 => Op::Kill,
+            20..26 => Op::MaintainAlone(1 + self.entropy.below(20) as u8),
+            26 => Op::Close,
+            27 => Op::Kill,
             _ => Op::Crash(self.entropy.next_u64()),
         }
     }
@@ -208,18 +214,20 @@ impl World {
         assert!(records.is_empty());
     }
 
-    fn maintain(&mut self, times: u8) {
+    fn maintain(&mut self, times: u8, commits: bool) {
         for _ in 0..times {
             let now = self.now;
             match self.store().maintain(now) {
                 Ok(_) => {}
                 Err(failure) => return self.fail(failure),
             }
-            if self.store().is_dirty() {
+            if commits && self.store().is_dirty() {
                 self.commit(true);
             }
         }
-        self.commit(true);
+        if commits {
+            self.commit(true);
+        }
     }
 
     fn commit(&mut self, sync: bool) {

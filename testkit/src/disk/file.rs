@@ -115,11 +115,15 @@ impl File {
         }
     }
 
-    /// What a failed sync has left in memory is forgotten.
+    /// What a failed sync gave up is read anew from the platter; what is still to be written stays.
     pub fn drop_cache(&mut self) {
-        if self.dirty.is_empty() {
-            self.current = self.durable.clone();
+        let length = self.lengths.last().copied().unwrap_or(self.durable.len());
+        let mut current = self.durable.clone();
+        current.resize(length, 0);
+        for (sector, dirty) in &self.dirty {
+            dirty.versions.last().into_iter().for_each(|last| put_sector(&mut current, *sector, last));
         }
+        self.current = current;
     }
 
     /// Power is lost: what is on the platter is what there is.

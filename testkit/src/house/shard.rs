@@ -1,10 +1,12 @@
 //! One shard of a simulated world: the same driver loop as the server's, without sockets.
 
 use super::promises::{Cause, Promises};
+use super::vault::Vault;
 use crate::trace::Trace;
 use althing_core::adaptor::{Close, Out, Receive};
 use althing_core::broker::{Broker, Pace};
 use althing_core::effects::{Event, Verdict, Verify};
+use althing_core::record::{Loaded, Restored};
 use althing_core::shard::Word;
 use althing_core::verbs::{Disconnect, Refusal};
 use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Now, OutBuffer, PeerId, Reason, Request};
@@ -19,6 +21,7 @@ pub(crate) struct Common {
     pub limits: Arc<Limits>,
     pub trace: Trace,
     pub promises: Promises,
+    pub vault: Vault,
     /// Words on their way, by sender and receiver, first in, first out.
     pub channels: BTreeMap<(u16, u16), VecDeque<Word>>,
     /// Questions that the identity provider has not answered yet, each with the shard that asks.
@@ -92,8 +95,8 @@ pub(crate) struct Shard {
     asking: VecDeque<u32>,
     /// Slots whose output has changed.
     touched: BTreeSet<u32>,
-    /// Tickets that the store has not confirmed.
-    pub unconfirmed: VecDeque<u64>,
+    /// The last ticket that was handed to the store.
+    ticket: u64,
     /// What the step under way is about.
     cause: Option<Cause>,
 }
@@ -108,7 +111,7 @@ impl Shard {
             generations: Vec::new(),
             asking: VecDeque::new(),
             touched: BTreeSet::new(),
-            unconfirmed: VecDeque::new(),
+            ticket: 0,
             cause: None,
         }
     }
@@ -199,14 +202,26 @@ impl Shard {
         self.settle(peer.slot, common);
     }
 
-    /// The store confirms everything up to and including the `count`-th waiting ticket.
-    pub fn confirm(&mut self, count: usize, common: &mut Common) {
-        let last = self.unconfirmed.drain(..count).next_back();
-        if let Some(ticket) = last {
-            common.promises.confirmed(self.index, ticket);
-            self.broker.stored(common.now, ticket, &mut self.effects);
-            self.run(common);
+    /// The store has made everything up to this ticket durable.
+    pub fn confirm(&mut self, ticket: u64, common: &mut Common) {
+        common.promises.confirmed(self.index, ticket);
+        self.broker.stored(common.now, ticket, &mut self.effects);
+        self.run(common);
+    }
+
+    /// What the store has loaded.
+    pub fn loaded(&mut self, loaded: Loaded, common: &mut Common) {
+        self.broker.loaded(common.now, loaded, &mut self.effects);
+        self.run(common);
+    }
+
+    /// Puts back what an earlier process has left.
+    pub fn restore(&mut self, facts: Vec<Restored>, common: &mut Common) {
+        for fact in facts {
+            self.broker.restore(common.now, fact, &mut self.effects);
         }
+        self.broker.restored(common.now, &mut self.effects);
+        self.run(common);
     }
 
     pub fn word(&mut self, from: u16, word: Word, common: &mut Common) {
@@ -320,11 +335,15 @@ impl Shard {
         let cause = self.cause.take();
         if !effects.store.is_empty() {
             let ticket = effects.ticket;
-            let last = self.unconfirmed.back().copied().unwrap_or(0);
-            assert!(ticket > last, "ticket {ticket} after {last}: tickets grow");
+            assert!(ticket > self.ticket, "ticket {ticket} after {}: tickets grow", self.ticket);
+            self.ticket = ticket;
             common.trace.note(format_args!("shard {} stores {} records as {ticket}", self.index, effects.store.len()));
             common.promises.written(self.index, ticket, cause);
-            self.unconfirmed.push_back(ticket);
+            common.vault.hand_step(self.index, ticket, effects.store);
+        }
+        for load in effects.load {
+            common.trace.note(format_args!("shard {} wants {load:?}", self.index));
+            common.vault.hand_load(self.index, load);
         }
         for (to, word) in effects.forward {
             assert_ne!(to, self.index, "a word to oneself: {word:?}");

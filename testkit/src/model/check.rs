@@ -49,12 +49,13 @@ impl Story {
 
         let on_time = !published.is_late && !biography.was_deaf_between(published.span.begin, copy.step);
         if let Some(expiry_s) = published.expiry_s.filter(|_| on_time) {
-            let age_s = ((copy.mono_ns - published.issued_ns) / SECOND_NS) as u32;
+            let age_ns = copy.mono_ns - published.issued_ns;
+            let age_s = (age_ns.saturating_sub(self.rounding_ns) / SECOND_NS) as u32;
             // What had begun to leave before its time was over may be repeated after it.
             assert!(copy.duplicate || age_s < expiry_s, "after its expiry: {}", what());
             if biography.sees_identifiers {
                 let left_s = copy.expiry_s.unwrap_or_else(|| panic!("its expiry is lost: {}", what()));
-                let right = copy.duplicate || left_s <= expiry_s && left_s >= expiry_s - age_s;
+                let right = copy.duplicate || left_s <= expiry_s && left_s >= expiry_s - (age_ns / SECOND_NS) as u32;
                 assert!(right, "{age_s} s old, {left_s} s left: {}", what());
             }
         }
@@ -176,7 +177,8 @@ impl Story {
     /// Whether this copy may be one of several: only `AtLeastOnce` is ever repeated, and only over a lost connection.
     fn may_repeat(&self, station: usize, published: &Publication, copy: &Copy) -> bool {
         let lost = self.stations[station].was_lost_between(published.span.begin, copy.step);
-        published.repeatable || copy.guarantee == Guarantee::AtLeastOnce && lost
+        let by_crash = published.forgettable && copy.guarantee == Guarantee::AtMostOnce;
+        published.repeatable || by_crash || copy.guarantee == Guarantee::AtLeastOnce && lost
     }
 
     fn copies_in(&self, station: usize, session: usize, number: usize) -> Vec<&Copy> {
@@ -293,7 +295,9 @@ impl Story {
             members.iter().any(|(_, _, holding)| holding.touches(&published.span))
         };
         let most = groups.values().filter(may).count();
+        let at_most_once = |(_, copy): &(usize, &Copy)| copy.guarantee == Guarantee::AtMostOnce;
         let repeated = published.repeatable
+            || published.forgettable && copies.iter().any(at_most_once)
             || copies.iter().any(|(_, copy)| copy.guarantee == Guarantee::AtLeastOnce)
                 && (groups.values().flatten().any(|(biography, session, holding)| {
                     biography.was_lost_between(published.span.begin, u64::MAX)
@@ -328,12 +332,16 @@ impl Story {
         if expires || loses(Guarantee::AtMostOnce) || loses(Guarantee::ExactlyOnce) {
             return false;
         }
+        // Whoever does not read may have it, and give it back when nobody is there any more.
+        let may_come_back = touched.clone().any(|(biography, session, holding)| {
+            !connected(biography) && (session.end.is_some() || holding.until.is_some())
+        });
         members.iter().any(|(biography, session, holding)| {
             let stays = session.end.is_none() && holding.until.is_none() && published.expiry_s.is_none();
             let waits = stays && holding.options.qos.min(published.guarantee) > Guarantee::AtMostOnce;
             // What waits for the last member to leave may be dropped when it does (§3.10.4).
             let is_there = connected(biography) && holding.until.is_none_or(|until| until.begin > quiet);
-            holding.covers(&published.span) && (is_there || waits)
+            holding.covers(&published.span) && (is_there && !may_come_back || waits)
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Random histories: stations that come, go, speak and listen as the seed says, and the story of it.
 
-use super::{Biography, Copy, Holding, Publication, Session, Span, Story, Stretch};
-use crate::house::{Heard, House, Received, StationId, filter, topic};
+mod crashing;
+mod hearing;
+
+use super::{Biography, Holding, Publication, Session, Span, Story, Stretch};
+use crate::house::{House, StationId, filter, topic};
 use althing_core::authorisation::{Policy, Rule};
 use althing_core::time::SECOND_NS;
 use althing_core::{Entropy, Guarantee};
@@ -36,8 +39,23 @@ pub fn random_policy(entropy: &mut Entropy) -> Policy {
 
 /// Lives through `acts` random acts and checks the story.
 pub fn live(house: &mut House, policy: Policy, acts: u64) -> Story {
+    live_with(house, policy, acts, Perils::default())
+}
+
+/// What may happen to the house as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Perils {
+    /// Its process ends, and the next one begins.
+    pub crashes: bool,
+    /// Calls of its disk fail.
+    pub disk_errors: bool,
+}
+
+/// The same, in a dangerous world.
+pub fn live_with(house: &mut House, policy: Policy, acts: u64, perils: Perils) -> Story {
     let stations = 2 + house.below(4);
     let mut history = History::new(house, policy, stations as usize);
+    history.perils = perils;
     for _ in 0..acts {
         history.act();
     }
@@ -68,8 +86,9 @@ struct Actor {
     /// A CONNECT is under way.
     attempt: Option<Attempt>,
     connected: bool,
-    /// When the last connection ended.
+    /// When the last connection ended, and in which step.
     lost_ns: u64,
+    lost_step: u64,
     /// The step of the last goodbye: until the next quiet moment the broker may not have heard it.
     goodbye: Option<u64>,
     /// The present session's.
@@ -93,6 +112,9 @@ struct History<'a> {
     house: &'a mut House,
     story: Story,
     actors: Vec<Actor>,
+    perils: Perils,
+    /// How many ends of the process have been taken down.
+    crashes: usize,
 }
 
 impl<'a> History<'a> {
@@ -114,6 +136,7 @@ impl<'a> History<'a> {
                 attempt: None,
                 connected: false,
                 lost_ns: 0,
+                lost_step: 0,
                 goodbye: None,
                 expiry_s: 0,
                 haunted: false,
@@ -126,8 +149,8 @@ impl<'a> History<'a> {
                 received: 0,
             });
         }
-        let story = Story { policy, publications: Vec::new(), stations, quiet: Vec::new() };
-        Self { house, story, actors }
+        let story = Story { policy, publications: Vec::new(), stations, quiet: Vec::new(), rounding_ns: 0 };
+        Self { house, story, actors, perils: Perils::default(), crashes: 0 }
     }
 
     /// One act of one station, and some of its consequences.
@@ -142,6 +165,8 @@ impl<'a> History<'a> {
             3..=7 if actor.connected => self.subscribe(index),
             8 if actor.connected => self.unsubscribe(index),
             9 => self.pass(),
+            11 if self.perils.crashes && self.house.one_in(2) => self.crash(),
+            12 if self.perils.disk_errors && self.house.one_in(2) => self.plan_failure(),
             10 if actor.connected && (!self.story.stations[index].is_deaf() || self.house.one_in(4)) => {
                 self.toggle_reading(index);
             }
@@ -160,8 +185,11 @@ impl<'a> History<'a> {
         self.observe();
     }
 
-    /// Everyone whose session lives comes back; the story is checked; everyone leaves for good.
+    /// All is well again, and everyone whose session lives comes back; the story is checked; everyone leaves for good.
     fn finish(&mut self) {
+        if let Some(disk) = self.house.disk() {
+            disk.heal();
+        }
         self.let_all_read();
         self.settle();
         for index in 0..self.actors.len() {
@@ -189,6 +217,7 @@ impl<'a> History<'a> {
             assert_eq!(count, 0, "{what} are left when all sessions are gone");
         }
         assert_eq!(self.house.connections_open(), 0, "connections are left");
+        self.house.assert_store_is_empty();
     }
 
     fn leave_for_good(&mut self, index: usize) {
@@ -228,20 +257,20 @@ impl<'a> History<'a> {
             connect.receive_maximum = self.house.one_in(3).then(|| 1 + self.house.below(3) as u16);
             connect.topic_alias_maximum = self.house.below(3) as u16;
         }
-        connect.will = self.will(index).map(Box::new);
-        let actor = &mut self.actors[index];
-        let expiry_before_s = actor.expiry_s;
-        actor.expiry_s = match connect.version {
+        let expiry_s = match connect.version {
             Version::V5 => expiry_s,
             _ if clean => 0,
             _ => FOR_EVER,
         };
+        connect.will = self.will(index, expiry_s > 0).map(Box::new);
+        let actor = &mut self.actors[index];
+        let expiry_before_s = std::mem::replace(&mut actor.expiry_s, expiry_s);
         actor.unclear = false;
         actor.attempt = Some(Attempt { begin: step, expects_session: !clean, expiry_before_s });
         self.house.connect(actor.id, connect);
     }
 
-    fn will(&mut self, index: usize) -> Option<Will> {
+    fn will(&mut self, index: usize, lasts: bool) -> Option<Will> {
         if !self.house.one_in(3) {
             return None;
         }
@@ -253,6 +282,7 @@ impl<'a> History<'a> {
         published.certain = false;
         published.expiry_s = None;
         published.span = Span::open(u64::MAX);
+        published.lasts = lasts;
         if !published.allowed {
             return None; // CONNECT would be refused
         }
@@ -310,6 +340,9 @@ impl<'a> History<'a> {
 
     fn disconnect(&mut self, index: usize) {
         self.release_publishers();
+        if !self.actors[index].connected {
+            return; // a crash came first
+        }
         let actor = &mut self.actors[index];
         self.house.disconnect(actor.id);
         actor.goodbye = Some(self.house.tick());
@@ -355,7 +388,9 @@ impl<'a> History<'a> {
             certain: true,
             is_late: false,
             repeatable: false,
+            forgettable: false,
             is_will: false,
+            lasts: true,
         });
         Publish {
             dup: false,
@@ -453,13 +488,15 @@ impl<'a> History<'a> {
         let (begin, now_ns) = (self.house.tick(), self.house.now().mono_ns);
         let end_ns = now_ns + duration_ms * 1_000_000;
         for actor in &mut self.actors {
-            if let Some((number, _)) = actor.will_due.take_if(|(_, due_ns)| *due_ns <= end_ns) {
+            if let Some((number, due_ns)) = actor.will_due.take_if(|(_, due_ns)| *due_ns <= end_ns) {
                 let published = &mut self.story.publications[number];
-                (published.span, published.certain) = (Span::open(begin), true);
+                let is_due = due_ns + self.story.rounding_ns <= end_ns;
+                (published.span, published.certain) = (Span::open(begin), is_due);
             }
         }
         self.house.note(format_args!("HISTORY {duration_ms} ms pass"));
         self.house.pass_ms(duration_ms);
+        self.observe();
         let end = self.house.steps();
         for index in 0..self.actors.len() {
             if self.session_is_over(index) {
@@ -532,7 +569,7 @@ impl<'a> History<'a> {
             }
         }
         if was_open {
-            actor.lost_ns = now_ns;
+            (actor.lost_ns, actor.lost_step) = (now_ns, step);
         }
         if let Some((number, delay_s)) = actor.will.take() {
             let published = &mut self.story.publications[number];
@@ -579,108 +616,6 @@ impl<'a> History<'a> {
         let expires_ns = actor.lost_ns + u64::from(actor.expiry_s) * SECOND_NS;
         absent && actor.expiry_s != FOR_EVER && expires_ns <= self.house.now().mono_ns
     }
-
-    /// Takes down what the stations have heard and received.
-    fn observe(&mut self) {
-        for index in 0..self.actors.len() {
-            let station = self.house.at(self.actors[index].id);
-            let heard = station.heard[self.actors[index].heard..].to_vec();
-            let received = station.received[self.actors[index].received..].to_vec();
-            self.actors[index].heard += heard.len();
-            self.actors[index].received += received.len();
-            for (step, heard) in heard {
-                self.hear(index, step, heard);
-            }
-            self.story.stations[index].copies.extend(received.into_iter().filter_map(copy));
-        }
-    }
-
-    fn hear(&mut self, index: usize, step: u64, heard: Heard) {
-        let actor = &mut self.actors[index];
-        let biography = &mut self.story.stations[index];
-        match heard {
-            Heard::Connected(connack) => {
-                let Some(attempt) = actor.attempt.take() else { panic!("station {index}: CONNACK without CONNECT") };
-                assert_eq!(connack.code, 0, "station {index} is refused: {connack:?}");
-                if actor.version >= Version::V311 {
-                    assert_eq!(connack.session_present, attempt.expects_session, "station {index}: session present");
-                }
-                actor.connected = true;
-                biography.stretches.push(Stretch { from: step, until: None });
-                if let Some(number) = actor.will_in_doubt.take().filter(|_| attempt.expects_session) {
-                    self.story.publications[number].span = Span::open(u64::MAX); // cancelled
-                }
-                if !attempt.expects_session {
-                    let count = biography.sessions.len();
-                    biography.sessions[count - 1].begin = Span { begin: attempt.begin, end: Some(step) };
-                    if let Some(before) = count.checked_sub(2).map(|before| &mut biography.sessions[before]) {
-                        close_session(before, step);
-                    }
-                }
-            }
-            Heard::Acknowledged { token, codes } => self.acknowledged(index, step, token, &codes),
-            Heard::Closed => {
-                let quietly = !actor.connected && actor.attempt.is_none();
-                assert!(quietly, "station {index}: the house closed the connection");
-            }
-            Heard::Disconnected(_) | Heard::Auth(_) | Heard::Failed(_) => panic!("station {index}: {heard:?}"),
-        }
-    }
-
-    fn acknowledged(&mut self, index: usize, step: u64, token: u64, codes: &[u8]) {
-        match self.actors[index].waiting.remove(&token) {
-            Some(Waiting::Publication(number)) => {
-                let published = &mut self.story.publications[number];
-                let accepted = codes.iter().all(|code| *code < 0x80);
-                assert_eq!(accepted, published.allowed, "publication {number}, codes {codes:x?}: {published:?}");
-                published.span.end = Some(step);
-            }
-            Some(Waiting::Subscriptions { session, first, count }) => {
-                let holdings = &mut self.story.stations[index].sessions[session].holdings[first..first + count];
-                assert_eq!(codes.len(), count, "station {index}: one code a filter");
-                for (place, code) in codes.iter().enumerate() {
-                    let holding = &mut holdings[place];
-                    holding.refused = *code >= 0x80;
-                    holding.from.end = Some(step);
-                    let right =
-                        holding.refused && !self.story.policy.rules.is_empty() || *code == holding.options.qos as u8;
-                    assert!(right, "station {index} subscribed {holding:?} and heard {code:#x}");
-                }
-                self.replaced(index, session, first, count, step);
-            }
-            Some(Waiting::Unsubscription { session, holdings }) => {
-                for place in holdings {
-                    let holding = &mut self.story.stations[index].sessions[session].holdings[place];
-                    if let Some(until) = &mut holding.until {
-                        until.end.get_or_insert(step);
-                    }
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// What stood under the same filters before is over, or, after a refusal, may stand on.
-    fn replaced(&mut self, index: usize, session: usize, first: usize, count: usize, step: u64) {
-        let holdings = &mut self.story.stations[index].sessions[session].holdings;
-        for place in first..first + count {
-            let (wanted, refused) = (holdings[place].filter.clone(), holdings[place].refused);
-            for old in holdings[..first].iter_mut().filter(|old| old.filter == wanted) {
-                if let Some(until) = old.until.as_mut().filter(|_| !refused) {
-                    until.end.get_or_insert(step);
-                }
-            }
-        }
-    }
-}
-
-fn close_session(session: &mut Session, step: u64) {
-    if let Some(end) = &mut session.end {
-        end.end.get_or_insert(step);
-    }
-    for until in session.holdings.iter_mut().filter_map(|holding| holding.until.as_mut()) {
-        until.end.get_or_insert(step);
-    }
 }
 
 /// The CONNECT of a station, before the seed decorates it.
@@ -688,23 +623,4 @@ fn packet(actor: &Actor, biography: &Biography) -> Connect {
     let mut connect = crate::house::connect_packet(&actor.client_id, actor.version);
     connect.username = biography.username.as_deref().map(Into::into);
     connect
-}
-
-/// A received message in the words of the story; empty ones cannot be told apart and are left out.
-fn copy(received: Received) -> Option<Copy> {
-    let publish = received.publish;
-    let text = std::str::from_utf8(&publish.payload).ok()?;
-    let mut identifiers = publish.subscription_ids;
-    identifiers.sort_unstable();
-    Some(Copy {
-        step: received.step,
-        mono_ns: received.mono_ns,
-        publication: text.strip_prefix('#')?.parse().ok()?,
-        topic: publish.topic?,
-        guarantee: publish.qos,
-        retain: publish.retain,
-        duplicate: publish.dup,
-        identifiers,
-        expiry_s: publish.message_expiry_s,
-    })
 }
