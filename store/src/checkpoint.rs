@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::Snapshot;
+pub(crate) use read::{Snapshot, first_segment};
 
 use crate::Options;
 use crate::disk::Disk;

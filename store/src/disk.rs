@@ -50,3 +50,43 @@ pub trait Disk {
     /// How many names the file has: more than one while somebody is copying it, and then it must not be overwritten.
     fn links(&mut self, name: &str) -> io::Result<u64>;
 }
+
+/// A disk that is lent.
+impl<D: Disk> Disk for &mut D {
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        (**self).list()
+    }
+    fn create(&mut self, name: &str) -> io::Result<FileId> {
+        (**self).create(name)
+    }
+    fn open(&mut self, name: &str) -> io::Result<FileId> {
+        (**self).open(name)
+    }
+    fn close(&mut self, file: FileId) {
+        (**self).close(file);
+    }
+    fn read_at(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(file, offset, buffer)
+    }
+    fn write_at(&mut self, file: FileId, offset: u64, data: &[u8]) -> io::Result<()> {
+        (**self).write_at(file, offset, data)
+    }
+    fn sync(&mut self, file: FileId) -> io::Result<()> {
+        (**self).sync(file)
+    }
+    fn drop_cache(&mut self, file: FileId) -> io::Result<()> {
+        (**self).drop_cache(file)
+    }
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+    fn sync_names(&mut self) -> io::Result<()> {
+        (**self).sync_names()
+    }
+    fn links(&mut self, name: &str) -> io::Result<u64> {
+        (**self).links(name)
+    }
+}

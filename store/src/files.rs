@@ -8,7 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file that the one process holds that uses the directory.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
+/// Where a backup keeps its links to the files while it copies them; a `lock` in it is held meanwhile.
+pub(crate) const BACKUP_LINKS: &str = "backup";
 
 /// A data directory that this process has for itself.
 #[derive(Debug)]
@@ -16,8 +18,9 @@ pub struct Files {
     directory: PathBuf,
     /// The open directory, for syncing names.
     names: File,
-    /// Holds the lock for as long as it is open.
-    _lock: File,
+    /// Holds the lock for as long as it is open. A copy has none.
+    _lock: Option<File>,
+    read_only: bool,
     /// Open files by id.
     open: Vec<Option<File>>,
 }
@@ -33,15 +36,30 @@ impl Files {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(directory.join(LOCK)).map_err(failed("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { directory: directory.display().to_string() });
-            }
-            Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
+        locked(lock.try_lock(), directory)?;
+        remove_stale_links(directory).map_err(failed("remove the links of a backup in"))?;
+        Self::with(directory, Some(lock), false).map_err(failed("open"))
+    }
+
+    /// Looks at `directory` and changes nothing. Several may look at once.
+    ///
+    /// # Errors
+    /// When a process is using it, or the system does not allow it.
+    pub fn open_read_only(directory: &Path) -> Result<Self, OpenError> {
+        let failed = |action| move |error| OpenError::Io { action, file: directory.display().to_string(), error };
+        let lock = match File::open(directory.join(LOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            lock => Some(lock.map_err(failed("lock"))?),
+        };
+        if let Some(lock) = &lock {
+            locked(lock.try_lock_shared(), directory)?;
         }
-        let names = File::open(directory).map_err(failed("open"))?;
-        Ok(Self { directory: directory.to_owned(), names, _lock: lock, open: Vec::new() })
+        Self::with(directory, lock, true).map_err(failed("open"))
+    }
+
+    fn with(directory: &Path, lock: Option<File>, read_only: bool) -> io::Result<Self> {
+        let names = File::open(directory)?;
+        Ok(Self { directory: directory.to_owned(), names, _lock: lock, read_only, open: Vec::new() })
     }
 
     fn file(&self, file: FileId) -> io::Result<&File> {
@@ -82,7 +100,7 @@ impl Disk for Files {
     }
 
     fn open(&mut self, name: &str) -> io::Result<FileId> {
-        let file = OpenOptions::new().read(true).write(true).open(self.directory.join(name))?;
+        let file = OpenOptions::new().read(true).write(!self.read_only).open(self.directory.join(name))?;
         Ok(self.keep(file))
     }
 
@@ -141,8 +159,27 @@ impl Disk for Files {
     }
 }
 
+fn locked(lock: Result<(), TryLockError>, directory: &Path) -> Result<(), OpenError> {
+    let directory = directory.display().to_string();
+    lock.map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse { directory },
+        TryLockError::Error(error) => OpenError::Io { action: "lock", file: directory, error },
+    })
+}
+
+/// Removes what a backup has left that was killed: its links would hold space for ever.
+fn remove_stale_links(directory: &Path) -> io::Result<()> {
+    let links = directory.join(BACKUP_LINKS);
+    match File::open(links.join(LOCK)) {
+        // A backup is running; it cleans up itself.
+        Ok(lock) if lock.try_lock().is_err() => Ok(()),
+        _ if links.is_dir() => fs::remove_dir_all(links),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directory with those above it, and makes their names durable.
-fn make_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }

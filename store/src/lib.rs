@@ -20,6 +20,7 @@ pub mod log;
 mod reading;
 mod recovery;
 mod store;
+pub mod tools;
 
 pub use clock::Downtime;
 pub use error::{Failure, OpenError};

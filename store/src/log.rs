@@ -7,6 +7,8 @@ mod open;
 pub(crate) mod scan;
 mod spares;
 
+pub(crate) use open::{check_header, segments, survey};
+
 use crate::disk::{Disk, FileId};
 use crate::error::{DiskError, Failure, at};
 use crate::frame::{

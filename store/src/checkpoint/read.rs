@@ -45,7 +45,8 @@ impl Snapshot {
     }
 }
 
-fn first_segment(file: &str) -> Option<u32> {
+/// Where the checkpoint of this name lets replay begin.
+pub(crate) fn first_segment(file: &str) -> Option<u32> {
     let segment = file.strip_prefix(PREFIX)?.parse().ok()?;
     (file == name(segment)).then_some(segment)
 }

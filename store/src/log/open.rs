@@ -5,13 +5,14 @@ use super::spares::Spares;
 use super::{Active, Frame, Log, SEGMENT_BYTES_MIN, segment_name};
 use crate::Options;
 use crate::disk::{Disk, FileId};
-use crate::error::{DiskError, OpenError, at};
+use crate::error::{DiskError, Failure, OpenError, at};
 use crate::frame::{
-    ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, HeaderFault, Kind, SEGMENT_HEADER_BYTES, SegmentHeader,
+    ALIGNMENT, FORMAT_VERSION, FRAME_HEADER_BYTES, FrameHeader, HeaderFault, Kind, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use std::collections::{BTreeMap, VecDeque};
 
 type Visit<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), OpenError>;
+type Damaged<'a> = &'a mut dyn FnMut(OpenError) -> Result<(), OpenError>;
 
 impl<D: Disk> Log<D> {
     /// Opens or begins the log: shows every frame of the segments from `first_segment` on to `visit`, oldest first, and cuts a torn
@@ -32,30 +33,38 @@ impl<D: Disk> Log<D> {
         let found = if segments.is_empty() && first_segment <= 1 {
             None
         } else {
-            Some(find(&mut disk, &segments, first_segment.max(1), visit)?)
+            let replayed = segments.range(first_segment..).map(|(number, length)| (*number, *length)).collect();
+            survey(&mut disk, &replayed, first_segment.max(1), visit, &mut Err)?
         };
         // What the last process has renamed may not be durable yet; no file is overwritten before it is.
         disk.sync_names().map_err(at("sync", "."))?;
         let spares = Spares::open(&mut disk, &files, segment_bytes, options.bytes_max)?;
-        let mut log = Log {
-            disk,
-            store: options.seed,
-            segment_bytes,
-            segments,
-            active: Active::begin(0, 0, FileId(0), 0),
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-            readers: VecDeque::new(),
-            spares,
-            full_ns: None,
-            bytes_written: 0,
-            failure: None,
-        };
+        let log = Self::of_segments(disk, segments);
+        let mut log = Self { store: options.seed, segment_bytes, spares, failure: None, ..log };
         match found {
             Some(found) => log.go_on(found)?,
             None => log.begin()?,
         }
         Ok(log)
+    }
+
+    /// A log of which only bytes can be read: nothing was checked, and nothing can be committed.
+    pub(crate) fn of_segments(disk: D, segments: BTreeMap<u32, u32>) -> Self {
+        let error = "the log was opened for reading alone".to_owned();
+        Self {
+            disk,
+            store: 0,
+            segment_bytes: 0,
+            segments,
+            active: Active::begin(0, 0, FileId(0), 0),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            readers: VecDeque::new(),
+            spares: Spares::default(),
+            full_ns: None,
+            bytes_written: 0,
+            failure: Some(Failure { action: "write", file: ".".to_owned(), error }),
+        }
     }
 
     fn begin(&mut self) -> Result<(), DiskError> {
@@ -89,19 +98,8 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Where the log goes on.
-struct Found {
-    /// The active segment's.
-    header: SegmentHeader,
-    scan: Scan,
-    /// Where headers of frames stand behind the end, in the order of offsets.
-    stale: Vec<u32>,
-    /// Segments that were made for what follows and got no frame: numbers and lengths.
-    unused: Vec<(u32, u32)>,
-}
-
 /// Lengths by number.
-fn segments(files: &[(String, u64)]) -> BTreeMap<u32, u32> {
+pub(crate) fn segments(files: &[(String, u64)]) -> BTreeMap<u32, u32> {
     let segment = |(name, length): &(String, u64)| {
         let number: u32 = name.strip_prefix("segment-")?.parse().ok()?;
         (*name == segment_name(number)).then(|| (number, u32::try_from(*length).unwrap_or(u32::MAX)))
@@ -130,66 +128,124 @@ fn make_sure<D: Disk>(disk: &mut D, segments: &BTreeMap<u32, u32>) -> Result<(),
     Ok(())
 }
 
-fn find<D: Disk>(
+/// What a survey has found of the end of the log.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The active segment's.
+    pub header: SegmentHeader,
+    pub scan: Scan,
+    /// Where headers of frames stand behind the end, in the order of offsets.
+    pub stale: Vec<u32>,
+    /// Segments that were made for what follows and got no frame: numbers and lengths.
+    pub unused: Vec<(u32, u32)>,
+}
+
+/// Reads the segments in order and shows all frames that hold. From `first` on all must be there; before it some may have been let go.
+/// `damaged` hears of all damage, and ends the survey with an error or lets it go on behind the damage. Without damage there is an end.
+pub(crate) fn survey<D: Disk>(
     disk: &mut D,
     segments: &BTreeMap<u32, u32>,
     first: u32,
     visit: Visit<'_>,
-) -> Result<Found, OpenError> {
+    damaged: Damaged<'_>,
+) -> Result<Option<Found>, OpenError> {
     let last = segments.keys().copied().next_back().unwrap_or(first).max(first);
-    let mut before: Option<(SegmentHeader, Scan)> = None;
-    for number in first..=last {
+    let mut sealed: Option<(SegmentHeader, Scan)> = None;
+    // A segment that is not sealed: the log ends there, unless a later one has frames.
+    let mut end: Option<Found> = None;
+    for number in segments.range(..first).map(|(number, _)| *number).chain(first..=last) {
         let Some(&length) = segments.get(&number) else {
-            return Err(damage(number, 0_u32, "the file is missing", "the whole segment"));
+            // Segments that were made and not used are let go again in any order.
+            if end.is_none() {
+                damaged(damage(number, 0_u32, "the file is missing", "the whole segment"))?;
+            }
+            continue;
         };
         let bytes = read_segment(disk, number, length)?;
-        let header = check_header(number, &bytes, before.as_ref().map(|(header, _)| header))?;
-        let scan = scan(&bytes, &header, &mut *visit)?;
-        if let Some((_, sealed)) = &before
-            && sealed.next_frame != header.first_frame
-        {
-            let what = format!("it begins with frame {} instead of {}", header.first_frame, sealed.next_frame);
-            return Err(damage(number, 0_u32, &what, "the frames between"));
+        let before = end.as_ref().map(|end| end.header).or(sealed.map(|(header, _)| header));
+        let header = match check_header(number, &bytes, before.as_ref()) {
+            Err(fault @ OpenError::Corrupt { .. }) => {
+                damaged(fault)?;
+                continue;
+            }
+            header => header?,
+        };
+        if let Some(before) = &mut end {
+            if headers_from(&bytes, &header, SEGMENT_HEADER_BYTES).next().is_none() {
+                before.unused.push((number, length));
+                continue;
+            }
+            damaged(goes_on(before))?;
+            end = None;
         }
-        if scan.last == Some(Kind::Seal) {
-            before = Some((header, scan));
-            continue;
+        if let Some(fault) = sealed.and_then(|(before, scan)| is_gap(&before, &scan, &header)) {
+            damaged(fault)?;
         }
-        return end_of_log(disk, &bytes, header, scan, segments);
+        let (scan, stale) = frames(&bytes, &header, &mut *visit, &mut *damaged)?;
+        sealed = (scan.last == Some(Kind::Seal)).then_some((header, scan));
+        if sealed.is_none() {
+            let found = Found { header, scan, stale, unused: Vec::new() };
+            if number >= first {
+                end = Some(found);
+            } else {
+                damaged(goes_on(&found))?;
+            }
+        }
     }
-    Err(damage(last + 1, 0_u32, "the file is missing, though the segment before it is complete", "the end of the log"))
+    if end.is_none() {
+        let what = "the file is missing, though the segment before it is complete";
+        damaged(damage(last + 1, 0_u32, what, "the end of the log"))?;
+    }
+    Ok(end)
 }
 
-/// The log ends in this segment, unless something shows that it once went on. A commit makes the segments that it needs before it seals the one that it
-/// begins in, so empty ones may follow.
-fn end_of_log<D: Disk>(
-    disk: &mut D,
+/// The frames of one segment. Behind damage they go on with the next frame that is whole.
+fn frames(
     bytes: &[u8],
-    header: SegmentHeader,
-    scan: Scan,
-    segments: &BTreeMap<u32, u32>,
-) -> Result<Found, OpenError> {
-    let mut found = Found { header, scan, stale: Vec::new(), unused: Vec::new() };
-    for (offset, frame) in headers_from(bytes, &header, scan.end) {
-        if frame.synced > scan.end {
-            let affected = format!("what was stored in the frames {} to {}", scan.next_frame, frame.number);
-            return Err(damage(header.number, scan.end, "no valid frame, though it was durable once", &affected));
+    header: &SegmentHeader,
+    visit: Visit<'_>,
+    damaged: Damaged<'_>,
+) -> Result<(Scan, Vec<u32>), OpenError> {
+    let mut from = Scan::start(header);
+    loop {
+        let scan = scan(bytes, header, from, &mut *visit)?;
+        if scan.last == Some(Kind::Seal) {
+            return Ok((scan, Vec::new()));
         }
-        found.stale.push(offset);
+        let behind: Vec<_> = headers_from(bytes, header, scan.end).collect();
+        let stale = || behind.iter().map(|(offset, _)| *offset).collect();
+        let Some((_, proof)) = behind.iter().rfind(|(_, frame)| frame.synced > scan.end) else {
+            return Ok((scan, stale()));
+        };
+        let is_whole = |(offset, frame): &&(u32, FrameHeader)| {
+            frame.number > scan.next_frame && frame.payload(bytes, *offset).is_some()
+        };
+        let whole = behind.iter().find(is_whole);
+        let lost = whole.map_or(proof.number, |(_, frame)| frame.number - 1);
+        let affected = format!("what was stored in the frames {} to {lost}", scan.next_frame);
+        damaged(damage(header.number, scan.end, "no valid frame, though it was durable once", &affected))?;
+        let Some((offset, frame)) = whole else { return Ok((scan, stale())) };
+        from = Scan { end: *offset, next_frame: frame.number, last: None };
     }
-    for (&number, &length) in segments.range(header.number + 1..) {
-        let later = read_segment(disk, number, length)?;
-        let later_header = check_header(number, &later, Some(&header))?;
-        if headers_from(&later, &later_header, 0).next().is_some() {
-            let affected = format!("what was stored from frame {} on", scan.next_frame);
-            return Err(damage(header.number, scan.end, "no valid frame, though later files have some", &affected));
-        }
-        found.unused.push((number, length));
-    }
-    Ok(found)
 }
 
-fn check_header(number: u32, bytes: &[u8], before: Option<&SegmentHeader>) -> Result<SegmentHeader, OpenError> {
+fn is_gap(before: &SegmentHeader, sealed: &Scan, header: &SegmentHeader) -> Option<OpenError> {
+    let gap = header.number == before.number + 1 && header.first_frame != sealed.next_frame;
+    let what = || format!("it begins with frame {} instead of {}", header.first_frame, sealed.next_frame);
+    gap.then(|| damage(header.number, 0_u32, &what(), "the frames between"))
+}
+
+fn goes_on(end: &Found) -> OpenError {
+    let affected = format!("what was stored from frame {} on", end.scan.next_frame);
+    damage(end.header.number, end.scan.end, "no valid frame, though the log goes on in later files", &affected)
+}
+
+/// What the segment's header says, checked against the name and the length of its file.
+pub(crate) fn check_header(
+    number: u32,
+    bytes: &[u8],
+    before: Option<&SegmentHeader>,
+) -> Result<SegmentHeader, OpenError> {
     let affected = "the whole segment";
     let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
         HeaderFault::Newer(found) => OpenError::Newer { file: segment_name(number), found, known: FORMAT_VERSION },

@@ -16,13 +16,21 @@ pub(crate) struct Scan {
     pub last: Option<Kind>,
 }
 
-/// Shows every frame of `segment` from the start up to the first that is not valid, or to the seal.
+impl Scan {
+    /// Before the first frame.
+    pub fn start(header: &SegmentHeader) -> Self {
+        Self { end: SEGMENT_HEADER_BYTES, next_frame: header.first_frame, last: None }
+    }
+}
+
+/// Shows every frame of `segment` from there on, up to the first that is not valid, or to the seal.
 pub(crate) fn scan<E>(
     segment: &[u8],
     header: &SegmentHeader,
+    from: Scan,
     mut visit: impl FnMut(Frame<'_>) -> Result<(), E>,
 ) -> Result<Scan, E> {
-    let mut scan = Scan { end: SEGMENT_HEADER_BYTES, next_frame: header.first_frame, last: None };
+    let mut scan = from;
     while scan.last != Some(Kind::Seal) {
         let Some(frame) = FrameHeader::decode(segment, spot(header, scan.end)) else { break };
         let Some(payload) = frame.payload(segment, scan.end).filter(|_| frame.number == scan.next_frame) else { break };
