@@ -48,6 +48,11 @@ pub enum Command {
     /// it is specified. Bytes that are none of the protocol are shown up to the mistake, with the reason; the exit code is 5.
     #[command(after_help = exit_codes_help())]
     Decode(DecodeArguments),
+    /// Look at, repair, copy or dump what a broker has stored
+    ///
+    /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
+    #[command(subcommand, after_help = exit_codes_help())]
+    Store(StoreCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it
@@ -103,6 +108,67 @@ pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
     #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
+}
+
+/// `althing store`
+#[derive(Subcommand, Debug)]
+pub enum StoreCommand {
+    /// Read everything and tell all damage; nothing is changed
+    ///
+    /// The exit code is 0 when all is well and 1 when there is damage.
+    #[command(after_help = exit_codes_help())]
+    Check {
+        /// The data directory, or a backup
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write what still holds of a damaged store into a new one, which takes its place
+    ///
+    /// The damaged files are kept beside it, as DIR.damaged-1. Without consent to the loss it only tells what would be lost.
+    #[command(after_help = exit_codes_help())]
+    Repair {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Consent to losing what is damaged
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Copy a store; the broker may be running on it
+    ///
+    /// The copy is what was stored at one moment, and is read back before it gets its name.
+    #[command(after_help = exit_codes_help())]
+    Backup {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Where the copy goes: an empty directory, or one that does not exist
+        #[arg(value_name = "TARGET")]
+        target: PathBuf,
+    },
+    /// Copy a backup to a data directory, when it is undamaged
+    #[command(after_help = exit_codes_help())]
+    Restore {
+        /// The backup
+        #[arg(value_name = "BACKUP")]
+        backup: PathBuf,
+        /// The data directory: an empty one, or one that does not exist
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print everything that is stored, one JSON object a line
+    ///
+    /// The field `kind` is session, subscription, token, retained or entry. Times are in seconds from now on. What is damaged is
+    /// told on stderr, and the exit code is 1.
+    #[command(after_help = exit_codes_help())]
+    Export {
+        /// The data directory, or a backup
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// `althing decode`

@@ -18,6 +18,7 @@ mod refusal;
 mod reply;
 mod request;
 mod stop;
+mod store;
 mod subscribe;
 mod subscriber;
 mod url;
@@ -49,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
+        Command::Store(command) => return store::run(&command),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
         Command::Protocols(arguments) => {

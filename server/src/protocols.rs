@@ -9,6 +9,7 @@ use althing_net::{AdaptorFactory, DoorFactory};
 use althing_stomp::{StompAdaptor, StompConfig};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::LazyLock;
 
 /// A language that this broker speaks.
 #[derive(Debug)]
@@ -34,6 +35,9 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol { row: &althing_stomp::PROTOCOL, speaker: Speaker::Adaptor(stomp) },
     Protocol { row: &althing_coap::PROTOCOL, speaker: Speaker::Door(coap) },
 ];
+
+/// The names of all languages, as the store keeps them.
+pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| PROTOCOLS.iter().map(|protocol| protocol.row.name).collect());
 
 fn mqtt(config: &Config) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());

@@ -10,7 +10,7 @@ mod line;
 pub use line::ShardEnd;
 
 use crate::config::{Config, Durability};
-use crate::protocols::PROTOCOLS;
+use crate::protocols::NAMES;
 use crate::serve::ServeError;
 use althing_core::record::Restored;
 use althing_net::{AbortOnPanic, Clock, Shard, local};
@@ -20,8 +20,8 @@ use line::Line;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -159,9 +159,6 @@ impl Opening {
         Ok(Storage { line, thread })
     }
 }
-
-/// The names of the table, which records refer to.
-static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| PROTOCOLS.iter().map(|protocol| protocol.row.name).collect());
 
 /// What an earlier process has left.
 #[derive(Debug, Default)]
