@@ -20,10 +20,13 @@ from raw import publish
 from record import Record, Stream
 from report import DEADLINE_S, Report
 from steady import CoapPublisher, Keeper, PahoPublisher, PahoReader, Reader, Retainer, StompPublisher
+from store_tools import StoreTools
 
 # Nothing at all arrives for so long: what is missing now is lost.
 SILENCE_S = 5
 PUBLISHERS = 4
+# How seldom the one that is away comes, in kills.
+VISIT = 40
 
 
 class World:
@@ -96,7 +99,7 @@ class World:
 
     def visit(self, number):
         """The one that is away comes home for one life of the broker in forty, so that its queue stays finite."""
-        self.away.come() if number % 40 == 39 else self.away.go()
+        self.away.come() if number % VISIT == VISIT - 1 else self.away.go()
 
     async def finish(self):
         """Ends the load, brings everybody back and waits until all is delivered, or until nothing comes any more."""
@@ -156,11 +159,13 @@ class World:
         return [name for name, subscribed in wanted.items() if subscribed != (name in keeper.arrived)]
 
 
-async def kill_once(broker, world, restarts, kinds):
+async def kill_once(broker, world, tools, restarts, kinds):
     """One life of the broker: it is running when this begins and when it ends."""
     kind = random.choices(["at work", "just up", "starting"], [7, 1, 2])[0]
     kinds[kind] += 1
     world.rove()
+    if tools and random.random() < 0.3:
+        asyncio.get_running_loop().call_later(random.uniform(0, 0.5), tools.begin_backup)
     await asyncio.sleep({"at work": random.uniform(0.1, 1.2), "just up": random.uniform(0, 0.1), "starting": 0}[kind])
     await broker.kill()
     if kind == "starting":
@@ -170,6 +175,9 @@ async def kill_once(broker, world, restarts, kinds):
         await asyncio.sleep(random.uniform(0, 0.2))
         await broker.kill()
         await asyncio.gather(starting, return_exceptions=True)
+    if tools:
+        await tools.end_backup()
+        await tools.check()
     started = time.monotonic()
     await broker.start()
     restarts.append(time.monotonic() - started)
@@ -182,18 +190,28 @@ async def main(arguments):
     await broker.start()
     print(f"{broker.name} on port {broker.port}, seed {arguments.seed}, {broker.folder}", flush=True)
     world = World(broker)
+    keeps = broker.name == "althing" and "store.durability=memory" not in arguments.set
+    tools = StoreTools(broker, world.record) if keeps else None
     try:
         await world.begin()
         await asyncio.sleep(arguments.load_s)
         for number in range(arguments.kills):
+            if tools and number == VISIT - 1:
+                await tools.prove_copy(world.away)
             world.visit(number)
-            await kill_once(broker, world, restarts, kinds)
+            await kill_once(broker, world, tools, restarts, kinds)
             print(f"kill {number + 1}: {world.record.deliveries} deliveries", file=sys.stderr)
+        if tools:
+            await tools.end_backup()
+            await tools.prove_copy(world.away)
         await world.finish()
         values, subscriptions = await world.lost_values(), await world.lost_subscriptions()
     finally:
         clean = await broker.stop()
     verdict(report, world, values, subscriptions, broker, clean)
+    if tools:
+        judge(report, f"{tools.checks} directories left by a kill: no damage", tools.damaged)
+        judge(report, f"{len(tools.copies)} hot backups ({tools.killed} more killed), one restored: a prefix", tools.bad_copies)
     print_row(arguments, broker, world, values, subscriptions, restarts, kinds)
     if report.count("FAIL") and not arguments.expect_loss or arguments.keep:
         print(f"the broker's folder: {broker.folder}")
@@ -210,26 +228,27 @@ async def main(arguments):
 
 def verdict(report, world, values, subscriptions, broker, clean):
     record = world.record
-
-    def judge(case, found):
-        found = list(found)
-        report.add("kill loop", case, *(["FAIL", f"{len(found)}: {', '.join(map(str, found[:5]))}"] if found else ["ok"]))
-
     for name in record.readings:
         lost = [f"{stream} {n}" for stream, missing in record.missing(name).items() for n in sorted(missing)]
-        judge(f"{name}: nothing acknowledged is lost", lost)
+        judge(report, f"{name}: nothing acknowledged is lost", lost)
         if record.readings[name].qos == 2:
-            judge(f"{name}: QoS 2 is exactly once", record.doubled(name))
+            judge(report, f"{name}: QoS 2 is exactly once", record.doubled(name))
         if record.readings[name].ordered:
-            judge(f"{name}: in order", record.disordered(name))
-    judge("no message for anybody else", record.strange)
-    judge("no packet id is used again too early", [r.name for r in world.readers if r.confused])
-    judge("no session is forgotten", [f"{name} ×{times}" for name, times in record.forgotten.items()])
-    judge("no subscription is forgotten or comes back", subscriptions)
-    judge("no retained value is lost or old", values)
-    judge("everything sent is acknowledged in the end", range(world.outstanding()))
-    judge("no panic in its log", broker.panics())
-    judge("ends by itself when asked", [] if clean == 0 else [f"exit code {clean}"])
+            judge(report, f"{name}: in order", record.disordered(name))
+    judge(report, "no message for anybody else", record.strange)
+    judge(report, "no packet id is used again too early", [r.name for r in world.readers if r.confused])
+    judge(report, "no session is forgotten", [f"{name} ×{times}" for name, times in record.forgotten.items()])
+    judge(report, "no subscription is forgotten or comes back", subscriptions)
+    judge(report, "no retained value is lost or old", values)
+    judge(report, "everything sent is acknowledged in the end", range(world.outstanding()))
+    judge(report, "no panic in its log", broker.panics())
+    judge(report, "ends by itself when asked", [] if clean == 0 else [f"exit code {clean}"])
+
+
+def judge(report, case, found):
+    """A case that passes when nothing was found."""
+    found = list(found)
+    report.add("kill loop", case, *(["FAIL", f"{len(found)}: {', '.join(map(str, found[:5]))}"] if found else ["ok"]))
 
 
 def print_row(arguments, broker, world, values, subscriptions, restarts, kinds):
