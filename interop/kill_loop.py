@@ -211,7 +211,8 @@ async def main(arguments):
     verdict(report, world, values, subscriptions, broker, clean)
     if tools:
         judge(report, f"{tools.checks} directories left by a kill: no damage", tools.damaged)
-        judge(report, f"{len(tools.copies)} hot backups ({tools.killed} more killed), one restored: a prefix", tools.bad_copies)
+        told = f"{len(tools.copies)} hot backups ({tools.killed} more were killed), a restored one owes {tools.proved} messages"
+        judge(report, f"{told}: beginnings without gaps", tools.bad_copies)
     print_row(arguments, broker, world, values, subscriptions, restarts, kinds)
     if report.count("FAIL") and not arguments.expect_loss or arguments.keep:
         print(f"the broker's folder: {broker.folder}")

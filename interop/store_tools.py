@@ -20,7 +20,7 @@ class StoreTools:
         self.copies = []  # (target, what was promised when it began)
         self.killed = 0
         self.bad_copies = []
-        self.proved = False
+        self.proved = 0  # messages that a restored copy has delivered
 
     def _command(self, *words):
         return [str(self.broker.binary()), "store", *map(str, words)]
@@ -90,7 +90,6 @@ class StoreTools:
         promised when the copy began. Only true while it has never come; only done once."""
         if self.proved or not self.copies:
             return
-        self.proved = True
         target, promised = self.copies[-1]
         broker = Althing(settings=self.broker.settings)
         await self.restore(target, broker.data)
@@ -114,6 +113,7 @@ class StoreTools:
             reader.send(publish("kill/copy/fence", b"", 1, 1))
             await asyncio.wait_for(fence.wait(), 60)
             reader.go()
+            self.proved = sum(len(numbers) for numbers in got.values())
             for stream in self.record.readings[away.name].streams:
                 numbers = got.get(stream.name, set())
                 if numbers != set(range(1, len(numbers) + 1)):
