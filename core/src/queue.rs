@@ -173,8 +173,6 @@ impl Queue {
         }
         let stored = self.take_if(|entry| entry.sequence != 0);
         let spilled = self.spilled.get_or_insert_default();
-        // What is on its way would come behind these: it is asked for again in its turn.
-        spilled.loading = 0;
         for entry in stored.into_iter().rev() {
             let place = Place::new(entry.sequence, entry.message.size_bytes());
             spilled.places.push_front(place);

@@ -116,7 +116,8 @@ pub enum Record {
         /// How it is to be delivered.
         terms: Terms,
     },
-    /// An entry left one queue and entered another in one act. Where the first is not known (any more), nothing moves.
+    /// An entry left one queue and entered another in one act, without its number. Where the first is not known (any
+    /// more), nothing moves. Said by whoever receives the entry: until then it is where it was.
     Moved {
         /// Where it was.
         from: QueueKey,
@@ -145,7 +146,7 @@ pub enum Record {
         /// Which entry.
         sequence: i64,
     },
-    /// An entry is over.
+    /// An entry is over. It may be gone already, with its queue.
     Settled {
         /// Where.
         queue: QueueKey,

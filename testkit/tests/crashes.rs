@@ -19,6 +19,8 @@ const SHARE: &str = "$share/g/share";
 struct Client {
     name: String,
     lasts: bool,
+    /// It comes and goes as it likes, and is owed nothing.
+    is_fickle: bool,
     /// The slot of its connection, if it has one.
     slot: Option<u32>,
     is_connected: bool,
@@ -35,6 +37,8 @@ struct Client {
     /// Tokens that it lets go of.
     releasing: BTreeSet<u32>,
     published: u32,
+    /// What its broker is to say when it is lost, from the answer to its connection on.
+    will: Option<String>,
 }
 
 struct World {
@@ -65,9 +69,10 @@ impl World {
             ("n", true, &[SHARE]),
             ("brief", false, &[SHARE, QUEUE]),
             ("c", true, &[QUEUE]),
+            ("fickle", false, &["plain", SHARE, QUEUE]),
         ] {
-            let filters = filters.to_vec();
-            world.clients.push(Client { name: name.to_owned(), lasts, filters, ..Client::default() });
+            let (filters, is_fickle) = (filters.to_vec(), name == "fickle");
+            world.clients.push(Client { name: name.to_owned(), lasts, is_fickle, filters, ..Client::default() });
         }
         for index in 0..world.clients.len() {
             world.connect(index);
@@ -82,19 +87,27 @@ impl World {
         let client = &mut self.clients[index];
         (client.slot, client.is_connected) = (Some(slot), false);
         client.unsettled.clear();
-        let (name, lasts) = (client.name.clone(), client.lasts);
+        let (name, lasts, is_fickle) = (client.name.clone(), client.lasts, client.is_fickle);
+        let expiry_s = if is_fickle { [0, 5, 10_000][self.entropy.below(3) as usize] } else { 0 };
+        let clean_start = is_fickle && self.entropy.below(3) == 0;
+        let payload = (index < 2).then(|| format!("will {name} {slot}"));
+        let will = payload.clone().map(|payload| {
+            let message = Message { guarantee: ExactlyOnce, ..Message::new(topic("plain"), payload.into()) };
+            Box::new(Will { message, delay_s: 0, expiry_s: None })
+        });
+        self.clients[index].will = payload;
         let peer = self.bench.peer(slot);
         let connect = Connect {
             protocol: "mqtt",
             realm: "".into(),
             client: Some(name.into()),
-            clean_start: false,
-            session_expiry_s: if lasts { 10_000 } else { 0 },
+            clean_start,
+            session_expiry_s: if lasts { 10_000 } else { expiry_s },
             window,
             number_max: 20,
             packet_bytes_max: u32::MAX,
             separate_subscriptions: false,
-            will: None,
+            will,
             username: None,
             password: None,
             authentication: None,
@@ -110,13 +123,22 @@ impl World {
     }
 
     fn disconnect(&mut self, index: usize) {
-        let disconnect =
-            Disconnect { publish_will: false, session_expiry_s: None, reason: althing_core::Reason::Normal };
+        let session_expiry_s = (self.clients[index].is_fickle && self.entropy.below(4) == 0).then_some(0);
+        let publish_will = self.entropy.below(2) == 0;
+        let disconnect = Disconnect { publish_will, session_expiry_s, reason: althing_core::Reason::Normal };
         self.ask(index, Request::Disconnect(disconnect));
+        if !publish_will {
+            self.clients[index].will = None;
+        }
         self.forget_connection(index);
     }
 
     fn forget_connection(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        // Nobody else is owed what an unconfirmed connection was to leave behind.
+        if let Some(will) = client.will.take().filter(|_| client.is_connected) {
+            self.acknowledged.entry("plain").or_default().insert(will);
+        }
         let client = &mut self.clients[index];
         (client.slot, client.is_connected) = (None, false);
         client.unsettled.clear();
@@ -132,7 +154,7 @@ impl World {
             let (_, _, records) = self.bench.log.pop_front().expect("as many as that");
             self.bench.ledger.apply_all(&records);
         }
-        self.bench.crash();
+        self.bench.begin(self.bench.brokers.len() as u16);
         (0..self.clients.len()).for_each(|index| self.forget_connection(index));
     }
 
@@ -185,7 +207,7 @@ impl World {
                     self.clients[index].received.remove(&number);
                     self.ask(index, Request::Settle { number, outcome: Outcome::Accept });
                 }
-                Answer::Subscribed { .. } => {}
+                Answer::Subscribed { .. } | Answer::Unsubscribed { .. } => {}
                 Answer::Close(_) => self.forget_connection(index),
                 other => panic!("{other:?}"),
             }
@@ -238,6 +260,27 @@ impl World {
         }
     }
 
+    /// The fickle one ends a subscription, makes it, or gives a delivery back.
+    fn change_mind(&mut self) {
+        let index = self.clients.len() - 1;
+        let text = self.clients[index].filters[self.entropy.below(3) as usize];
+        let request = match self.entropy.below(3) {
+            0 => Request::Unsubscribe(Box::new(Unsubscribe { correlation: 0, filters: vec![Ok(filter(text))] })),
+            1 => {
+                let options = SubscriptionOptions { guarantee: AtLeastOnce, ..Default::default() };
+                let filters = vec![SubscribeFilter { filter: Ok(filter(text)), options }];
+                Request::Subscribe(Box::new(Subscribe { correlation: 0, filters }))
+            }
+            _ => match self.clients[index].unsettled.pop() {
+                Some(delivery) => Request::Settle { number: delivery.number, outcome: Outcome::Release },
+                None => return,
+            },
+        };
+        if self.clients[index].is_connected {
+            self.ask(index, request);
+        }
+    }
+
     /// A client settles one of the deliveries that it has, mostly the oldest.
     fn settle_one(&mut self, index: usize) {
         let client = &mut self.clients[index];
@@ -281,7 +324,12 @@ impl World {
             21..=26 => {
                 self.bench.sync_one();
             }
-            27 => self.bench.tick(),
+            27 => {
+                let seconds = self.entropy.below(4);
+                self.bench.now.mono_ns += seconds * althing_core::time::SECOND_NS;
+                self.bench.tick();
+            }
+            28 => self.change_mind(),
             _ => self.step(),
         }
         self.hear();
@@ -316,6 +364,9 @@ impl World {
         for client in &self.clients {
             assert!(client.is_connected && client.outgoing.is_empty() && client.releasing.is_empty(), "{client:?}");
             // Order is promised for each topic and guarantee ([MQTT-4.6.0-6]).
+            if client.is_fickle {
+                continue;
+            }
             for line in ["p AtLeastOnce", "p ExactlyOnce", "q AtLeastOnce", "q ExactlyOnce"] {
                 let theirs = client.arrived.iter().filter(|payload| payload.starts_with(line));
                 assert!(client.filters != ["plain"] || theirs.is_sorted(), "order: {client:?}");
@@ -326,12 +377,15 @@ impl World {
             let receivers = self.clients.iter().filter(|client| client.filters.iter().any(|text| matching(text)));
             let receivers: Vec<&Client> = receivers.collect();
             for payload in payloads {
-                let mut has = receivers.iter().map(|client| client.count.contains_key(payload));
-                let arrived = if *name == "plain" { has.all(|has| has) } else { has.any(|has| has) };
+                let has = |client: &&Client| client.count.contains_key(payload);
+                let arrived = match *name {
+                    "plain" => receivers.iter().filter(|client| !client.is_fickle).all(has),
+                    _ => receivers.iter().any(has),
+                };
                 assert!(arrived, "{payload} on {name} is lost");
             }
         }
-        assert_eq!((self.bench.queued_messages(), self.bench.inflight_messages()), (0, 0));
+        assert_eq!((self.bench.queued_messages(), self.bench.inflight_messages()), (0, 0), "{:#?}", self.bench.brokers);
         let left: Vec<_> =
             self.bench.ledger.queues().map(|(queue, places)| (queue, places.collect::<Vec<_>>())).collect();
         assert!(left.is_empty(), "{left:?}");

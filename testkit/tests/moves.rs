@@ -5,8 +5,9 @@ mod bench;
 
 use althing_core::Guarantee::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use althing_core::record::{QueueKey, Record};
+use althing_core::shard::Word;
 use althing_core::verbs::Outcome;
-use bench::Bench;
+use bench::{Bench, topic};
 
 const SHARDS: [u16; 2] = [1, 3];
 
@@ -167,6 +168,41 @@ fn the_last_member_that_leaves_ends_what_waits() {
         bench.sync();
         assert_eq!((stored(&bench), bench.queued_messages(), bench.inflight_messages()), (0, 0, 0));
     }
+}
+
+#[test]
+fn what_comes_back_to_a_group_that_is_gone_is_over() {
+    let mut bench = Bench::new(3);
+    bench.connect_briefly(1, "p");
+    let mut met = false;
+    for name in ["a", "b", "c", "d", "e"] {
+        bench.connect(2, name);
+        bench.subscribe(2, "$share/g/t", AtLeastOnce);
+        bench.sync();
+        let peer = bench.peer(1);
+        let message =
+            althing_core::Message { guarantee: AtLeastOnce, ..althing_core::Message::new(topic("t"), "x".into()) };
+        let publish = althing_core::verbs::Publish { message, token: None, correlation: 1 };
+        bench.call(peer.shard, |broker, now, effects| {
+            broker.request(now, peer, althing_core::Request::Publish(publish), effects);
+        });
+        let is_on_its_way = |(.., word): &(u16, u16, Word)| matches!(word, Word::Assign { .. });
+        while !bench.words.iter().any(is_on_its_way) && bench.step() {}
+        met |= bench.words.iter().any(is_on_its_way);
+        // The member leaves for good before the message has come.
+        let peer = bench.peer(2);
+        let filters = vec![Ok(bench::filter("$share/g/t"))];
+        let unsubscribe = althing_core::verbs::Unsubscribe { correlation: 2, filters };
+        bench.call(peer.shard, |broker, now, effects| {
+            broker.request(now, peer, althing_core::Request::Unsubscribe(Box::new(unsubscribe)), effects);
+        });
+        bench.words.rotate_left(bench.words.iter().position(is_on_its_way).map_or(0, |at| at + 1));
+        bench.sync();
+        assert_eq!((stored(&bench), bench.queued_messages(), bench.inflight_messages()), (0, 0, 0), "{name}");
+        bench.lose(2);
+        bench.sync();
+    }
+    assert!(met, "none of them is on another shard than the group");
 }
 
 #[test]

@@ -410,6 +410,7 @@ fn r11_sessions_end_when_they_should_though_the_broker_was_away() {
         bench.connect_with(1, "absent", |connect| connect.session_expiry_s = 60);
         bench.lose(1);
         bench.connect_with(2, "present", |connect| connect.session_expiry_s = 60);
+        bench.connect_with(7, "lost", |connect| connect.session_expiry_s = 60);
         bench.connect_with(3, "for ever", |connect| connect.session_expiry_s = u32::MAX);
         bench.sync();
         bench.pass_s(50);
@@ -423,6 +424,9 @@ fn r11_sessions_end_when_they_should_though_the_broker_was_away() {
         bench.sync();
         assert!(!bench.connect(4, "absent"));
         assert!(bench.connect(5, "present"));
+        bench.pass_s(10);
+        bench.sync();
+        assert!(!bench.connect(7, "lost"));
         bench.lose(5);
         bench.sync();
         bench.now.mono_ns += 2_000 * althing_core::time::SECOND_NS;
@@ -432,6 +436,24 @@ fn r11_sessions_end_when_they_should_though_the_broker_was_away() {
         assert!(!bench.connect(5, "present"));
         assert!(bench.connect(6, "for ever"));
     }
+}
+
+#[test]
+fn r11_what_is_due_is_done_before_a_session_is_resumed() {
+    let mut bench = Bench::new(1);
+    absent(&mut bench, "s", "w", AtLeastOnce);
+    bench.connect_with(1, "owner", |connect| connect.will = will("w", 5));
+    bench.connect_with(2, "ends", |connect| connect.session_expiry_s = 5);
+    bench.lose(1);
+    bench.lose(2);
+    bench.sync();
+    bench.crash();
+    // No timer has fired.
+    bench.now.mono_ns += 5 * althing_core::time::SECOND_NS;
+    assert!(bench.connect(1, "owner"));
+    assert!(!bench.connect(2, "ends"));
+    bench.connect(3, "s");
+    assert_eq!(bench.payloads(3), ["gone"]);
 }
 
 #[test]

@@ -211,6 +211,27 @@ fn queues_and_groups_leave_the_memory_too() {
 }
 
 #[test]
+fn a_group_that_nobody_attends_keeps_nothing_in_memory() {
+    let mut bench = Bench::with(1, small());
+    bench.connect_briefly(1, "p");
+    bench.connect(2, "c");
+    bench.subscribe(2, "$queue/q", AtLeastOnce);
+    for number in 0..3 {
+        bench.publish(1, "$queue/q", &number.to_string(), AtLeastOnce);
+    }
+    bench.sync();
+    assert_eq!((bench.payloads(2), bench.loads.len()), (numbers(0..3), 0));
+    bench.lose(2);
+    bench.sync();
+    bench.ask(2, "c", |_| {});
+    while bench.sync_one() {}
+    assert_eq!(bench.loads.len(), 1, "what came back was let go");
+    bench.sync();
+    assert_eq!(drain(&mut bench, 2), numbers(0..3));
+    assert_empty(&bench);
+}
+
+#[test]
 fn at_most_once_never_leaves_the_memory() {
     let mut bench = backlog(Limits { queue_at_most_once: true, ..small() }, 10);
     for _ in 0..10 {

@@ -138,9 +138,9 @@ impl Broker {
         let found = self.find_session(&connect.realm, &client);
         if let Some(index) = found {
             self.take_over(now, index, effects);
-            self.publish_will_if_due(now, index, effects);
+            self.meet_deadlines(now, index, effects);
         }
-        // The takeover ends a session that was not to outlive its connection.
+        // That ends a session that was not to outlive its connection, or whose time is over.
         let found =
             found.filter(|index| self.sessions.get(*index).is_some_and(|session| session.principal.client == client));
         let resumed = found.filter(|_| !connect.clean_start);
@@ -341,6 +341,20 @@ impl Broker {
         }
     }
 
+    /// Does what is due though its timer has not fired.
+    fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some(absence) = self.sessions.get(index).and_then(|session| session.absence.as_deref().copied()) else {
+            return;
+        };
+        let is_due = |due_ns: Option<u64>| due_ns.is_some_and(|due_ns| due_ns <= now.mono_ns);
+        if is_due(absence.ends_ns) {
+            self.statistics.sessions_expired += 1;
+            self.end_session(now, index, effects);
+        } else if is_due(absence.will_due_ns) {
+            self.publish_will(now, index, effects);
+        }
+    }
+
     /// The session is over: its will is due, everything it held is let go.
     pub(super) fn end_session(&mut self, now: Now, index: u32, effects: &mut Effects) {
         self.publish_will(now, index, effects);
@@ -355,14 +369,6 @@ impl Broker {
         self.statistics.queued_bytes -= session.queue.bytes() as u64;
         self.statistics.inflight_messages -= session.inflight.len() as u64;
         record_end(&session, effects);
-    }
-
-    /// Resuming a session cancels a will only as long as it is not due, even when its timer is late, as after a start.
-    fn publish_will_if_due(&mut self, now: Now, index: u32, effects: &mut Effects) {
-        let absence = self.sessions.get(index).and_then(|session| session.absence.as_deref());
-        if absence.and_then(|absence| absence.will_due_ns).is_some_and(|due_ns| due_ns <= now.mono_ns) {
-            self.publish_will(now, index, effects);
-        }
     }
 
     /// Publishes the session's will, if it has one, with the rights that its owner has now.

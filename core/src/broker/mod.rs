@@ -200,7 +200,7 @@ impl Broker {
         self.home_of_fact(restored)
     }
 
-    /// Puts back one fact that an earlier process has left, before anyone is served. Sessions come first. A fact about a
+    /// Puts back one fact that an earlier process has left. Nobody is served before all is put back. Sessions come first. A fact about a
     /// session that is gone leads to a record that ends it.
     pub fn restore(&mut self, now: Now, restored: Restored, effects: &mut Effects) {
         self.step(effects, |broker, effects| broker.put_back(now, restored, effects));
@@ -213,7 +213,7 @@ impl Broker {
         self.step(effects, |broker, effects| broker.finish_restoring(now, effects));
     }
 
-    /// Whether this shard may not know yet what the sessions of other shards want: until it does, no peer is to be served.
+    /// Whether this shard may not know yet what the sessions of other shards want: until it does, requests wait here.
     pub fn is_restoring(&self) -> bool {
         self.restoring.is_some()
     }
@@ -351,6 +351,9 @@ impl Broker {
     }
 
     fn decide(&mut self, now: Now, peer: PeerId, request: Request, effects: &mut Effects) {
+        if let Some(restoring) = &mut self.restoring {
+            return restoring.held.push((self.shard, Word::Request(peer, request)));
+        }
         match request {
             Request::Connect(connect) => return self.connect(peer, *connect, effects),
             Request::Authenticate(step) => return self.authenticate(peer, *step, effects),
@@ -374,9 +377,7 @@ impl Broker {
     }
 
     fn hear(&mut self, now: Now, from: u16, word: Word, effects: &mut Effects) {
-        if let (Some(restoring), Word::Forward { .. }) = (&mut self.restoring, &word) {
-            return restoring.forwarded.push((from, word));
-        }
+        let Some(word) = self.hold_until_restored(from, word) else { return };
         match word {
             Word::Request(peer, request) => self.decide(now, peer, request, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
@@ -416,7 +417,7 @@ impl Broker {
             Word::Return { filter, session, key, entries } => {
                 self.returned_here(now, &filter, session, key, entries, effects);
             }
-            Word::Restored { heard } => self.other_is_restored(now, heard, effects),
+            Word::Restored { heard } => self.other_is_restored(now, from, heard, effects),
         }
     }
 }

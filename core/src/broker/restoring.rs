@@ -28,15 +28,16 @@ pub(crate) struct Restoring {
     returns: Vec<(SessionKey, Vec<Entry>)>,
     /// Messages that were on their way to other shards: the queue, the place, the message.
     passing: Vec<(ByteString, i64, Arc<Message>)>,
-    /// Forwarded messages, each with the shard that it comes from: groups that want them may still have to be put back.
-    pub forwarded: Vec<(u16, Word)>,
+    /// What is heard when all is put back, each with the shard that said it: requests, and words that do not belong to
+    /// this.
+    pub held: Vec<(u16, Word)>,
     largest_epoch: u64,
     /// Whether this shard has been told everything.
     is_told: bool,
     /// How many others have said everything.
     others: u16,
-    /// How many others have heard everything and said what follows from it.
-    others_heard: u16,
+    /// Others that have heard everything and said what follows from it.
+    others_heard: Vec<u16>,
 }
 
 impl Broker {
@@ -237,7 +238,7 @@ impl Broker {
                 let words: Vec<_> = (0..self.shards).map(|to| (to, forward(to, 0))).collect();
                 for (to, word) in words {
                     match &mut self.restoring {
-                        Some(restoring) if to == self.shard => restoring.forwarded.push((to, word)),
+                        Some(restoring) if to == self.shard => restoring.held.push((to, word)),
                         _ => effects.forward.push((to, word)),
                     }
                 }
@@ -246,33 +247,45 @@ impl Broker {
         }
     }
 
+    /// Keeps a word until everything is put back: messages whose groups or subscribers may be missing, and what a shard
+    /// says that already serves.
+    pub(super) fn hold_until_restored(&mut self, from: u16, word: Word) -> Option<Word> {
+        match &mut self.restoring {
+            Some(restoring) if matches!(word, Word::Forward { .. }) || restoring.others_heard.contains(&from) => {
+                restoring.held.push((from, word));
+                None
+            }
+            _ => Some(word),
+        }
+    }
+
     /// Another shard has said everything that follows from its facts, or from everyone's.
-    pub(super) fn other_is_restored(&mut self, now: Now, heard: bool, effects: &mut Effects) {
+    pub(super) fn other_is_restored(&mut self, now: Now, from: u16, heard: bool, effects: &mut Effects) {
         let restoring = self.restoring.get_or_insert_default();
-        *(if heard { &mut restoring.others_heard } else { &mut restoring.others }) += 1;
         if heard {
-            self.free_when_restored(now, effects);
+            restoring.others_heard.push(from);
+            self.serve_when_restored(now, effects);
         } else {
+            restoring.others += 1;
             self.go_on_restoring(now, effects);
         }
     }
 
-    /// When all have said everything, this shard has said what follows from it as well: words arrive in order.
+    /// When all have said everything, this shard has said what follows from it as well (which groups it has): words arrive
+    /// in order.
     fn go_on_restoring(&mut self, now: Now, effects: &mut Effects) {
         let others = self.shards - 1;
         if self.restoring.as_ref().is_some_and(|restoring| restoring.is_told && restoring.others == others) {
             self.tell_all(&Word::Restored { heard: true }, effects);
         }
-        self.free_when_restored(now, effects);
+        self.serve_when_restored(now, effects);
     }
 
-    fn free_when_restored(&mut self, now: Now, effects: &mut Effects) {
-        let others = self.shards - 1;
-        let finished = self
-            .restoring
-            .take_if(|restoring| restoring.is_told && restoring.others >= others && restoring.others_heard >= others);
+    fn serve_when_restored(&mut self, now: Now, effects: &mut Effects) {
+        let others = usize::from(self.shards) - 1;
+        let finished = self.restoring.take_if(|restoring| restoring.is_told && restoring.others_heard.len() >= others);
         let Some(restoring) = finished else { return };
-        for (from, word) in restoring.forwarded {
+        for (from, word) in restoring.held {
             self.hear(now, from, word, effects);
         }
         for index in self.groups.indices() {

@@ -63,6 +63,9 @@ impl Broker {
                 let Some(session) = self.sessions.get_mut(index) else { return };
                 let before = size(&session.queue);
                 let missing = session.queue.take_loaded(loaded, None);
+                if session.peer.is_none() {
+                    session.queue.let_go();
+                }
                 let after = size(&session.queue);
                 self.count_change(before, after);
                 for _ in missing {

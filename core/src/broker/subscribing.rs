@@ -162,6 +162,8 @@ impl Broker {
             if existed {
                 self.statistics.shared_subscriptions -= 1;
                 self.leave(now, index, filter, effects);
+                // What went back to the group has left room for others.
+                self.drain(now, index, effects);
             }
             existed
         } else {

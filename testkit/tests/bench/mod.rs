@@ -70,6 +70,12 @@ impl Bench {
     }
 
     pub fn start(&mut self, shards: u16) {
+        self.begin(shards);
+        self.run();
+    }
+
+    /// A start whose words have not arrived.
+    pub fn begin(&mut self, shards: u16) {
         self.starts += 1;
         self.log.clear();
         self.words.clear();
@@ -90,7 +96,6 @@ impl Bench {
         for shard in 0..shards {
             self.call(shard, |broker, now, effects| broker.restored(now, effects));
         }
-        self.run();
     }
 
     pub fn call(&mut self, shard: u16, act: impl FnOnce(&mut Broker, Now, &mut Effects)) {
