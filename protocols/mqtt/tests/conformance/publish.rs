@@ -210,7 +210,7 @@ fn mqtt5_3_3_4_9_the_clients_receive_maximum_holds() {
             }
             let mut open = stage.publishes(peer);
             let mut seen = open.len();
-            assert_eq!(open.len(), maximum.into());
+            assert_eq!(open.len(), usize::from(maximum));
             while let Some(publish) = open.pop() {
                 if publish.qos as u8 == 2 {
                     // PUBREC alone makes no room.
