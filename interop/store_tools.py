@@ -60,7 +60,8 @@ class StoreTools:
         output, _ = await asyncio.to_thread(process.communicate)
         if process.returncode == 0:
             self.copies.append((target, promised))
-        elif process.returncode > 0:
+        elif process.returncode > 0 and "in use by another process" not in output:
+            # A broker that is just starting clears away what a killed copy has left.
             self.bad_copies.append(f"backup ended with {process.returncode}: {output.strip()}")
         if target.exists():
             code, text = await self._run("check", target)
