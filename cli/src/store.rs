@@ -115,7 +115,11 @@ fn look(directory: &Path, bar: &Bar) -> Result<Inspection<impl Disk + use<>>, Fa
 fn failed(directory: &Path, error: &ToolError) -> Failure {
     let code = match error {
         ToolError::Open(OpenError::InUse { .. }) | ToolError::NoStore(_) | ToolError::NotEmpty(_) => ExitCode::Usage,
-        ToolError::Open(OpenError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => ExitCode::Usage,
+        ToolError::Open(OpenError::Io { error, .. }) | ToolError::Io { error, .. }
+            if error.kind() == ErrorKind::NotFound =>
+        {
+            ExitCode::Usage
+        }
         _ => ExitCode::Runtime,
     };
     let text = match error {

@@ -24,6 +24,7 @@ fn help_documents_the_exit_codes() {
         &["reply", "--help"],
         &["bench", "mqtt", "--help"],
         &["decode", "--help"],
+        &["store", "backup", "--help"],
     ] {
         let output = run(command);
         assert_exit(&output, 0);
@@ -55,6 +56,7 @@ fn there_is_a_man_page_for_each_command() {
         "althing-reply",
         "althing-bench",
         "althing-decode",
+        "althing-store",
         "althing-protocols",
     ] {
         let text = std::fs::read_to_string(directory.join(format!("{page}.1"))).unwrap();

@@ -7,6 +7,7 @@ mod common;
 use common::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -14,7 +15,11 @@ fn text(path: &Path) -> &str {
 
 /// A broker with this data directory.
 fn broker(data: &Path) -> Broker {
-    Broker::serve(althing(&["serve", "--data", text(data), "--set", "mqtt.bind=127.0.0.1:0"]))
+    Broker::serve(serve(data))
+}
+
+fn serve(data: &Path) -> Command {
+    althing(&["serve", "--data", text(data), "--set", "mqtt.bind=127.0.0.1:0", "--set", "store.durability=sync"])
 }
 
 /// A session that waits for 20 messages, and a retained one.
@@ -57,7 +62,9 @@ fn a_killed_broker_leaves_everything_it_acknowledged() {
     let output = run(&["store", "check", text(&data)]);
     assert_exit(&output, 0);
     let report = stdout(&output);
-    for part in ["no damage", "1 sessions with 1 subscriptions", "20 entries in 1 queues", "1 retained", "it was killed"] {
+    for part in
+        ["no damage", "1 sessions with 1 subscriptions", "20 entries in 1 queues", "1 retained", "it was killed"]
+    {
         assert!(report.contains(part), "{part} in {report}");
     }
     assert_eq!(stderr(&output), "", "no progress bar without a terminal");
@@ -101,8 +108,8 @@ fn damage_is_told_and_repaired_with_consent() {
     bytes[at] ^= 1;
     fs::write(&segment, bytes).unwrap();
 
-    let output = run(&["serve", "--data", text(&data), "--set", "mqtt.bind=127.0.0.1:0"]);
-    assert_exit(&output, 1);
+    let output = serve(&data).output().unwrap();
+    assert_exit(&output, 65);
     assert!(stderr(&output).contains("segment-00000001 is damaged at byte"), "{}", stderr(&output));
     let output = run(&["store", "check", text(&data)]);
     assert_exit(&output, 1);

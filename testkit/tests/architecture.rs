@@ -209,7 +209,9 @@ impl Source {
 
     fn is_pure_code(&self) -> bool {
         let in_src = self.path[self.room().len()..].starts_with("/src/");
-        within(PURE, self.room()) && in_src && !DISK.contains(&&self.path[..])
+        // `#[cfg(test)] mod tests;` in a file of its own.
+        let tests = self.path.ends_with("/tests.rs");
+        within(PURE, self.room()) && in_src && !tests && !DISK.contains(&&self.path[..])
     }
 }
 
