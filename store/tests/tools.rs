@@ -249,6 +249,8 @@ fn a_repair_keeps_all_that_holds_and_says_what_is_lost() {
     assert!(kept.to_str().unwrap().ends_with("data.damaged-1"));
     let told: Vec<_> = repaired.damages.iter().map(ToString::to_string).collect();
     assert!(told.len() == 1 && told[0].starts_with(&file) && told[0].contains("stored in the frames"), "{told:?}");
+    let words = "(by its own words: the entry 45 of session \"client-0\"; the entry 45 of session \"client-1\"; the entry 45 of";
+    assert!(told[0].contains(words), "{told:?}");
     let lost: Vec<_> = before.difference(&lines_in(&data)).cloned().collect();
     assert_eq!(lost.len(), 3, "{lost:#?}");
     assert!(lost.iter().all(|line| line.contains("message 45 ")));

@@ -264,7 +264,8 @@ pub(crate) fn check_header(
     Ok(header)
 }
 
-fn read_segment<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
+/// All of a segment's file, up to `length` bytes.
+pub(crate) fn read_segment<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
     let name = segment_name(number);
     let file = disk.open(&name).map_err(at("open", &name))?;
     let mut bytes = vec![0; length as usize];
