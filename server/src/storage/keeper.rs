@@ -128,7 +128,7 @@ impl<D: Disk> Keeper<D> {
             thread::yield_now();
         }
         let sync = self.sync_due.map(|due| due.saturating_duration_since(Instant::now()));
-        let retry = self.store.is_dirty().then_some(FULL_RETRY);
+        let retry = (self.store.is_dirty() || !self.line.has_room()).then_some(FULL_RETRY);
         match sync.into_iter().chain(retry).min() {
             Some(timeout) => thread::park_timeout(timeout),
             None => thread::park(),
@@ -150,7 +150,7 @@ impl<D: Disk> Keeper<D> {
 mod tests {
     use super::super::line::ShardEnd;
     use super::*;
-    use althing_core::record::{Load, QueueKey, Record, SessionKey, Terms};
+    use althing_core::record::{Load, QueueKey, Record, Restored, SessionKey, Terms};
     use althing_core::topic::TopicLimits;
     use althing_core::{Message, Topic};
     use althing_store::Options;
@@ -196,6 +196,22 @@ mod tests {
         let found: Vec<i64> = loaded[0].entries.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(found, [1, 3]);
         assert!(!end.is_behind());
+    }
+
+    #[test]
+    fn the_last_words_of_the_shard_are_kept() {
+        let disk = SimDisk::new(5);
+        let (keeper, line, mut end) = keeper(&disk);
+        end.store(&mut queued(1), 1);
+        drop(end);
+        line.close();
+        keeper.run().unwrap();
+        let mut store = Store::open(disk, Options::default(), Clock::default().now()).unwrap();
+        let mut entries = 0;
+        store
+            .restore(&mut |fact| entries += if let Restored::Queue { entries, .. } = fact { entries.len() } else { 0 })
+            .unwrap();
+        assert_eq!(entries, 1);
     }
 
     #[test]

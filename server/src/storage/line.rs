@@ -157,7 +157,7 @@ impl Inbox {
 
     /// Sends the memory of a list back, unless it is unusually large.
     pub fn give_back(&mut self, mut records: Vec<Record>) {
-        const RECORDS_MAX: usize = 4_096;
+        const RECORDS_MAX: usize = 1_024;
         records.clear();
         if records.capacity() <= RECORDS_MAX {
             self.spares.push(records);
@@ -238,7 +238,7 @@ impl ShardEnd {
 
     fn hand_over(&mut self) {
         /// The rest is given to the system: a burst is over.
-        const SPARES_MAX: usize = 256;
+        const SPARES_MAX: usize = 64;
         if let Some(batch) = self.batches.last() {
             self.ticket = batch.ticket;
             self.handed_over = Some(Instant::now());
@@ -252,6 +252,13 @@ impl ShardEnd {
         spares.truncate(SPARES_MAX - self.spares.len().min(SPARES_MAX));
         self.spares.append(&mut spares);
         self.line.wake_thread();
+    }
+}
+
+/// The last words of the shard: nothing of them is acknowledged, but who left at the end should be found as having left.
+impl Drop for ShardEnd {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
