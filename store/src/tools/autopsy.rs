@@ -4,7 +4,6 @@ use super::Damage;
 use super::contents::name;
 use crate::codec::{Item, Items, Kind, Reader, read_queue_key};
 use crate::disk::Disk;
-use crate::error::DiskError;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, Spot};
 use crate::log::{Place, read_segment, segments};
 
@@ -12,26 +11,22 @@ use crate::log::{Place, read_segment, segments};
 const NAMED_MAX: usize = 10;
 
 /// Adds to a damage what the frame there says that it held, when there is one whose header is whole.
-pub(super) fn name_the_lost<D: Disk>(disk: &mut D, damage: &mut Damage) -> Result<(), DiskError> {
-    let Some(number) = segments(&[(damage.file.clone(), 0)]).keys().copied().next() else { return Ok(()) };
-    let Ok(offset) = u32::try_from(damage.offset) else { return Ok(()) };
-    let bytes = match disk.list() {
-        Ok(files) => match segments(&files).get(&number) {
-            Some(&length) => read_segment(disk, number, length)?,
-            None => return Ok(()),
-        },
-        Err(error) => return Err(crate::error::at("list", ".")(error)),
-    };
-    if let Some(lost) = lost(&bytes, number, offset).filter(|lost| !lost.is_empty()) {
+pub(super) fn name_the_lost<D: Disk>(disk: &mut D, damage: &mut Damage) {
+    if let Some(lost) = lost(disk, damage).filter(|lost| !lost.is_empty()) {
         let more = lost.len().saturating_sub(NAMED_MAX);
-        let named: Vec<_> = lost.into_iter().take(NAMED_MAX).collect();
-        damage.affected.push_str(&format!(" (by its own words: {}", named.join("; ")));
-        damage.affected.push_str(&if more > 0 { format!("; and {more} more)") } else { ")".to_owned() });
+        let named = lost[..lost.len().min(NAMED_MAX)].join("; ");
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        damage.affected.push_str(&format!(" (by its own words: {named}{more})"));
     }
-    Ok(())
 }
 
-fn lost(segment: &[u8], number: u32, offset: u32) -> Option<Vec<String>> {
+fn lost<D: Disk>(disk: &mut D, damage: &Damage) -> Option<Vec<String>> {
+    let number = segments(&[(damage.file.clone(), 0)]).keys().copied().next()?;
+    let length = segments(&disk.list().ok()?).get(&number).copied()?;
+    words_of_frame(&read_segment(disk, number, length).ok()?, number, u32::try_from(damage.offset).ok()?)
+}
+
+fn words_of_frame(segment: &[u8], number: u32, offset: u32) -> Option<Vec<String>> {
     let store = SegmentHeader::decode(segment).ok()?.store;
     let header = FrameHeader::decode(segment, Spot { store, segment: number, offset })?;
     let start = offset + FRAME_HEADER_BYTES;

@@ -152,7 +152,7 @@ pub fn inspect<D: Disk>(
     reading.compare(end.as_ref());
     let Reading { index, mut damages, damages_more, frames, last, .. } = reading;
     for damage in damages.iter_mut().take(DAMAGES_EXPLAINED) {
-        name_the_lost(&mut disk, damage).map_err(OpenError::from)?;
+        name_the_lost(&mut disk, damage);
     }
     let (age_ms, wall_ms) = last.unwrap_or_default();
     let downtime_ms = last.map_or(0, |(_, wall_ms)| Downtime::between(wall_ms, now.wall_ms).aged_ms());
@@ -277,6 +277,10 @@ fn replay(mut index: Option<&mut Index>, frame: &Frame<'_>) -> Option<Damage> {
 fn damage(fault: OpenError) -> Result<Damage, OpenError> {
     match fault {
         OpenError::Corrupt { file, offset, what, affected } => Ok(Damage { file, offset, what, affected }),
+        OpenError::Io { action: "read", file, error } => {
+            let what = format!("not all of it can be read: {error}");
+            Ok(Damage { file, offset: 0, what, affected: "what is told besides of this file".to_owned() })
+        }
         other => Err(other),
     }
 }
