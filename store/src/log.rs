@@ -7,7 +7,7 @@ mod open;
 pub(crate) mod scan;
 mod spares;
 
-pub(crate) use open::{check_header, segments, survey};
+pub(crate) use open::{Found, check_header, read_segment, segments, survey};
 
 use crate::disk::{Disk, FileId};
 use crate::error::{DiskError, Failure, at};

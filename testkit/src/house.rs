@@ -124,6 +124,8 @@ pub struct House {
     steps: u64,
     store_held: bool,
     crashes: Vec<Crash>,
+    /// What the shards know of the room for new messages.
+    has_room: bool,
 }
 
 impl House {
@@ -160,6 +162,7 @@ impl House {
             steps: 0,
             store_held: false,
             crashes: Vec::new(),
+            has_room: true,
         };
         house.start(setup.shards, Vec::new());
         house
@@ -179,6 +182,8 @@ impl House {
         for (shard, facts) in self.shards.iter_mut().zip(facts_of) {
             shard.restore(facts, &mut self.common);
         }
+        self.has_room = true;
+        self.tell_of_room();
     }
 
     /// The seed that this world grew from.
@@ -503,6 +508,7 @@ impl House {
         self.common.now.mono_ns = mono_ns;
         self.common.now.wall_ms += passed_ns / MILLISECOND_NS;
         if passed_ns > 0 {
+            self.common.vault.look_for_room();
             self.common.trace.note(format_args!("{} us pass", passed_ns / 1_000));
         }
     }
@@ -554,10 +560,21 @@ impl House {
             Act::Commit => vault.commit(now),
             _ => vault.maintain(now),
         };
+        self.tell_of_room();
         if let Err(failure) = result {
             self.note(format_args!("{failure}: the process ends"));
             let downtime = Downtime::draw(&mut self.entropy);
             self.crash(false, downtime);
+        }
+    }
+
+    /// Every shard knows whether new messages may be kept.
+    fn tell_of_room(&mut self) {
+        let has_room = self.common.vault.has_room();
+        if has_room != self.has_room {
+            self.common.trace.note(format_args!("room for new messages: {has_room}"));
+            self.has_room = has_room;
+            self.shards.iter_mut().for_each(|shard| shard.broker.set_room(has_room));
         }
     }
 

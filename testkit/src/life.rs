@@ -27,6 +27,8 @@ pub struct Dangers {
     pub full: bool,
     /// Some commits are not synced.
     pub lazy: bool,
+    /// It ends often: then little is cleaned, and few checkpoints are finished.
+    pub restless: bool,
     /// Length of a segment.
     pub segment_bytes: u32,
     /// The largest payload, in bytes.
@@ -41,6 +43,7 @@ impl Dangers {
             errors: entropy.below(2) == 0,
             full: entropy.below(3) == 0,
             lazy: entropy.below(6) == 0,
+            restless: entropy.below(3) == 0,
             segment_bytes: [4 << 10, 8 << 10, 16 << 10][entropy.below(3) as usize],
             payload_bytes_max: [60, 1_000, 6_000][entropy.below(3) as usize],
         }
@@ -73,19 +76,49 @@ pub struct Life {
     opened_ns: u64,
     /// What was written since, a batch an `append`.
     since: Vec<Vec<Record>>,
+    /// What has happened.
+    pub seen: Seen,
+}
+
+/// What has happened in some lives, so that a test knows what it has tested.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
     /// Restarts after which everything was compared.
     pub restarts: u64,
     /// Commits for which there was no room.
     pub refusals: u64,
+    /// Calls that the disk failed.
+    pub failures: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Segments that were cleaned.
+    pub segments_cleaned: u64,
+}
+
+impl Seen {
+    /// Both.
+    pub fn add(&mut self, other: Self) {
+        self.restarts += other.restarts;
+        self.refusals += other.refusals;
+        self.failures += other.failures;
+        self.checkpoints += other.checkpoints;
+        self.segments_cleaned += other.segments_cleaned;
+    }
 }
 
 impl Life {
     /// A new store on an empty disk.
     pub fn begin(seed: u64, dangers: Dangers) -> Self {
+        let mut life = Self::unopened(seed, dangers);
+        life.open();
+        life
+    }
+
+    fn unopened(seed: u64, dangers: Dangers) -> Self {
         let now = Now { mono_ns: 5_000_000_123, wall_ms: 1_800_000_000_000 };
         let options =
             Options { segment_bytes: dangers.segment_bytes, protocols: &PROTOCOLS, seed, ..Options::default() };
-        let mut life = Self {
+        Self {
             entropy: Entropy::new(seed),
             scribe: Scribe::new(seed ^ 0x5C, dangers.payload_bytes_max),
             dangers,
@@ -98,10 +131,15 @@ impl Life {
             frames: vec![Frame { age_ns: 0, wall_ms: now.wall_ms }],
             opened_ns: now.mono_ns,
             since: Vec::new(),
-            restarts: 0,
-            refusals: 0,
-        };
-        life.open();
+            seen: Seen::default(),
+        }
+    }
+
+    /// The same on a disk whose call of that number fails.
+    pub fn begin_with_failure(seed: u64, dangers: Dangers, call: u64, fault: Fault) -> Self {
+        let mut life = Self::unopened(seed, dangers);
+        life.disk.fail_at(call, fault);
+        life.reopen_if_closed();
         life
     }
 
@@ -143,9 +181,9 @@ impl Life {
             31..=33 => self.load(),
             34 | 35 => self.pass(),
             36 if self.dangers.full => self.change_capacity(),
-            37 if self.dangers.errors => self.plan_failure(),
-            38 => self.end(),
-            39 if self.one_in(3) => self.close(),
+            37 if self.dangers.errors && (self.dangers.restless || self.one_in(4)) => self.plan_failure(),
+            38 if self.dangers.restless || self.one_in(6) => self.end(),
+            39 if self.one_in(if self.dangers.restless { 3 } else { 20 }) => self.close(),
             _ => self.append(),
         }
     }
@@ -160,6 +198,37 @@ impl Life {
         self.insist_on_commit();
         self.close();
         self
+    }
+
+    /// The store is closed in order and stays so.
+    pub fn close_for_good(&mut self) {
+        self.insist_on_commit();
+        if let Some(store) = self.drop_store() {
+            store.close(self.now).unwrap_or_else(|failure| panic!("{failure}"));
+            self.confirm();
+        }
+    }
+
+    /// Turns a bit of the closed store around, on a copy of the disk: the store refuses it and says where, or
+    /// everything is there.
+    pub fn age(&mut self) {
+        let (seed, files) = (self.entropy.next_u64(), self.disk.files());
+        let aged = self.disk.copy(seed);
+        let (name, length_bytes) = &files[self.below(files.len() as u64) as usize];
+        if *length_bytes == 0 {
+            return;
+        }
+        let bit = self.below(8 * length_bytes);
+        aged.flip_bit(name, bit);
+        let what = format!("bit {bit} of {name} turned around");
+        let opened = Store::open(aged, self.options.clone(), self.now).map_err(|error| error.to_string());
+        match opened.and_then(|mut store| Ledger::read_from(&mut store)) {
+            Ok(found) => {
+                let (found, expected) = (found.without_deadlines(), self.confirmed.without_deadlines());
+                assert!(found == expected, "{what}, and nobody says so:\n{}", found.difference(&expected));
+            }
+            Err(why) => assert!(why.contains(name.as_str()), "{what}, and the store says {why}"),
+        }
     }
 
     /// Lets go of everything that the store keeps; then the disk must hold next to nothing.
@@ -185,7 +254,7 @@ impl Life {
     fn append(&mut self) {
         self.reopen_if_closed();
         let mut records = Vec::new();
-        for _ in 0..1 + self.entropy.below(2) {
+        for _ in 0..1 + self.entropy.below(3) {
             let has_room = self.store.as_ref().is_none_or(Store::has_room);
             records.extend(if has_room { self.scribe.step(self.now) } else { self.scribe.settling_step() });
         }
@@ -211,7 +280,7 @@ impl Life {
                 }
             }
             Some(false) => {
-                self.refusals += 1;
+                self.seen.refusals += 1;
                 assert!(self.dangers.full, "no room on an empty disk");
             }
             None => {}
@@ -258,7 +327,8 @@ impl Life {
     fn maintain(&mut self) {
         self.reopen_if_closed();
         let now = self.now;
-        for _ in 0..1 + self.below(4) {
+        let steps_max = if self.one_in(2) { 4 } else { 100 };
+        for _ in 0..1 + self.below(steps_max) {
             let more = self.with_store(|store| store.maintain(now));
             // A checkpoint says when it was written, too.
             self.note_frame(false);
@@ -301,8 +371,8 @@ impl Life {
 
     fn change_capacity(&mut self) {
         let used_bytes = self.disk.used_bytes();
-        let room_bytes = self.below(6 * u64::from(self.options.segment_bytes));
-        let capacity_bytes = if self.one_in(3) { u64::MAX } else { used_bytes + room_bytes };
+        let room_bytes = self.below(2 * u64::from(self.options.segment_bytes));
+        let capacity_bytes = if self.one_in(4) { u64::MAX } else { used_bytes + room_bytes };
         self.disk.set_capacity_bytes(capacity_bytes);
     }
 
@@ -318,13 +388,23 @@ impl Life {
 
     /// The process ends without a word, or the power goes.
     fn end(&mut self) {
-        if self.store.take().is_some() {
+        if self.store.is_some() {
+            self.drop_store();
             self.restart();
         }
     }
 
+    fn drop_store(&mut self) -> Option<Store<SimDisk>> {
+        let store = self.store.take()?;
+        let statistics = store.statistics();
+        self.seen.checkpoints += statistics.checkpoints;
+        self.seen.segments_cleaned += statistics.segments_cleaned;
+        self.seen.failures += self.disk.failures() - self.failures_before;
+        Some(store)
+    }
+
     fn close(&mut self) {
-        let Some(store) = self.store.take() else { return };
+        let Some(store) = self.drop_store() else { return };
         let (now, is_dirty) = (self.now, store.is_dirty());
         match store.close(now) {
             Ok(_) => {
@@ -353,7 +433,7 @@ impl Life {
                 assert!(failure.action == "read" || again.is_err(), "{failure}, and it goes on: {again:?}");
                 self.note_frame(false);
                 self.check_reason(&failure.to_string());
-                self.store = None;
+                self.drop_store();
                 None
             }
         }
@@ -409,7 +489,7 @@ impl Life {
         match Ledger::read_from(store) {
             Ok(found) => {
                 self.compare(&found, stopped, opened);
-                self.restarts += 1;
+                self.seen.restarts += 1;
                 (self.now, self.opened_ns) = (opened, opened.mono_ns);
                 self.since.clear();
                 self.confirmed = found.clone();
@@ -418,7 +498,7 @@ impl Life {
             }
             Err(why) => {
                 self.check_reason(&why);
-                self.store = None;
+                self.drop_store();
                 false
             }
         }

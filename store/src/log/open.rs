@@ -161,7 +161,13 @@ pub(crate) fn survey<D: Disk>(
             }
             continue;
         };
-        let bytes = read_segment(disk, number, length)?;
+        let bytes = match read_segment(disk, number, length) {
+            Err(error) => {
+                damaged(error.into())?;
+                read_around(disk, number, length)?
+            }
+            Ok(bytes) => bytes,
+        };
         let before = end.as_ref().map(|end| end.header).or(sealed.map(|(header, _)| header));
         let header = match check_header(number, &bytes, before.as_ref()) {
             Err(fault @ OpenError::Corrupt { .. }) => {
@@ -264,13 +270,29 @@ pub(crate) fn check_header(
     Ok(header)
 }
 
-fn read_segment<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
+/// All of a segment's file, up to `length` bytes.
+pub(crate) fn read_segment<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
     let name = segment_name(number);
     let file = disk.open(&name).map_err(at("open", &name))?;
     let mut bytes = vec![0; length as usize];
     let read = disk.read_at(file, 0, &mut bytes);
     disk.close(file);
     bytes.truncate(read.map_err(at("read", &name))?);
+    Ok(bytes)
+}
+
+/// The same with zeros where nothing can be read.
+fn read_around<D: Disk>(disk: &mut D, number: u32, length: u32) -> Result<Vec<u8>, DiskError> {
+    const PIECE_BYTES: usize = 4096;
+    let name = segment_name(number);
+    let file = disk.open(&name).map_err(at("open", &name))?;
+    let mut bytes = vec![0; length as usize];
+    for (piece, bytes) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
+        if disk.read_at(file, (piece * PIECE_BYTES) as u64, bytes).is_err() {
+            bytes.fill(0);
+        }
+    }
+    disk.close(file);
     Ok(bytes)
 }
 

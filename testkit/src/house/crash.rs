@@ -91,6 +91,15 @@ impl House {
         self.common.vault.assert_is_empty();
     }
 
+    /// Limits what all files of the disk may hold, or lifts the limit.
+    pub fn set_disk_capacity_bytes(&mut self, capacity_bytes: u64) {
+        self.note(format_args!("the disk holds {capacity_bytes} bytes"));
+        if let Some(disk) = self.disk() {
+            disk.set_capacity_bytes(capacity_bytes);
+        }
+        self.common.vault.look_for_room();
+    }
+
     /// Whether the store takes new messages.
     pub fn store_has_room(&self) -> bool {
         self.common.vault.has_room()

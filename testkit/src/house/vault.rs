@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::scribe::PROTOCOLS;
 use althing_core::record::{Load, Loaded, Record, Restored};
 use althing_core::{Entropy, Now};
-use althing_store::{Failure, OpenError, Options, Store};
+use althing_store::{Failure, Options, Store};
 use std::collections::{BTreeMap, VecDeque};
 
 /// In what a world keeps its records.
@@ -140,6 +140,14 @@ impl Vault {
         }
     }
 
+    /// Time has passed, or somebody has made room: what found none is tried again.
+    pub fn look_for_room(&mut self) {
+        if self.is_stuck || !self.has_room() {
+            self.is_stuck = false;
+            self.wants_maintenance = true;
+        }
+    }
+
     /// Takes what was handed over first.
     pub fn take(&mut self, count: usize) -> Result<(), Failure> {
         for handed in self.inbox.drain(..count).collect::<Vec<_>>() {
@@ -242,8 +250,9 @@ impl Vault {
         self.answers.clear();
     }
 
-    /// What the next process finds. An error: the disk failed; what must not happen panics.
-    pub fn reopen(&mut self, now: Now) -> Result<Vec<Restored>, OpenError> {
+    /// What the next process finds; or why it finds nothing, because the disk has failed. Panics when the store does not
+    /// open for another reason.
+    pub fn reopen(&mut self, now: Now) -> Result<Vec<Restored>, String> {
         let Keeper::Disk { disk, options, store } = &mut self.keeper else { return Ok(self.ledger.restored()) };
         let failures_before = disk.failures();
         let mut facts = Vec::new();
@@ -251,16 +260,18 @@ impl Vault {
             opened.restore(&mut |fact| facts.push(fact))?;
             Ok(opened)
         });
-        match opened {
-            Ok(mut opened) => {
-                self.ledger = Ledger::read_entries(&facts, &mut opened).unwrap_or_else(|why| panic!("{why}"));
+        let read = opened.map_err(|error| error.to_string()).and_then(|mut opened| {
+            self.ledger = Ledger::read_entries(&facts, &mut opened)?;
+            Ok(opened)
+        });
+        match read {
+            Ok(opened) => {
                 *store = Some(Box::new(opened));
                 Ok(facts)
             }
-            Err(error) => {
-                let is_excused = disk.failures() > failures_before && matches!(error, OpenError::Io { .. });
-                assert!(is_excused, "the store does not open: {error}");
-                Err(error)
+            Err(why) => {
+                assert!(disk.failures() > failures_before, "the store does not open: {why}");
+                Err(why)
             }
         }
     }
