@@ -45,9 +45,11 @@ class Broker:
     # Why it may fail those that send what no client may send.
     deviates_on_bad_input = None
 
-    def __init__(self, files_max=None):
-        """`files_max`: how many file descriptors it may have, if not as many as we."""
+    def __init__(self, files_max=None, settings=(), around=()):
+        """`files_max`: how many file descriptors it may have, if not as many as we. `settings`: lines (mosquitto) or
+        `key=value` (Althing) of configuration. `around`: a command that runs the broker, `strace` for one."""
         self.files_max = files_max
+        self.settings, self.around = settings, around
         self.port = free_port()
         # Of the datagram language; None where it is not spoken.
         self.coap_port = None
@@ -55,6 +57,8 @@ class Broker:
         # Where it speaks STOMP, if it does.
         self.stomp_port = None
         self.unix = self.folder / "mqtt.sock"
+        # What outlives the process.
+        self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.process = None
 
@@ -65,6 +69,7 @@ class Broker:
     async def start(self):
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
+                *self.around,
                 *self.command(),
                 cwd=self.folder,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -109,6 +114,12 @@ class Broker:
             await self.process.wait()
             return None
 
+    async def kill(self):
+        """Ends it as a crash would, at once and without a word."""
+        if self.running:
+            self.process.kill()
+        await self.process.wait()
+
     def panics(self):
         """The lines of its log that tell of a panic."""
         return [line for line in self.log.read_text(errors="replace").splitlines() if "panicked" in line]
@@ -123,12 +134,18 @@ class Broker:
 class Althing(Broker):
     name = "althing"
 
-    def command(self):
+    @staticmethod
+    def binary():
         binary = Path(os.environ.get("ALTHING_BIN") or ROOT / "target" / "release" / "althing").resolve()
         if not binary.exists():
             raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
-        self.coap_port = free_port(socket.SOCK_DGRAM)
-        self.stomp_port = free_port()
+        return binary
+
+    def command(self):
+        binary = self.binary()
+        # The same ones at each start: clients come back.
+        self.coap_port = self.coap_port or free_port(socket.SOCK_DGRAM)
+        self.stomp_port = self.stomp_port or free_port()
         config = self.folder / "althing.toml"
         config.write_text(
             f"""
@@ -157,7 +174,8 @@ class Althing(Broker):
             subscriptions_per_session_max = {SUBSCRIPTIONS_MAX}
             """
         )
-        return [str(binary), "serve", "--config", str(config), "--data", str(self.folder / "data")]
+        options = [word for setting in self.settings for word in ("--set", setting)]
+        return [str(binary), "serve", "--config", str(config), "--data", str(self.data), *options]
 
 
 class Mosquitto(Broker):
@@ -190,6 +208,10 @@ max_queued_messages 0
 sys_interval 1
 log_type all
 user root
+persistence_location {self.data}/
 """
+            + "\n".join(self.settings)
+            + "\n"
         )
+        self.data.mkdir(exist_ok=True)
         return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", str(config)]

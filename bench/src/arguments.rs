@@ -49,6 +49,9 @@ pub struct CommonArguments {
     /// Payload of each message; 20 bytes of it are the stamp that the verification needs.
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(20..=16_777_216))]
     pub payload_bytes: u32,
+    /// Part of all client ids, for sessions that a later run takes up again. Default: from the process id.
+    #[arg(long, global = true, value_name = "0..255")]
+    pub id: Option<u8>,
     /// Print one JSON object instead of a table.
     #[arg(long, global = true)]
     pub json: bool,
@@ -155,6 +158,9 @@ pub enum Scenario {
         /// Messages without acknowledgement while storing.
         #[arg(long, default_value_t = 20, value_parser = window())]
         window: u32,
+        /// Only one half of it; the other half is another run.
+        #[arg(long, value_enum, default_value = "both")]
+        phase: Phase,
     },
     /// QoS 1 messages queued for absent sessions, which then come back.
     Offline {
@@ -166,6 +172,27 @@ pub enum Scenario {
         messages: u32,
         /// Messages of a publisher without acknowledgement while storing.
         #[arg(long, default_value_t = 20, value_parser = window())]
+        window: u32,
+        /// Only one half of it; the other half is another run with the same options and --id.
+        #[arg(long, value_enum, default_value = "both")]
+        phase: Phase,
+    },
+    /// Messages for lasting sessions: how long does each acknowledgement take, and how many come a second?
+    Durable {
+        /// Publishers.
+        #[arg(long, default_value_t = 64, value_parser = clients())]
+        clients: u32,
+        /// Lasting sessions; each gets the messages of as many publishers.
+        #[arg(long, default_value_t = 1, value_parser = clients())]
+        sessions: u32,
+        /// The sessions are connected, and a window is over delivery too. Otherwise they come back after the measured part.
+        #[arg(long)]
+        live: bool,
+        /// Quality of service of publications and subscriptions.
+        #[arg(long, default_value_t = 1, value_parser = qos())]
+        qos: u8,
+        /// Messages of a publisher under way, at most.
+        #[arg(long, default_value_t = 1, value_parser = window())]
         window: u32,
     },
     /// QoS 0 as fast as the sockets take it, against subscribers that read slowly.
@@ -195,6 +222,29 @@ pub enum Scenario {
         #[arg(long, default_value_t = 20, value_parser = window())]
         window: u32,
     },
+}
+
+/// Which part of a scenario that stores first and reads then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Phase {
+    /// Store, then read.
+    Both,
+    /// Store, and leave it there.
+    Store,
+    /// Read what is there.
+    Read,
+}
+
+impl Phase {
+    /// Whether messages are stored.
+    pub fn stores(self) -> bool {
+        self != Self::Read
+    }
+
+    /// Whether they are read and removed.
+    pub fn reads(self) -> bool {
+        self != Self::Store
+    }
 }
 
 /// The versions by their usual names.

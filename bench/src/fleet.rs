@@ -30,6 +30,8 @@ pub trait Handler {
 pub struct Fleet {
     address: Address,
     version: Version,
+    /// Part of every client id.
+    id: u8,
     poll: Poll,
     events: Events,
     links: Vec<Link>,
@@ -63,16 +65,18 @@ const LINKS_PER_SOURCE: usize = 8_000;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Fleet {
-    /// No connection yet; frames of the run have at most about `payload_bytes`.
+    /// No connection yet; client ids contain `id`, frames of the run have at most about `payload_bytes`.
     pub fn new(
         address: Address,
         version: Version,
+        id: u8,
         payload_bytes: usize,
         silence: Duration,
     ) -> Result<Self, BenchError> {
         Ok(Self {
             address,
             version,
+            id,
             poll: Poll::new().map_err(BenchError::Poll)?,
             events: Events::with_capacity(1024),
             links: Vec::new(),
@@ -88,6 +92,11 @@ impl Fleet {
     /// The version that all connections speak.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What the client ids of this run have in common.
+    pub fn id(&self) -> u8 {
+        self.id
     }
 
     /// Nanoseconds since the run began.

@@ -16,7 +16,7 @@ mod traffic;
 mod verify;
 mod wire;
 
-pub use arguments::{BenchArguments, CommonArguments, Scenario, VersionArgument};
+pub use arguments::{BenchArguments, CommonArguments, Phase, Scenario, VersionArgument};
 pub use error::BenchError;
 pub use latency::Latency;
 pub use report::Report;

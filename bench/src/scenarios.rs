@@ -1,5 +1,6 @@
 //! The scenarios, and what they share: the broker's process and the frame of a run.
 
+mod durable;
 mod flood;
 mod idle;
 mod live;
@@ -30,8 +31,13 @@ pub fn run(arguments: &BenchArguments) -> Result<Report, BenchError> {
         Scenario::Latency { clients, rate, qos } => live::run(&run, live::latency(clients, rate, qos)),
         Scenario::Churn { clients, rate, qos, window } => live::run(&run, live::churn(clients, rate, qos, window)),
         Scenario::Idle { clients } => idle::run(&run, clients as usize),
-        Scenario::Retained { topics, clients, window } => stored::retained(&run, topics, clients, window),
-        Scenario::Offline { clients, messages, window } => stored::offline(&run, clients, messages, window),
+        Scenario::Retained { topics, clients, window, phase } => stored::retained(&run, topics, clients, window, phase),
+        Scenario::Offline { clients, messages, window, phase } => {
+            stored::offline(&run, clients, messages, window, phase)
+        }
+        Scenario::Durable { clients, sessions, live, qos, window } => {
+            durable::run(&run, clients as usize, sessions as usize, live, qos, window)
+        }
         Scenario::Flood { clients, subscribers, read_bytes_per_s } => {
             flood::run(&run, clients as usize, subscribers as usize, read_bytes_per_s)
         }
@@ -49,7 +55,8 @@ impl Run<'_> {
     fn fleet(&self, connections: usize) -> Result<Fleet, BenchError> {
         process::reserve_descriptors(connections)?;
         let silence = Duration::from_secs_f64(self.common.silence_s);
-        Fleet::new(self.common.address()?, self.common.version(), self.common.payload_bytes as usize, silence)
+        let id = self.common.id.unwrap_or(std::process::id() as u8);
+        Fleet::new(self.common.address()?, self.common.version(), id, self.common.payload_bytes as usize, silence)
     }
 
     fn sample(&self) -> Result<Sample, BenchError> {

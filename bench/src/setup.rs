@@ -30,10 +30,10 @@ impl Session {
     }
 
     /// Opens a connection and puts CONNECT into it. `number` and `kind` make the client id, always of eight bytes,
-    /// with a part of the process id between them so that two generators do not take over each other's sessions.
+    /// with the run's own between them so that two generators do not take over each other's sessions.
     pub fn open(self, fleet: &mut Fleet, number: usize) -> Result<usize, BenchError> {
         let link = fleet.open(self.receive_buffer_bytes)?;
-        let id = format!("{}{:02x}{:05x}", self.kind, std::process::id() & 0xff, number);
+        let id = format!("{}{:02x}{:05x}", self.kind, fleet.id(), number);
         let version = fleet.version();
         wire::put_connect(fleet.output(link), version, &id, self.clean_start, self.keep);
         Ok(link)

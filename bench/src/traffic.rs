@@ -12,6 +12,8 @@ use std::rc::Rc;
 pub struct Tally {
     /// First deliveries of a message to a receiver.
     pub deliveries: u64,
+    /// Messages that the broker has taken responsibility for.
+    pub acknowledgements: u64,
     /// The receiver, or enough others of its group, had it before.
     pub duplicated: u64,
     /// A later message of the same publisher and topic came first.
@@ -55,6 +57,8 @@ pub struct Traffic {
     tally: Tally,
     /// Records the age of each delivery while set.
     latencies: Option<Latencies>,
+    /// Records the age of each acknowledgement while set.
+    acknowledgement_latencies: Option<Latencies>,
     /// Links that had SUBACK or UNSUBACK.
     subscription_answers: Vec<usize>,
     /// CONNACKs since the start.
@@ -93,6 +97,11 @@ impl PublishStream {
         }
     }
 
+    /// Messages that an earlier run has stored: nothing is sent, each is due at `fan` receivers.
+    pub fn stored(link: usize, messages: u64, fan: u32) -> Self {
+        Self { ledger: Ledger::stored(messages, fan), messages_max: messages, ..Self::endless(link, Rc::new([]), 1, 1) }
+    }
+
     #[inline]
     fn has_room(&self) -> bool {
         self.ledger.has_room()
@@ -118,6 +127,7 @@ impl Traffic {
             closed_loop: false,
             tally: Tally::default(),
             latencies: None,
+            acknowledgement_latencies: None,
             subscription_answers: Vec::new(),
             connection_answers: 0,
         }
@@ -168,6 +178,11 @@ impl Traffic {
         std::mem::replace(&mut self.latencies, latencies)
     }
 
+    /// The same for the time from sending to PUBACK or PUBCOMP.
+    pub fn record_acknowledgements(&mut self, latencies: Option<Latencies>) -> Option<Latencies> {
+        std::mem::replace(&mut self.acknowledgement_latencies, latencies)
+    }
+
     /// So far.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -176,6 +191,11 @@ impl Traffic {
     /// Messages of all streams.
     pub fn sent(&self) -> u64 {
         self.streams.iter().map(|stream| stream.ledger.sent()).sum()
+    }
+
+    /// Messages of each stream.
+    pub fn sent_by_stream(&self) -> impl Iterator<Item = u64> {
+        self.streams.iter().map(|stream| stream.ledger.sent())
     }
 
     /// Deliveries that are due.
@@ -218,7 +238,7 @@ impl Traffic {
     #[inline]
     fn send(&mut self, fleet: &mut Fleet, number: usize, sent_ns: u64) {
         let stream = &mut self.streams[number];
-        let sequence = stream.ledger.send(self.fan, stream.qos > 0);
+        let sequence = stream.ledger.send(self.fan, stream.qos > 0, sent_ns);
         let topic = stream.topic_order.index(sequence, stream.topics.len() as u64);
         let stamp = Stamp { stream: number as u32, sequence, sent_ns };
         stream.topics[topic as usize].write(fleet.output(stream.link), Ledger::id_of(sequence), stamp);
@@ -262,11 +282,19 @@ impl Traffic {
 
     #[inline]
     fn acknowledged(&mut self, fleet: &mut Fleet, link: usize, id: u16, now_ns: u64) {
-        let stream = self.stream_of.get(link).copied().flatten();
-        match stream {
-            Some(number) if self.streams[number].ledger.acknowledged(id).is_ok() => self.fill(fleet, number, now_ns),
-            _ => self.tally.unexpected += 1,
+        let Some(number) = self.stream_of.get(link).copied().flatten() else {
+            self.tally.unexpected += 1;
+            return;
+        };
+        let Ok(sent_ns) = self.streams[number].ledger.acknowledged(id) else {
+            self.tally.unexpected += 1;
+            return;
+        };
+        self.tally.acknowledgements += 1;
+        if let Some(latencies) = &mut self.acknowledgement_latencies {
+            latencies.record_ns(now_ns.saturating_sub(sent_ns));
         }
+        self.fill(fleet, number, now_ns);
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Ledger {
 struct Slot {
     deliveries_due: u32,
     acknowledgement_due: bool,
+    sent_ns: u64,
 }
 
 impl Slot {
@@ -113,6 +114,16 @@ impl Ledger {
         }
     }
 
+    /// `messages` that were sent and acknowledged in an earlier run and have to be delivered `deliveries` times each.
+    pub fn stored(messages: u64, deliveries: u32) -> Self {
+        let mut ledger = Self::new(messages);
+        for _ in 0..messages {
+            ledger.send(deliveries, false, 0);
+        }
+        ledger.acknowledged_base = ledger.next;
+        ledger
+    }
+
     /// Whether another message may be sent.
     #[inline]
     pub fn has_room(&self) -> bool {
@@ -132,11 +143,11 @@ impl Ledger {
 
     /// Opens the next message and returns its sequence number. Call only while `has_room`.
     #[inline]
-    pub fn send(&mut self, deliveries: u32, acknowledgement: bool) -> u64 {
+    pub fn send(&mut self, deliveries: u32, acknowledgement: bool, sent_ns: u64) -> u64 {
         debug_assert!(self.has_room());
         let sequence = self.next;
         self.slots[(sequence & self.mask) as usize] =
-            Slot { deliveries_due: deliveries, acknowledgement_due: acknowledgement };
+            Slot { deliveries_due: deliveries, acknowledgement_due: acknowledgement, sent_ns };
         self.next += 1;
         sequence
     }
@@ -150,21 +161,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// The broker has taken responsibility for the message with this packet id.
+    /// The broker has taken responsibility for the message with this packet id; returns when it was sent.
     #[inline]
-    pub fn acknowledged(&mut self, id: u16) -> Result<(), Unexpected> {
+    pub fn acknowledged(&mut self, id: u16) -> Result<u64, Unexpected> {
         let sequence = self.sequence_of(id);
         let slot = self.slot(sequence)?;
         if !std::mem::take(&mut slot.acknowledgement_due) {
             return Err(Unexpected);
         }
+        let sent_ns = slot.sent_ns;
         while self.acknowledged_base < self.next
             && !self.slots[(self.acknowledged_base & self.mask) as usize].acknowledgement_due
         {
             self.acknowledged_base += 1;
         }
         self.advance();
-        Ok(())
+        Ok(sent_ns)
     }
 
     /// Deliveries that have not happened.
@@ -263,7 +275,7 @@ mod tests {
     fn a_lost_message_stays_due() {
         let mut ledger = Ledger::new(4);
         for _ in 0..4 {
-            ledger.send(1, false);
+            ledger.send(1, false, 9);
         }
         for sequence in [0, 1, 3] {
             assert_eq!(ledger.delivered(sequence), Ok(()));
@@ -274,19 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_run_has_stored_is_due_once() {
+        let mut ledger = Ledger::stored(3, 1);
+        assert_eq!((ledger.sent(), ledger.deliveries_due(), ledger.acknowledgements_due()), (3, 3, 0));
+        for sequence in 0..3 {
+            assert_eq!(ledger.delivered(sequence), Ok(()));
+        }
+        assert_eq!((ledger.is_complete(), ledger.delivered(1)), (true, Err(Unexpected)));
+    }
+
+    #[test]
     fn the_window_opens_only_when_the_oldest_is_acknowledged_and_delivered_to_all() {
         let mut ledger = Ledger::new(3);
         while ledger.has_room() {
-            ledger.send(2, true);
+            ledger.send(2, true, 9);
         }
         assert_eq!(ledger.sent(), 3);
         for step in [Ledger::delivered, Ledger::delivered] {
             assert_eq!(step(&mut ledger, 0), Ok(()));
             assert!(!ledger.has_room());
         }
-        assert_eq!(ledger.acknowledged(2), Ok(()));
+        assert_eq!(ledger.acknowledged(2), Ok(9));
         assert!(!ledger.has_room(), "sequence 1 is acknowledged, 0 is not");
-        assert_eq!(ledger.acknowledged(1), Ok(()));
+        assert_eq!(ledger.acknowledged(1), Ok(9));
         assert!(ledger.has_room());
     }
 
@@ -294,10 +316,10 @@ mod tests {
     fn what_nobody_waits_for_is_unexpected() {
         let mut ledger = Ledger::new(2);
         assert_eq!(ledger.delivered(0), Err(Unexpected), "never sent");
-        ledger.send(1, true);
+        ledger.send(1, true, 9);
         assert_eq!(ledger.delivered(0), Ok(()));
         assert_eq!(ledger.delivered(0), Err(Unexpected), "to a second member of a group");
-        assert_eq!(ledger.acknowledged(1), Ok(()));
+        assert_eq!(ledger.acknowledged(1), Ok(9));
         assert_eq!(ledger.acknowledged(1), Err(Unexpected));
         assert!(ledger.is_complete());
     }
@@ -306,12 +328,12 @@ mod tests {
     fn packet_ids_wrap_without_zero_and_lead_back_to_their_message() {
         let mut ledger = Ledger::new(20);
         for expected in 0..200_000 {
-            let sequence = ledger.send(0, true);
+            let sequence = ledger.send(0, true, 9);
             assert_eq!(ledger.unacknowledged(), 1);
             let id = Ledger::id_of(sequence);
             assert!(sequence == expected && id != 0);
             assert_eq!(ledger.sequence_of(id), sequence);
-            assert_eq!(ledger.acknowledged(id), Ok(()));
+            assert_eq!(ledger.acknowledged(id), Ok(9));
         }
     }
 }

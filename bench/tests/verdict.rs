@@ -75,3 +75,10 @@ fn nobody_listening_is_an_error_that_names_the_connection() {
     let outcome = althing_bench::run(&command.arguments);
     assert!(matches!(outcome, Err(BenchError::Socket { connection: 0, .. })), "{outcome:?}");
 }
+
+#[test]
+fn acknowledgements_are_timed_and_counted() {
+    let report = run(Fault::None, "durable --clients 5 --live").expect("a report");
+    assert!(report.is_clean() && report.figures["acknowledged_per_s"] > 0.0, "{report}");
+    assert!(report.figures["acknowledgement_us_p99"] >= report.figures["acknowledgement_us_p50"], "{report}");
+}

@@ -78,7 +78,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     broker.publish(&["-t", "last", "-q", "1", "-r", "-m", "value"]);
     kill(broker);
     let mut broker = data.broker();
-    broker.process.as_mut().unwrap().await_stderr("1 sessions, 2 waiting messages and 1 last values");
+    broker.process.as_mut().unwrap().await_stderr("found 1 session, 2 waiting messages and 1 last value in ");
     assert_eq!(messages(&broker, "2"), "one\ntwo\n");
     assert_eq!(stdout(&broker.run("sub", &["-t", "last", "-C", "1", "-W", "30s"])), "value\n");
     // What was settled stays settled, and what is cleared stays cleared.

@@ -10,8 +10,9 @@ use althing_core::verbs::{Connect, Disconnect, Publish, Subscribe, SubscribeFilt
 use althing_core::{Answer, Deadline, Delivery, Door, Filter, Message, Now, PeerId, Reason, Request, Topic};
 use althing_net::{DoorSocket, local};
 use bytes::Bytes;
-use language::{House, house};
+use language::{House, house, say};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
@@ -179,5 +180,21 @@ fn everyone_is_told_goodbye() {
 fn a_path_is_no_place_for_datagrams() {
     house(async |_: House| {
         assert!(DoorSocket::bind(&"unix:/nowhere/a".parse().unwrap()).is_err());
+    });
+}
+
+#[test]
+fn datagrams_wait_in_the_socket_while_the_store_is_behind() {
+    house(async |house: House| {
+        let client = client(serve()).await;
+        let mut other = house.connect_as("other").await;
+        house.set_behind(true);
+        client.send(b"echo late").await.unwrap();
+        say(&mut other, "hello\n").await;
+        language::hear(&mut other, "hello\n").await;
+        assert_eq!(client.try_recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        house.set_behind(false);
+        say(&mut other, "hello\n").await;
+        assert_eq!(hear(&client).await, "late");
     });
 }

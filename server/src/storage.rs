@@ -142,7 +142,7 @@ impl Opening {
             })
         };
         patiently(directory, restore).map_err(|error| ServeError::open(directory, error))?;
-        tracing::info!("{found} found in {} in {} ms", directory.display(), self.start.elapsed().as_millis());
+        tracing::info!("found {found} in {}, in {} ms", directory.display(), self.start.elapsed().as_millis());
         let line = Arc::clone(&self.line);
         let keeper = Keeper::new(self.store, self.line, self.clock, self.interval);
         let thread = thread::Builder::new().name("store".into()).spawn({
@@ -181,8 +181,9 @@ impl Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sessions, messages, retained } = self;
-        write!(f, "{sessions} sessions, {messages} waiting messages and {retained} last values")
+        let several = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (sessions, messages) = (several(self.sessions, "session"), several(self.messages, "waiting message"));
+        write!(f, "{sessions}, {messages} and {}", several(self.retained, "last value"))
     }
 }
 

@@ -79,3 +79,16 @@ fn one_slow_session_does_not_pin_the_disk() {
     assert!(after.disk_bytes < 20 * u64::from(world::SEGMENT_BYTES), "{after:?}");
     world.run(Op::Kill);
 }
+
+/// A backlog is made of references: what the index takes of memory for a message that waits, everything included.
+#[test]
+fn an_entry_takes_less_than_forty_bytes_of_memory() {
+    for (queues, each) in [(1_u32, 20_000_u32), (200, 100), (20, 1_100)] {
+        let mut world = World::new(7);
+        world.backlog(queues, each);
+        let statistics = world.statistics();
+        assert_eq!(statistics.entries, u64::from(queues * each));
+        let bytes = statistics.index_bytes as f64 / statistics.entries as f64;
+        assert!((24.0..40.0).contains(&bytes), "{bytes} bytes an entry in {queues} queues of {each}");
+    }
+}

@@ -19,7 +19,7 @@ fn context() -> Context {
 }
 
 fn topic(name: &'static str) -> Topic {
-    Topic::new(name.into(), &TopicLimits::default()).unwrap()
+    Topic::new(name.into(), &TopicLimits::default()).expect("what was written here is valid")
 }
 
 fn message(protocol: &'static str) -> Message {
@@ -70,7 +70,7 @@ fn every_item() -> Step {
     };
     step.session(&fact, &clock);
     step.session_closed(&session());
-    let filter = Filter::new("t/#".into(), &TopicLimits::default()).unwrap();
+    let filter = Filter::new("t/#".into(), &TopicLimits::default()).expect("what was written here is valid");
     step.subscribed(&session(), &filter, &Default::default());
     step.unsubscribed(&session(), &filter);
     step.token_held(&session(), 300);
@@ -101,7 +101,7 @@ fn items(bytes: &[u8]) -> Result<Vec<(BodyAt, String)>, Malformed> {
 #[test]
 fn every_tag_is_read_back_in_order() {
     let step = every_item();
-    let read = items(step.bytes()).unwrap();
+    let read = items(step.bytes()).expect("what was written here is valid");
     let tags: Vec<_> = read.iter().map(|(at, _)| step.bytes()[(at.place.offset - AT.offset) as usize]).collect();
     assert_eq!(tags, (tag::BODY..=tag::AGED).collect::<Vec<_>>());
     assert_eq!(read.iter().map(|(at, _)| at.length as usize).sum::<usize>(), step.len());
@@ -111,10 +111,10 @@ fn every_tag_is_read_back_in_order() {
 fn references_name_the_same_body_wherever_the_step_stands() {
     let step = every_item();
     let mut items = Items::new(step.bytes(), AT);
-    let (body, _) = items.next().unwrap().unwrap();
+    let (body, _) = items.next().expect("what was written here is valid").unwrap();
     assert_eq!(body.place, AT);
     let mut found = Vec::new();
-    while let Some((_, item)) = items.next().unwrap() {
+    while let Some((_, item)) = items.next().expect("what was written here is valid") {
         match item {
             Item::Retained { body, .. } | Item::Queued { body, .. } | Item::Moved { body, .. } => found.push(body),
             _ => {}
@@ -176,7 +176,7 @@ fn lengths_of_every_size_fit_into_their_items() {
         assert_eq!(decode_body(step.bytes(), &context), Ok(sent), "{length}");
         // An item of the wrong guess is still followed by the next one.
         step.settled(&QueueKey::Group("g".repeat(length).into()), 1);
-        assert_eq!(items(step.bytes()).unwrap().len(), 2);
+        assert_eq!(items(step.bytes()).expect("what was written here is valid").len(), 2);
     }
 }
 
@@ -185,17 +185,18 @@ fn the_key_of_a_fact_is_the_same_in_all_its_items() {
     let step = every_item();
     let mut items = Items::new(step.bytes(), AT);
     let mut keys = std::collections::BTreeMap::<u8, Vec<Vec<u8>>>::new();
-    while let Some((at, item)) = items.next().unwrap() {
+    while let Some((at, item)) = items.next().expect("what was written here is valid") {
         let start = (at.place.offset - AT.offset) as usize;
         let bytes = &step.bytes()[start..start + at.length as usize];
         match item {
             Item::Body => {
-                let (fact, key) = decode_fact(Kind::Retained, bytes, &context()).unwrap();
+                let (fact, key) =
+                    decode_fact(Kind::Retained, bytes, &context()).expect("what was written here is valid");
                 assert_eq!(fact, Restored::Retained(Arc::new(message("coap"))));
                 keys.entry(Kind::Retained as u8).or_default().push(key.to_vec());
             }
             Item::Fact { kind, key } => {
-                assert_eq!(decode_fact(kind, bytes, &context()).unwrap().1, key);
+                assert_eq!(decode_fact(kind, bytes, &context()).expect("what was written here is valid").1, key);
                 keys.entry(kind as u8).or_default().push(key.to_vec());
             }
             Item::FactGone { kind, key } => keys.entry(kind as u8).or_default().push(key.to_vec()),

@@ -169,6 +169,21 @@ impl World {
         self.commit(true);
     }
 
+    /// Queues one message `each` times in each of so many queues, past the maps.
+    pub fn backlog(&mut self, queues: u32, each: u32) {
+        let message = Arc::new(Message::new(topic("backlog"), Bytes::from_static(b"21.5")));
+        for sequence in 0..i64::from(each) {
+            let queued = |number: u32| {
+                let key = SessionKey { realm: "".into(), client: format!("client-{number:08}").into() };
+                let (queue, message) = (QueueKey::Session(key), message.clone());
+                Record::Queued { queue, sequence, message, terms: Terms::default() }
+            };
+            self.store().append(&mut (0..queues).map(queued).collect());
+        }
+        let now = self.now;
+        assert_eq!(self.store().commit(now, true).ok(), Some(true));
+    }
+
     pub fn drain(&mut self) {
         self.drain_all_but_one_in(usize::MAX);
         self.drain_all_but_one_in(usize::MAX);
