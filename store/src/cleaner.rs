@@ -190,6 +190,14 @@ impl Pass {
         found
     }
 
+    /// Where a body has been written already on this walk. A segment that nothing refers to may have been let go since, or may be any
+    /// moment.
+    fn copy_of(&self, at: BodyAt, index: &Index) -> Option<BodyAt> {
+        let copy = self.moved.get(&at.place)?;
+        let stays = copy.place.segment == PENDING || index.live_bytes(copy.place.segment) > 0;
+        stays.then_some(*copy)
+    }
+
     /// Says a survivor once more.
     fn rescue(&mut self, survivor: &Survivor, bytes: &[u8], index: &mut Index, step: &mut Step) -> Result<(), Failure> {
         /// Beyond so many a body that several refer to may be written twice.
@@ -200,15 +208,15 @@ impl Pass {
             Survivor::Fact { kind, .. } => {
                 let key = check_fact(kind, bytes)
                     .map_err(|malformed| damaged(at, malformed, format_args!("a fact that is still needed")))?;
-                let copy = self.moved.get(&at.place).copied().unwrap_or_else(|| step.copy(bytes));
+                let copy = self.copy_of(at, index).unwrap_or_else(|| step.copy(bytes));
                 if kind == Kind::Retained {
                     self.moved.insert(at.place, copy);
                     step.retained_key(key, copy);
                 }
             }
             Survivor::Entry { slot, sequence, .. } => {
-                let body = match self.moved.get(&at.place) {
-                    Some(body) => *body,
+                let body = match self.copy_of(at, index) {
+                    Some(body) => body,
                     None => {
                         check_body(bytes)
                             .map_err(|malformed| damaged(at, malformed, format_args!("an entry of a queue")))?;

@@ -11,7 +11,7 @@ use crate::log::{Frame, Log, segment_name};
 use crate::reading::{Readers, damaged};
 use althing_core::Now;
 use althing_core::message::Message;
-use althing_core::record::{LoadedEntry, Restored, RestoredEntry};
+use althing_core::record::{LoadedEntry, QueueKey, Restored, RestoredEntry, SessionKey};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn check_places<D: Disk>(index: &Index, log: &Log<D>) -> Result<(), OpenError> {
     }
     for queue in index.queues() {
         if let Some(entry) = queue.entries().iter().find(|entry| !is_there(entry.body)) {
-            return Err(outside(entry.body, format!("an entry of {:?}", read_queue_key(&queue.key))));
+            return Err(outside(entry.body, name_of_queue(&queue.key)));
         }
     }
     Ok(())
@@ -99,6 +99,19 @@ fn name_of(kind: Kind) -> &'static str {
         Kind::Subscription => "a subscription",
         Kind::Token => "a token",
         Kind::Retained => "a retained value",
+    }
+}
+
+fn name_of_queue(key: &[u8]) -> String {
+    match read_queue_key(key) {
+        Ok(QueueKey::Session(SessionKey { realm, client })) if realm.is_empty() => {
+            format!("an entry in the queue of session {client:?}")
+        }
+        Ok(QueueKey::Session(SessionKey { realm, client })) => {
+            format!("an entry in the queue of session {client:?} in the realm {realm:?}")
+        }
+        Ok(QueueKey::Group(filter)) => format!("an entry in the queue of {filter:?}"),
+        Err(_) => "an entry of a queue".to_owned(),
     }
 }
 

@@ -3,7 +3,11 @@
 
 mod world;
 
+use althing_core::message::Message;
+use althing_core::record::{QueueKey, Record, SessionKey, Terms};
+use bytes::Bytes;
 use proptest::prelude::*;
+use std::sync::Arc;
 use world::{Op, World};
 
 fn op() -> impl Strategy<Value = Op> {
@@ -78,6 +82,43 @@ fn one_slow_session_does_not_pin_the_disk() {
     assert!(after.live_bytes > 0 && after.segments_cleaned > 5, "{after:?}");
     assert!(after.disk_bytes < 20 * u64::from(world::SEGMENT_BYTES), "{after:?}");
     world.run(Op::Kill);
+}
+
+/// A walk of the cleaner is interrupted by a checkpoint: what it remembers of the way must not name a segment that was let go meanwhile.
+#[test]
+fn a_shared_body_is_not_looked_for_where_it_was_let_go() {
+    let queue = |name: &str| QueueKey::Session(SessionKey { realm: "".into(), client: name.to_owned().into() });
+    let queued = |name: &str, sequence, message: &Arc<Message>| Record::Queued {
+        queue: queue(name),
+        sequence,
+        message: message.clone(),
+        terms: Terms::default(),
+    };
+    let message = |length| Arc::new(Message::new(world::topic("t"), Bytes::from(vec![7; length])));
+    let garbage = |world: &mut World, times| {
+        for _ in 0..times {
+            world.append(vec![queued("garbage", 1, &message(700))]);
+            world.append(vec![Record::Settled { queue: queue("garbage"), sequence: 1 }]);
+        }
+    };
+    for calls in 0..40 {
+        let mut world = World::new(8);
+        let shared = message(300);
+        world.append(vec![queued("first", 1, &shared)]);
+        for number in 0..12 {
+            world.append(vec![queued(&format!("other-{number}"), 1, &message(300))]);
+            garbage(&mut world, 1);
+        }
+        world.append(vec![queued("last", 1, &shared)]);
+        garbage(&mut world, 6);
+        world.commit(true);
+        (0..calls).for_each(|_| world.run(Op::Maintain(1)));
+        world.append(vec![Record::Settled { queue: queue("first"), sequence: 1 }]);
+        garbage(&mut world, 18);
+        world.commit(true);
+        (0..4).for_each(|_| world.run(Op::Maintain(50)));
+        world.run(Op::Kill);
+    }
 }
 
 /// A backlog is made of references: what the index takes of memory for a message that waits, everything included.

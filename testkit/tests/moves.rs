@@ -171,6 +171,48 @@ fn the_last_member_that_leaves_ends_what_waits() {
 }
 
 #[test]
+fn what_a_group_takes_back_leaves_room_for_what_waits_behind_it() {
+    let mut bench = Bench::new(1);
+    bench.connect_briefly(1, "p");
+    bench.connect_with(2, "m", |connect| connect.window = 2);
+    for name in ["$share/g/one", "$share/g/two"] {
+        bench.subscribe(2, name, AtLeastOnce);
+    }
+    for (name, payload) in [("one", "1"), ("one", "2"), ("two", "3")] {
+        bench.publish(1, name, payload, AtLeastOnce);
+    }
+    assert_eq!(bench.payloads(2), ["1", "2"]);
+    bench.unsubscribe(2, "$share/g/one");
+    assert_eq!(bench.payloads(2), ["3"]);
+}
+
+#[test]
+fn what_is_between_two_shards_finds_its_group_in_whatever_order_a_start_goes() {
+    for publisher in ["p", "q", "r", "s"] {
+        for member in ["a", "b", "c", "d"] {
+            for first in 0..3 {
+                let mut bench = Bench::new(3);
+                bench.connect(2, member);
+                bench.subscribe(2, "$share/g/t", ExactlyOnce);
+                bench.sync();
+                bench.lose(2);
+                bench.connect(1, publisher);
+                bench.publish(1, "t", "x", ExactlyOnce);
+                // The origin's step is durable, and no other.
+                bench.sync_one();
+                bench.begin(3);
+                let words: Vec<_> = bench.words.drain(..).collect();
+                let (early, late): (Vec<_>, Vec<_>) = words.into_iter().partition(|(from, ..)| *from == first);
+                bench.words.extend(early.into_iter().chain(late));
+                bench.sync();
+                bench.connect(2, member);
+                assert_eq!(bench.payloads(2), ["x"], "from {publisher} to {member}, shard {first} first");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_comes_back_to_a_group_that_is_gone_is_over() {
     let mut bench = Bench::new(3);
     bench.connect_briefly(1, "p");

@@ -119,6 +119,22 @@ fn a_busy_session_keeps_few_in_memory_and_a_lost_one_none() {
 }
 
 #[test]
+fn what_is_loaded_for_a_peer_that_has_left_does_not_stay_in_memory() {
+    let mut bench = backlog(small(), 10);
+    bench.ask(2, "s", |_| {});
+    while bench.sync_one() {}
+    let late = bench.loads.pop_front().expect("a load");
+    bench.lose(2);
+    bench.loads.push_back(late.clone());
+    bench.sync();
+    bench.ask(2, "s", |_| {});
+    while bench.sync_one() {}
+    assert_eq!(bench.loads, [late], "the same are read again");
+    bench.sync();
+    assert_eq!(drain(&mut bench, 2), numbers(0..10));
+}
+
+#[test]
 fn a_load_for_a_session_that_is_gone_or_begun_anew_changes_nothing() {
     let mut bench = backlog(small(), 10);
     bench.ask(2, "s", |_| {});
@@ -269,6 +285,8 @@ fn a_full_store_refuses_what_it_would_have_to_keep_and_nothing_else() {
     bench.connect_briefly(3, "live");
     bench.subscribe(3, "t", AtLeastOnce);
     bench.subscribe(3, "other", AtLeastOnce);
+    bench.connect(4, "member");
+    bench.subscribe(4, "$share/g/shared", AtLeastOnce);
     bench.sync();
     bench.brokers[0].set_room(false);
     let publish = |bench: &mut Bench, name: &str, guarantee: Guarantee, retain: bool, payload: &str| {
@@ -290,6 +308,7 @@ fn a_full_store_refuses_what_it_would_have_to_keep_and_nothing_else() {
     assert!(!publish(&mut bench, "other", AtLeastOnce, true, "refused"));
     assert!(!publish(&mut bench, "other", AtMostOnce, true, "refused"));
     assert!(!publish(&mut bench, "$queue/new", AtLeastOnce, false, "refused"));
+    assert!(!publish(&mut bench, "shared", AtLeastOnce, false, "refused"));
     assert!(bench.take(3).is_empty(), "nobody gets what is refused");
     assert_eq!(bench.brokers[0].statistics().queues, 0);
     assert!(publish(&mut bench, "t", AtMostOnce, false, "1"));
@@ -299,10 +318,10 @@ fn a_full_store_refuses_what_it_would_have_to_keep_and_nothing_else() {
     // Draining goes on, and makes room.
     bench.connect(2, "s");
     assert_eq!(drain(&mut bench, 2), numbers(0..2));
-    bench.connect(4, "new");
-    bench.subscribe(4, "x", AtLeastOnce);
+    bench.connect(5, "new");
+    bench.subscribe(5, "x", AtLeastOnce);
     bench.sync();
-    bench.lose(4);
+    bench.lose(5);
     bench.sync();
     bench.brokers[0].set_room(true);
     assert!(publish(&mut bench, "t", AtLeastOnce, true, "3"));

@@ -222,7 +222,7 @@ impl World {
         self.segments_cleaned += statistics.segments_cleaned;
     }
 
-    fn append(&mut self, mut records: Vec<Record>) {
+    pub fn append(&mut self, mut records: Vec<Record>) {
         self.ledger.apply_all(&records);
         self.possible.push(self.ledger.clone());
         self.store().append(&mut records);
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    fn commit(&mut self, sync: bool) {
+    pub fn commit(&mut self, sync: bool) {
         let now = self.now;
         match self.store().commit(now, sync) {
             Ok(done) => {
@@ -504,7 +504,7 @@ fn group(who: u8) -> bytestring::ByteString {
     format!("$share/g{}/t/#", who % 3).into()
 }
 
-fn topic(name: &str) -> Topic {
+pub fn topic(name: &str) -> Topic {
     Topic::new(name.to_owned().into(), &TopicLimits::default()).expect("it is valid")
 }
 
