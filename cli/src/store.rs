@@ -8,7 +8,7 @@ use althing_server::protocols::NAMES;
 use althing_store::disk::Disk;
 use althing_store::tools::{self, Damage, Ended, Inspection, Progress, Repaired, Summary, ToolError};
 use althing_store::{Files, OpenError, Options};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
@@ -149,17 +149,31 @@ fn summary_text(summary: &Summary) -> String {
         segment => format!("a checkpoint lets replay begin with segment {segment}"),
     };
     let Summary { segments, frames, disk_bytes, live_bytes, .. } = summary;
-    let holds = holds_text(summary);
     format!(
-        "{holds}  {segments} segments with {frames} frames; {replay}\n  {disk_bytes} bytes on disk; {live_bytes} are referred to\n  {ended}\n"
+        "{}  {} with {}; {replay}\n  {} on disk; what is stored refers to {}\n  {ended}\n",
+        holds_text(summary),
+        count(*segments, "segment", "segments"),
+        count(*frames, "frame", "frames"),
+        HumanBytes(*disk_bytes),
+        HumanBytes(*live_bytes),
     )
 }
 
 fn holds_text(summary: &Summary) -> String {
     let Summary { sessions, subscriptions, tokens, retained, queues, entries, .. } = summary;
     format!(
-        "  {sessions} sessions with {subscriptions} subscriptions and {tokens} tokens\n  {entries} entries in {queues} queues\n  {retained} retained messages\n"
+        "  {} with {} and {}\n  {} in {}\n  {}\n",
+        count(*sessions, "session", "sessions"),
+        count(*subscriptions, "subscription", "subscriptions"),
+        count(*tokens, "token", "tokens"),
+        count(*entries, "entry", "entries"),
+        count(*queues, "queue", "queues"),
+        count(*retained, "retained message", "retained messages"),
     )
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn damage_text(damages: &[Damage], more: u64) -> String {
@@ -206,7 +220,7 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new() -> Self {
-        let bar = ProgressBar::new(0);
+        let bar = ProgressBar::new(1);
         // A template that is not one would be found by the first test.
         if let Ok(style) = ProgressStyle::with_template("{msg:8} [{bar:40}] {percent:>3} % {eta}") {
             bar.set_style(style);
@@ -216,12 +230,14 @@ impl Bar {
 
     fn tell(&self, progress: Progress) {
         let Progress { action, done, total } = progress;
+        self.0.update(|state| {
+            state.set_len(total);
+            state.set_pos(done);
+        });
         if self.0.message() != action {
-            self.0.reset();
+            self.0.reset_eta();
             self.0.set_message(action);
         }
-        self.0.set_length(total);
-        self.0.set_position(done);
     }
 
     fn step(&self, progress: Progress) -> ControlFlow<()> {

@@ -234,6 +234,6 @@ struct Behind {
     dead_segments: usize,
 }
 
-fn name(first_segment: u32) -> String {
+pub(crate) fn name(first_segment: u32) -> String {
     format!("{PREFIX}{first_segment:08}")
 }

@@ -112,8 +112,9 @@ impl<D: Disk> Keeper<D> {
 
     fn sync_when_due(&mut self) -> Result<(), Failure> {
         if self.sync_due.is_some_and(|due| due <= Instant::now()) {
-            self.sync_due = None;
-            self.store.commit(self.clock.now(), true)?;
+            let is_synced = self.store.commit(self.clock.now(), true)?;
+            // What waits for room holds up the sync of what was written before it.
+            self.sync_due = (!is_synced).then(|| Instant::now() + FULL_RETRY);
         }
         Ok(())
     }

@@ -160,7 +160,7 @@ impl<D: Disk> Inspection<D> {
 }
 
 /// The name of a queue for people.
-fn name(queue: &QueueKey) -> String {
+pub(super) fn name(queue: &QueueKey) -> String {
     match queue {
         QueueKey::Session(session) if session.realm.is_empty() => format!("session {:?}", &session.client[..]),
         QueueKey::Session(session) => format!("session {:?} of realm {:?}", &session.client[..], &session.realm[..]),

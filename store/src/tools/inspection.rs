@@ -5,12 +5,14 @@ use crate::clock::{Clock, Downtime};
 use crate::codec::{Context, Items};
 use crate::disk::Disk;
 use crate::error::{OpenError, at};
-use crate::frame;
+use crate::frame::Kind;
 use crate::index::Index;
-use crate::log::{Frame, Log, segment_name, segments, survey};
+use crate::log::{Found, Frame, Log, segment_name, segments, survey};
+use crate::tools::autopsy::name_the_lost;
 use crate::tools::contents::Order;
 use crate::tools::{Progress, ToolError};
 use althing_core::Now;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A place where the disk does not hold what was written.
@@ -75,6 +77,8 @@ pub struct Summary {
     pub ended: Option<Ended>,
 }
 
+/// As many are looked at closely: each takes reading a segment again.
+const DAMAGES_EXPLAINED: usize = 32;
 /// As many are told one by one.
 const DAMAGES_MAX: usize = 1000;
 
@@ -143,44 +147,15 @@ pub fn inspect<D: Disk>(
     if segments.is_empty() && checkpoint.is_none() {
         return Err(ToolError::NoStore("the directory".to_owned()));
     }
-    let mut damages = Vec::new();
-    let mut more = 0;
-    let (mut index, replay_from, mut last) = match Snapshot::read(&mut disk, 0) {
-        Ok(snapshot) => (snapshot.index, snapshot.first_segment, snapshot.last),
-        Err(fault) => {
-            push(&mut damages, &mut more, damage(fault)?);
-            (Index::new(0), 1, None)
-        }
-    };
-    let total = segments.values().map(|&length| u64::from(length)).sum();
-    let mut frames = 0;
-    let mut malformed = Vec::new();
-    let mut done = (0, 0);
-    let end = {
-        let mut visit = |frame: Frame<'_>| {
-            frames += 1;
-            last = Some((frame.age_ms, frame.wall_ms));
-            if done.0 != frame.place.segment {
-                tell(Progress { action: "read", done: done.1, total });
-                done = (
-                    frame.place.segment,
-                    done.1 + segments.get(&frame.place.segment).map_or(0, |&length| u64::from(length)),
-                );
-            }
-            let index = (frame.place.segment >= replay_from).then_some(&mut index);
-            malformed.extend(replay(index, &frame));
-            Ok(())
-        };
-        let mut damaged = |fault| {
-            push(&mut damages, &mut more, damage(fault)?);
-            Ok(())
-        };
-        survey(&mut disk, &segments, checkpoint.unwrap_or(1), &mut visit, &mut damaged)?
-    };
-    tell(Progress { action: "read", done: total, total });
-    malformed.into_iter().for_each(|damage| push(&mut damages, &mut more, damage));
-    let downtime_ms = last.map_or(0, |(_, wall_ms)| Downtime::between(wall_ms, now.wall_ms).aged_ms());
+    let mut reading = Reading::of_checkpoint(&mut disk)?;
+    let end = reading.log(&mut disk, &segments, checkpoint.unwrap_or(1), tell)?;
+    reading.compare(end.as_ref());
+    let Reading { index, mut damages, damages_more, frames, last, .. } = reading;
+    for damage in damages.iter_mut().take(DAMAGES_EXPLAINED) {
+        name_the_lost(&mut disk, damage);
+    }
     let (age_ms, wall_ms) = last.unwrap_or_default();
+    let downtime_ms = last.map_or(0, |(_, wall_ms)| Downtime::between(wall_ms, now.wall_ms).aged_ms());
     let summary = Summary {
         queues: index.queues().iter().filter(|queue| !queue.is_empty()).count() as u64,
         segments: segments.len() as u64,
@@ -190,12 +165,88 @@ pub fn inspect<D: Disk>(
         checkpoint: checkpoint.unwrap_or(0),
         age_ms,
         wall_ms,
-        ended: end.map(|end| if end.scan.last == Some(frame::Kind::Close) { Ended::Closed } else { Ended::Killed }),
+        ended: end.map(|end| if end.scan.last == Some(Kind::Close) { Ended::Closed } else { Ended::Killed }),
         ..Summary::default()
     };
     let context = Context { clock: Clock::new(age_ms.saturating_add(downtime_ms), now), protocols };
     let log = Log::of_segments(disk, segments);
-    Ok(Inspection { log, index, context, now, summary, damages, damages_more: more })
+    Ok(Inspection { log, index, context, now, summary, damages, damages_more })
+}
+
+/// What has been read so far.
+struct Reading {
+    index: Index,
+    /// Frames before this segment are in the checkpoint.
+    replay_from: u32,
+    /// Whose checkpoint it is.
+    store: Option<u64>,
+    /// Age and wall clock of the last frame.
+    last: Option<(u64, u64)>,
+    frames: u64,
+    damages: Vec<Damage>,
+    damages_more: u64,
+}
+
+impl Reading {
+    /// A checkpoint that is damaged is as good as none: then everything is replayed.
+    fn of_checkpoint<D: Disk>(disk: &mut D) -> Result<Self, OpenError> {
+        let (snapshot, damages) = match Snapshot::read(disk, 0) {
+            Ok(snapshot) => (Some(snapshot), Vec::new()),
+            Err(fault) => (None, vec![damage(fault)?]),
+        };
+        let rest =
+            Self { index: Index::new(0), replay_from: 1, store: None, last: None, frames: 0, damages, damages_more: 0 };
+        Ok(match snapshot {
+            Some(Snapshot { index, first_segment, store, last, .. }) => {
+                Self { index, replay_from: first_segment, store, last, ..rest }
+            }
+            None => rest,
+        })
+    }
+
+    /// Reads all segments; from `first` on all must be there.
+    fn log<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        segments: &BTreeMap<u32, u32>,
+        first: u32,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Option<Found>, OpenError> {
+        let total = segments.values().map(|&length| u64::from(length)).sum();
+        let (mut segment, mut done) = (0, 0);
+        let (mut torn, mut malformed) = (Vec::new(), Vec::new());
+        let mut visit = |frame: Frame<'_>| {
+            if segment != frame.place.segment {
+                tell(Progress { action: "read", done, total });
+                segment = frame.place.segment;
+                done += segments.get(&segment).map_or(0, |&length| u64::from(length));
+            }
+            self.frames += 1;
+            self.last = Some((frame.age_ms, frame.wall_ms));
+            let index = (segment >= self.replay_from).then_some(&mut self.index);
+            malformed.extend(replay(index, &frame));
+            Ok(())
+        };
+        let mut damaged = |fault| {
+            torn.push(damage(fault)?);
+            Ok(())
+        };
+        let end = survey(disk, segments, first, &mut visit, &mut damaged)?;
+        tell(Progress { action: "read", done: total, total });
+        torn.into_iter().chain(malformed).for_each(|damage| push(&mut self.damages, &mut self.damages_more, damage));
+        Ok(end)
+    }
+
+    /// The checkpoint and the log must be of one store.
+    fn compare(&mut self, end: Option<&Found>) {
+        let store = end.map(|end| end.header.store);
+        if self.store.is_some() && store.is_some() && self.store != store {
+            let file = checkpoint::name(self.replay_from);
+            let what = "it belongs to another store than the segments".to_owned();
+            let affected = "everything that was stored before the first segment that it names".to_owned();
+            push(&mut self.damages, &mut self.damages_more, Damage { file, offset: 0, what, affected });
+        }
+    }
 }
 
 /// Checks the items of a frame, and applies them where there is an index.
@@ -226,6 +277,10 @@ fn replay(mut index: Option<&mut Index>, frame: &Frame<'_>) -> Option<Damage> {
 fn damage(fault: OpenError) -> Result<Damage, OpenError> {
     match fault {
         OpenError::Corrupt { file, offset, what, affected } => Ok(Damage { file, offset, what, affected }),
+        OpenError::Io { action: "read", file, error } => {
+            let what = format!("not all of it can be read: {error}");
+            Ok(Damage { file, offset: 0, what, affected: "what is told besides of this file".to_owned() })
+        }
         other => Err(other),
     }
 }
