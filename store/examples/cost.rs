@@ -104,7 +104,6 @@ fn retained() {
         spent.step(&mut store, vec![Record::Retained { topic, message }]);
     }
     spent.print("retain");
-    let statistics = store.statistics();
     println!("{:>40}: {:.1} bytes of memory a topic", "", store.index_bytes() as f64 / COUNT as f64);
     drop(store);
     reopen(&disk, "after a kill");
