@@ -4,7 +4,7 @@
 use crate::disk::SimDisk;
 use crate::ledger::Ledger;
 use crate::scribe::PROTOCOLS;
-use althing_core::record::{Load, Loaded, Record, Restored, SessionFact};
+use althing_core::record::{Load, Loaded, Record, Restored};
 use althing_core::{Entropy, Now};
 use althing_store::{Failure, Options, Store};
 use std::collections::{BTreeMap, VecDeque};
