@@ -29,7 +29,7 @@ def raise_descriptor_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def describe(mosquitto):
+def describe(mosquitto, broker_cores=BROKER_CORE):
     """Date, commit, versions and machine, in one sentence."""
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     version = subprocess.run([mosquitto, "-h"], capture_output=True, text=True).stdout.splitlines()[0]
@@ -37,7 +37,7 @@ def describe(mosquitto):
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     load = os.getloadavg()[0]
     return (f"{today}, commit {commit or '?'}, {version}. {model}, {os.cpu_count()} cores, Linux {platform.release()}, "
-            f"load before {load:.1f}. Broker on core {BROKER_CORE}, generator on core {GENERATOR_CORE}; loopback TCP, "
+            f"load before {load:.1f}. Broker on core {broker_cores}, generator on core {GENERATOR_CORE}; loopback TCP, "
             "MQTT 3.1.1")
 
 

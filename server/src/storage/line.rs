@@ -4,8 +4,8 @@ use althing_core::record::{Load, Loaded, Record};
 use althing_store::{Failure, Statistics};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -17,6 +17,10 @@ const WAITING_BYTES_LOW: usize = WAITING_BYTES_HIGH / 2;
 /// A commit that takes less is quick: to put a thread to sleep and to wake it again costs tens of microseconds, as much as
 /// half of such a commit, so both sides look for each other for a moment before they sleep. On slower disks nobody would notice.
 const QUICK_COMMIT: Duration = Duration::from_micros(250);
+
+/// Whether this process may use more than one processor.
+static HAS_PROCESSORS: LazyLock<bool> =
+    LazyLock::new(|| thread::available_parallelism().is_ok_and(|processors| processors.get() > 1));
 
 /// What both sides share. No lock is held for longer than it takes to swap a few lists.
 #[derive(Debug, Default)]
@@ -94,9 +98,9 @@ impl Line {
         self.news.notify_one();
     }
 
-    /// Whether commits are quick.
+    /// Whether commits are quick, and who looks for their end does not take the processor from who brings it about.
     pub fn is_quick(&self) -> bool {
-        self.commit_ns.load(Ordering::Relaxed) < QUICK_COMMIT.as_nanos() as u64
+        *HAS_PROCESSORS && self.commit_ns.load(Ordering::Relaxed) < QUICK_COMMIT.as_nanos() as u64
     }
 
     /// Gives answers to loads back.
