@@ -1,13 +1,13 @@
-//! A whole house and a few peers who say anything: nothing panics, memory stays bounded, and when all are gone
-//! nothing of them is left.
+//! A whole house and a few peers who say anything: nothing panics, also when the process ends and begins again, memory
+//! stays bounded, and when all are gone nothing of them is left.
 //!
-//! The input is a sequence of acts. Its first byte chooses the shards and the seed of the interleaving.
+//! The input is a sequence of acts. Its first byte chooses the shards, the store and the seed of the interleaving.
 #![no_main]
 
 use althing_core::limits::{Limits, Overflow};
 use althing_mqtt::codec::encode;
 use althing_mqtt::packet::{Packet, Subscribe, SubscribeFilter, Version};
-use althing_testkit::house::{House, Setup, WireId, connect_packet, topic};
+use althing_testkit::house::{Downtime, House, Keeping, Setup, WireId, connect_packet, topic};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,6 +21,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(first) = bytes.next() else { return };
     let mut setup = Setup::new(u64::from(first), if first & 1 == 0 { 1 } else { 3 });
     setup.limits = small_limits();
+    if first & 2 == 0 {
+        setup.keeping = Keeping::Disk { segment_bytes: 4 << 10 };
+    }
     let mut fuzzed = Fuzzed { house: House::new(setup), wires: Vec::new() };
     while fuzzed.act(&mut bytes).is_some() {
         fuzzed.check_bounds();
@@ -66,7 +69,8 @@ impl Fuzzed {
                 self.house.set_reading(wire, reading);
             }
             48..=63 => self.house.pass_ms(1 << (bytes.next()? % 21)),
-            64..=95 => self.house.run_steps(bytes.next()?.into()),
+            64..=67 => self.crash(bytes.next()?),
+            68..=95 => self.house.run_steps(bytes.next()?.into()),
             96..=127 => self.house.settle(),
             128..=159 => {
                 let wire = self.choose(bytes.next()?)?.0;
@@ -83,6 +87,12 @@ impl Fuzzed {
             }
         }
         Some(())
+    }
+
+    /// The process ends, and the next one begins with what the store has.
+    fn crash(&mut self, byte: u8) {
+        let downtime = if byte & 2 == 0 { Downtime::Known(u64::from(byte)) } else { Downtime::Doubtful(-3_600_000) };
+        self.house.crash(byte & 1 == 0, downtime);
     }
 
     fn open(&mut self, byte: u8) {

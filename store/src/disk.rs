@@ -9,10 +9,10 @@ pub struct FileId(pub u32);
 
 /// One flat directory of files.
 ///
-/// What has been written is only sure to be there after a crash when [`sync`](Self::sync) has returned `Ok` for the file since; that a file
-/// exists, is gone or has another name only after [`sync_names`](Self::sync_names). Until then each sector of 512 bytes may
-/// be old, new or zero, in any combination. A sync that fails says nothing about what is there, and trying it again proves
-/// nothing: the caller must stop.
+/// What has been written is only sure to be there after a crash when [`sync`](Self::sync) has returned `Ok` for the
+/// file since; that a file exists, is gone or has another name only after [`sync_names`](Self::sync_names). Until then
+/// each sector of 512 bytes may be old, new or zero, in any combination. A sync that fails says nothing about what is
+/// there, and trying it again proves nothing: the caller must stop.
 pub trait Disk {
     /// All files with their lengths in bytes, in any order.
     fn list(&mut self) -> io::Result<Vec<(String, u64)>>;
@@ -35,7 +35,8 @@ pub trait Disk {
     /// Makes content and length of a file durable.
     fn sync(&mut self, file: FileId) -> io::Result<()>;
 
-    /// Makes reads tell what is on the disk instead of what a failed sync has left in memory, as far as the system allows. Only after a sync.
+    /// Makes reads tell what is on the disk instead of what a failed sync has left in memory, as far as the system
+    /// allows. Only after a sync.
     fn drop_cache(&mut self, file: FileId) -> io::Result<()>;
 
     /// Gives a file another name, in place of a file that had it; open files stay open.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// The file that the one process holds that uses the directory.
 pub(crate) const LOCK: &str = "lock";
-/// Where a backup keeps its links to the files while it copies them; a `lock` in it is held meanwhile.
-pub(crate) const BACKUP_LINKS: &str = "backup";
+/// Where a backup keeps its links to the files while it copies them; a `lock` in it is held meanwhile. What a killed
+/// one has left is removed without asking, so the name is one that nobody gives to anything else.
+pub(crate) const BACKUP_LINKS: &str = ".backup-links";
 
 /// A data directory that this process has for itself.
 #[derive(Debug)]

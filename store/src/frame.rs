@@ -1,4 +1,5 @@
-//! The bytes of the log: the header that a segment begins with, and the header of a frame (`docs/storage.md`, *Segment*).
+//! The bytes of the log: the header that a segment begins with, and the header of a frame (`docs/storage.md`,
+//! *Segment*).
 //!
 //! Both carry a checksum that is tied to the place: the store, the segment and the offset go into it without being
 //! written. So what a recycled file held before, or what was written to the wrong place, never looks valid.
@@ -143,7 +144,8 @@ pub struct FrameHeader {
     pub length: u32,
     /// CRC-32C of the payload.
     pub payload_checksum: u32,
-    /// Up to where the segment had been synced when this was written. Whatever is invalid before that is damage and no torn tail.
+    /// Up to where the segment had been synced when this was written. Whatever is invalid before that is damage and no
+    /// torn tail.
     pub synced: u32,
     /// Counts the frames of the store.
     pub number: u64,

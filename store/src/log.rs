@@ -1,7 +1,7 @@
 //! The log: frames in segments, appended, synced, read back (`docs/storage.md`, *Segment*, *Recovery*, *Space*).
 //!
-//! Steps gather in memory under the place that they will have; a commit writes them as one frame for each segment that they
-//! reach into. One commit is in flight at a time.
+//! Steps gather in memory under the place that they will have; a commit writes them as one frame for each segment that
+//! they reach into. One commit is in flight at a time.
 
 mod open;
 pub(crate) mod scan;
@@ -28,8 +28,8 @@ pub struct Place {
     pub offset: u32,
 }
 
-/// One frame as the scan finds it: the steps of one commit, or as many of them as fitted into the segment. The frames that seal a segment or
-/// close the store have no payload.
+/// One frame as the scan finds it: the steps of one commit, or as many of them as fitted into the segment. The frames
+/// that seal a segment or close the store have no payload.
 #[derive(Debug)]
 pub struct Frame<'a> {
     /// Where `payload` stands.
@@ -270,7 +270,8 @@ impl<D: Disk> Log<D> {
         }
         let file = made?;
         self.bytes_written += u64::from(SEGMENT_HEADER_BYTES);
-        // There is to be a reserve from now on; where there is no room for it, new messages stop, but this segment is there.
+        // There is to be a reserve from now on; where there is no room for it, new messages stop, but this segment is
+        // there.
         match self.spares.ensure_reserve(&mut self.disk) {
             Err(error) if error.is_full() => self.full_ns = Some(self.full_ns.unwrap_or(0)),
             other => other?,
@@ -350,8 +351,8 @@ impl<D: Disk> Log<D> {
         recycled.map_err(|error| self.fail(error))
     }
 
-    /// One bounded step towards spare segments that are ready before they are needed. True: there is more to do. While the disk is full
-    /// it tries again once a second, so it must be called now and then.
+    /// One bounded step towards spare segments that are ready before they are needed. True: there is more to do. While
+    /// the disk is full it tries again once a second, so it must be called now and then.
     ///
     /// # Errors
     /// When the disk fails other than by being full.
@@ -371,7 +372,8 @@ impl<D: Disk> Log<D> {
         Ok(done && more)
     }
 
-    /// Removes a spare from the disk, so that a checkpoint finds the room that it needs to set more free; false when there is none.
+    /// Removes a spare from the disk, so that a checkpoint finds the room that it needs to set more free; false when
+    /// there is none.
     ///
     /// # Errors
     /// When the disk fails.
@@ -381,8 +383,8 @@ impl<D: Disk> Log<D> {
         given_up.map_err(|error| self.fail(error))
     }
 
-    /// Whether there is room for new messages: beyond the reserve that settling and cleaning need. Once the disk has turned out to
-    /// be full, that is when the stock of spares is complete again.
+    /// Whether there is room for new messages: beyond the reserve that settling and cleaning need. Once the disk has
+    /// turned out to be full, that is when the stock of spares is complete again.
     pub fn has_room(&self) -> bool {
         self.full_ns.is_none() || self.spares.count() >= SPARES_MAX
     }
@@ -468,7 +470,8 @@ pub(crate) fn segment_name(number: u32) -> String {
     format!("segment-{number:08}")
 }
 
-/// Writes `header` into the file `spare`, and makes a segment of it by giving it the name. The header is durable before the name is.
+/// Writes `header` into the file `spare`, and makes a segment of it by giving it the name. The header is durable before
+/// the name is.
 fn name_segment<D: Disk>(disk: &mut D, spare: &str, header: &SegmentHeader) -> Result<FileId, DiskError> {
     let file = disk.open(spare).map_err(at("open", spare))?;
     let mut named = || {

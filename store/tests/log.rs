@@ -1,4 +1,5 @@
-//! The log in ordinary life: what is appended comes back, segments follow each other and are used again, a full disk is waited for.
+//! The log in ordinary life: what is appended comes back, segments follow each other and are used again, a full disk is
+//! waited for.
 
 mod common;
 

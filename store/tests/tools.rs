@@ -321,7 +321,7 @@ fn a_backup_holds_the_same_and_comes_back() {
     let summary = backup(&data, &target, PROTOCOLS, NOW, &mut go_on).unwrap();
     assert_eq!(summary.entries, 60);
     assert_eq!(lines_in(&target), lines_in(&data));
-    assert!(!names(&data).contains(&"backup".to_owned()), "the links are gone");
+    assert!(!names(&data).contains(&".backup-links".to_owned()), "the links are gone");
     let refused = backup(&data, &target, PROTOCOLS, NOW, &mut go_on);
     assert!(matches!(refused, Err(ToolError::NotEmpty(_))), "{refused:?}");
 
@@ -344,13 +344,22 @@ fn a_backup_holds_the_same_and_comes_back() {
 }
 
 #[test]
+fn a_backup_within_the_data_directory_stays() {
+    let (_directory, data) = directory_store();
+    let target = data.join("backup");
+    backup(&data, &target, PROTOCOLS, NOW, &mut go_on).unwrap();
+    Store::open(Files::open(&data).unwrap(), OPTIONS, NOW).unwrap().close(NOW).unwrap();
+    assert_eq!(lines_in(&target), lines_in(&data));
+}
+
+#[test]
 fn a_damaged_store_is_not_backed_up() {
     let (directory, data) = directory_store();
     damage(&data, "message 45 ");
     let refused = backup(&data, &directory.path().join("copy"), PROTOCOLS, NOW, &mut go_on);
     assert!(matches!(refused, Err(ToolError::Damaged { .. })), "{refused:?}");
     assert_eq!(
-        (names(directory.path()), names(&data).contains(&"backup".to_owned())),
+        (names(directory.path()), names(&data).contains(&".backup-links".to_owned())),
         (vec!["data".to_owned()], false)
     );
 }
@@ -392,7 +401,7 @@ fn a_backup_beside_a_running_broker_is_a_prefix_of_what_it_stored() {
         assert!(newest >= first - 1, "all that was stored before: {newest} of {first}");
         assert_eq!(sequences, (oldest..=newest).collect(), "round {round}: nothing is missing between");
         assert!((19..=21).contains(&(newest - oldest + 1)), "what is settled is gone");
-        assert!(!names(&data).contains(&"backup".to_owned()));
+        assert!(!names(&data).contains(&".backup-links".to_owned()));
     }
 }
 
@@ -430,7 +439,7 @@ fn a_backup_that_is_killed_anywhere_harms_nothing() {
             }
             assert_eq!(lines_in(&data), before, "after {stop} steps");
             drop(Files::open(&data).unwrap());
-            assert!(!names(&data).contains(&"backup".to_owned()), "the next start removes the links");
+            assert!(!names(&data).contains(&".backup-links".to_owned()), "the next start removes the links");
         },
     );
     backup(&data, &target, PROTOCOLS, NOW, &mut go_on).unwrap();

@@ -139,6 +139,11 @@ impl Ledger {
         sessions.chain(subscriptions).chain(tokens).chain(queues).chain(retained).collect()
     }
 
+    /// What is known of a session.
+    pub fn session(&self, key: &SessionKey) -> Option<&SessionFact> {
+        self.sessions.get(key)
+    }
+
     /// The entries of a `Load` that are still there.
     pub fn load(&self, load: Load) -> Loaded {
         let queue = self.queues.get(&load.queue);

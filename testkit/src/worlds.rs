@@ -17,7 +17,7 @@ pub fn worlds(seeds: u64, test: impl Fn(&mut House)) {
 
 /// The same, in worlds that `prepare` has set up (limits, policy, ways of the store).
 pub fn worlds_with(seeds: u64, prepare: impl Fn(&mut Setup), test: impl Fn(&mut House)) {
-    for seed in seeds_wanted(seeds) {
+    for seed in seeds_wanted(1, seeds) {
         for shards in shards_wanted() {
             let mut setup = Setup::new(seed, shards);
             prepare(&mut setup);
@@ -45,7 +45,12 @@ pub fn run(setup: Setup, test: &impl Fn(&mut House)) -> u64 {
 
 /// Runs `test` with that many seeds, for what has no house and no shards.
 pub fn seeds(count: u64, test: impl Fn(u64)) {
-    for seed in seeds_wanted(count) {
+    seeds_at(1, count, test);
+}
+
+/// The same where one seed costs as much as `cost` elsewhere: a campaign has so many fewer of them.
+pub fn seeds_at(cost: u64, count: u64, test: impl Fn(u64)) {
+    for seed in seeds_wanted(cost, count) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
             eprintln!("seed {seed} failed; replay it with\n{}", replay_command(&format!("ALTHING_SEED={seed}")));
             resume_unwind(panic);
@@ -53,10 +58,10 @@ pub fn seeds(count: u64, test: impl Fn(u64)) {
     }
 }
 
-fn seeds_wanted(default: u64) -> std::ops::Range<u64> {
+fn seeds_wanted(cost: u64, default: u64) -> std::ops::Range<u64> {
     match (number_of("ALTHING_SEED"), number_of("ALTHING_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, Some(seeds)) => 0..seeds,
+        (None, Some(seeds)) => 0..seeds.div_ceil(cost),
         (None, None) => 0..default,
     }
 }

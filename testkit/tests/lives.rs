@@ -1,8 +1,8 @@
-//! The store alone against its reference. `ALTHING_SEEDS=100000` makes it a campaign.
+//! The store alone against its reference. `ALTHING_SEEDS=10000` makes it a campaign of some 10⁵ restarts.
 
 use althing_testkit::disk::Fault;
 use althing_testkit::life::{Dangers, Life, Seen};
-use althing_testkit::worlds::seeds;
+use althing_testkit::worlds::{seeds, seeds_at};
 use std::cell::Cell;
 
 const ACTS: u64 = 400;
@@ -36,7 +36,7 @@ fn a_store_gives_back_what_it_confirmed_and_steps_are_whole() {
 /// The same life again and again; each time another call of the disk fails, in each way.
 #[test]
 fn every_call_of_the_disk_may_fail() {
-    seeds(2, |seed| {
+    seeds_at(500, 2, |seed| {
         let dangers = Dangers {
             errors: false,
             full: true,
@@ -59,7 +59,7 @@ fn every_call_of_the_disk_may_fail() {
 /// What ages on the disk is found, and said by name; or it was not needed.
 #[test]
 fn a_bit_that_turns_around_is_never_silent() {
-    seeds(100, |seed| {
+    seeds_at(10, 100, |seed| {
         let dangers = Dangers { errors: false, full: false, lazy: false, ..Dangers::draw(seed) };
         let mut life = grown(seed, dangers, 60);
         life.close_for_good();

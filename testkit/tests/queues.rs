@@ -2,8 +2,8 @@
 
 use althing_core::Guarantee::AtLeastOnce;
 use althing_mqtt::packet::Version;
-use althing_testkit::house::{House, connect_packet};
-use althing_testkit::worlds::worlds;
+use althing_testkit::house::{Downtime, House, Keeping, Setup, connect_packet};
+use althing_testkit::worlds::{worlds, worlds_with};
 use std::collections::BTreeSet;
 
 const QUEUES: [&str; 3] = ["$queue/a", "$queue/b", "$queue/c/d"];
@@ -110,6 +110,49 @@ fn nothing_is_lost_while_consumers_come_and_go() {
         house.disconnect(last);
         house.disconnect(alice);
         house.settle();
+        assert!(is_empty(house), "{:?}", house.statistics());
+    });
+}
+
+#[test]
+fn a_queue_outlives_the_power_and_what_was_not_settled_comes_again_first() {
+    let on_disk = |setup: &mut Setup| setup.keeping = Keeping::Disk { segment_bytes: 4 << 10 };
+    worlds_with(10, on_disk, |house| {
+        let [alice] = house.connected(["alice"], Version::V5);
+        for queue in QUEUES {
+            for number in 0..5 {
+                house.say(alice, queue, &format!("{number}"), AtLeastOnce);
+            }
+        }
+        house.settle();
+        house.crash(true, Downtime::Known(1_000));
+        house.settle();
+        assert_eq!((house.statistics().queues, house.statistics().queued_messages), (3, 15));
+        let bob = house.station();
+        house.acknowledge_manually(bob);
+        let mut connect = connect_packet("bob", Version::V5);
+        connect.receive_maximum = Some(3);
+        house.connect(bob, connect);
+        house.settle();
+        house.listen(bob, QUEUES[0], AtLeastOnce);
+        house.settle();
+        let taken = house.take_received(bob);
+        assert_eq!(taken.len(), 3);
+        house.acknowledge(bob, &taken[0], 0);
+        house.settle();
+        house.crash(true, Downtime::Known(0));
+        house.settle();
+        let [carol] = house.connected(["carol"], Version::V5);
+        for queue in QUEUES {
+            house.listen(carol, queue, AtLeastOnce);
+            house.settle();
+            let taken: Vec<_> = house.take_received(carol).into_iter().map(|publish| publish.payload).collect();
+            let expected: &[&str] = if queue == QUEUES[0] { &["1", "2", "3", "4"] } else { &["0", "1", "2", "3", "4"] };
+            assert_eq!(taken, expected);
+        }
+        house.disconnect(carol);
+        house.settle();
+        house.assert_store_is_empty();
         assert!(is_empty(house), "{:?}", house.statistics());
     });
 }

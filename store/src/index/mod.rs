@@ -145,9 +145,9 @@ impl Index {
         self.live.segments.get(&segment).copied().unwrap_or(0)
     }
 
-    /// All segments that something refers to, with their live bytes.
-    pub(crate) fn live_segments(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.live.segments.iter().map(|(segment, bytes)| (*segment, *bytes))
+    /// The same of all segments together.
+    pub(crate) fn live_bytes_in_all(&self) -> u64 {
+        self.live.bytes
     }
 
     /// Bytes of memory that the entries and facts take, close to.
@@ -291,11 +291,14 @@ fn hash(key: u64, kind: u8, bytes: &[u8]) -> u128 {
 #[derive(Debug, Default)]
 struct Live {
     segments: HashMap<u32, u64, FixedState>,
+    /// Of all of them.
+    bytes: u64,
 }
 
 impl Live {
     fn add(&mut self, at: BodyAt) {
         if at.place.segment != PENDING {
+            self.bytes += u64::from(at.length);
             *self.segments.entry(at.place.segment).or_default() += u64::from(at.length);
         }
     }
@@ -306,6 +309,7 @@ impl Live {
         }
         if let Some(bytes) = self.segments.get_mut(&at.place.segment) {
             *bytes -= u64::from(at.length);
+            self.bytes -= u64::from(at.length);
             if *bytes == 0 {
                 self.segments.remove(&at.place.segment);
             }

@@ -1,4 +1,5 @@
-//! Opening a log: which segments are there, how far each of them holds, and where the log goes on (`docs/storage.md`, *Recovery*).
+//! Opening a log: which segments are there, how far each of them holds, and where the log goes on (`docs/storage.md`,
+//! *Recovery*).
 
 use super::scan::{Scan, headers_from, scan};
 use super::spares::Spares;
@@ -15,8 +16,8 @@ type Visit<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), OpenError>;
 type Damaged<'a> = &'a mut dyn FnMut(OpenError) -> Result<(), OpenError>;
 
 impl<D: Disk> Log<D> {
-    /// Opens or begins the log: shows every frame of the segments from `first_segment` on to `visit`, oldest first, and cuts a torn
-    /// tail. A log that does not exist is begun, with the store id `options.seed`.
+    /// Opens or begins the log: shows every frame of the segments from `first_segment` on to `visit`, oldest first, and
+    /// cuts a torn tail. A log that does not exist is begun, with the store id `options.seed`.
     ///
     /// # Errors
     /// When it cannot be opened as it is; nothing on disk has changed then.
@@ -74,7 +75,8 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Takes the headers of frames that do not count out of the way: a frame of the right length before them would make them count again.
+    /// Takes the headers of frames that do not count out of the way: a frame of the right length before them would make
+    /// them count again.
     fn go_on(&mut self, found: Found) -> Result<(), DiskError> {
         let Found { header, scan, stale, unused } = found;
         let name = segment_name(header.number);
@@ -107,9 +109,9 @@ pub(crate) fn segments(files: &[(String, u64)]) -> BTreeMap<u32, u32> {
     files.iter().filter_map(segment).collect()
 }
 
-/// What the last process has written and not synced may be in memory only, and after a failed sync even in memory only *for ever*. What is
-/// told to peers and what is written from now on must not depend on that. All segments before the last one that has
-/// frames had been synced before it got them.
+/// What the last process has written and not synced may be in memory only, and after a failed sync even in memory only
+/// *for ever*. What is told to peers and what is written from now on must not depend on that. All segments before the
+/// last one that has frames had been synced before it got them.
 fn make_sure<D: Disk>(disk: &mut D, segments: &BTreeMap<u32, u32>) -> Result<(), DiskError> {
     const START_BYTES: usize = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as usize;
     for &number in segments.keys().rev() {
@@ -140,8 +142,9 @@ pub(crate) struct Found {
     pub unused: Vec<(u32, u32)>,
 }
 
-/// Reads the segments in order and shows all frames that hold. From `first` on all must be there; before it some may have been let go.
-/// `damaged` hears of all damage, and ends the survey with an error or lets it go on behind the damage. Without damage there is an end.
+/// Reads the segments in order and shows all frames that hold. From `first` on all must be there; before it some may
+/// have been let go. `damaged` hears of all damage, and ends the survey with an error or lets it go on behind the
+/// damage. Without damage there is an end.
 pub(crate) fn survey<D: Disk>(
     disk: &mut D,
     segments: &BTreeMap<u32, u32>,

@@ -1,4 +1,5 @@
-//! Segments in stock: files of the right length whose blocks the disk has given already, so that a commit never makes a file grow.
+//! Segments in stock: files of the right length whose blocks the disk has given already, so that a commit never makes a
+//! file grow.
 
 use crate::disk::{Disk, FileId};
 use crate::error::{DiskError, at};
@@ -65,7 +66,8 @@ impl Spares {
         ready + self.filling.as_ref().map_or(0, |filling| u64::from(filling.filled))
     }
 
-    /// One piece of work towards a full stock; true when there is more to do. When the disk is full, nothing of the unfinished spare stays.
+    /// One piece of work towards a full stock; true when there is more to do. When the disk is full, nothing of the
+    /// unfinished spare stays.
     pub fn fill_piece<D: Disk>(&mut self, disk: &mut D) -> Result<bool, DiskError> {
         let mut filling = match self.filling.take() {
             Some(filling) => filling,
@@ -114,8 +116,8 @@ impl Spares {
         Ok(())
     }
 
-    /// Makes a spare of a file that nobody needs any more, or removes it. The names are durable afterwards: a file must not be
-    /// overwritten that could come back under the name that it had.
+    /// Makes a spare of a file that nobody needs any more, or removes it. The names are durable afterwards: a file must
+    /// not be overwritten that could come back under the name that it had.
     pub fn recycle<D: Disk>(&mut self, disk: &mut D, name: &str, length: u32) -> Result<(), DiskError> {
         let wanted = length == self.length && self.ready.len() < SPARES_MAX;
         let recycled = if wanted && disk.links(name).map_err(at("examine", name))? == 1 {
@@ -182,7 +184,8 @@ impl Filling {
         let written = disk
             .write_at(self.file, u64::from(self.filled), &vec![0; piece])
             .and_then(|()| disk.sync(self.file))
-            // Nothing is promised here yet: a file that can't be synced is merely one that there is no room for, if the disk says so.
+            // Nothing is promised here yet: a file that can't be synced is merely one that there is no room for, if the
+            // disk says so.
             .map_err(at("fill", &self.name));
         if written.is_err() {
             disk.close(self.file);

@@ -1,7 +1,8 @@
-//! Directories: copies of a store, and a store in the place of another. With `files.rs` the only place that touches a file system.
+//! Directories: copies of a store, and a store in the place of another. With `files.rs` the only place that touches a
+//! file system.
 //!
-//! What is being written has a name that ends in `.partial`, and gets its own name when all of it is durable. So whatever is killed
-//! leaves nothing that could be taken for a store.
+//! What is being written has a name that ends in `.partial`, and gets its own name when all of it is durable. So
+//! whatever is killed leaves nothing that could be taken for a store.
 
 use super::repair::salvage;
 use super::{Damage, Inspection, Progress, Summary, ToolError, at, inspect};
@@ -25,8 +26,8 @@ pub type Step<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 /// How often the files of a running broker are linked before it is given up.
 const TRIES_MAX: usize = 1000;
 
-/// Copies the store of `directory` to `target`, which must be empty or not exist. A broker may be running on it: the copy is what it
-/// had stored at one moment. Says what the copy holds, which has been read back.
+/// Copies the store of `directory` to `target`, which must be empty or not exist. A broker may be running on it: the
+/// copy is what it had stored at one moment. Says what the copy holds, which has been read back.
 ///
 /// # Errors
 /// When either directory can't be used, or the store is damaged.
@@ -190,8 +191,8 @@ impl Links {
         Err(ToolError::Restless(directory.display().to_string()))
     }
 
-    /// False: something has changed meanwhile. Two listings that are the same say what was there between them. All that was needed at that moment
-    /// is enough for whatever is written to the last of these segments later.
+    /// False: something has changed meanwhile. Two listings that are the same say what was there between them. All that
+    /// was needed at that moment is enough for whatever is written to the last of these segments later.
     fn try_take(&mut self, directory: &Path, step: Step<'_>) -> Result<bool, ToolError> {
         self.clear()?;
         let before = inodes(&store_files(directory)?);
@@ -317,8 +318,8 @@ impl Copy {
     }
 }
 
-/// Copies what the links hold: the whole frames of every segment, as of one moment. Later segments are read before earlier ones, so
-/// that what was written meanwhile can only be missing at the end.
+/// Copies what the links hold: the whole frames of every segment, as of one moment. Later segments are read before
+/// earlier ones, so that what was written meanwhile can only be missing at the end.
 fn copy_cut(links: &Links, copy: &Copy, step: Step<'_>) -> Result<(), ToolError> {
     let total = links.files.values().map(fs::Metadata::len).sum();
     let mut done = 0;

@@ -13,8 +13,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
-/// Writes one object a line: `{"kind": "session", …}`, `subscription`, `token`, `retained`, `entry`. A payload that is text stands in
-/// `payload`, any other in `payload_base64`. Times are seconds from now on; what is over has a negative one.
+/// Writes one object a line: `{"kind": "session", …}`, `subscription`, `token`, `retained`, `entry`. A payload that is
+/// text stands in `payload`, any other in `payload_base64`. Times are seconds from now on; what is over has a negative
+/// one.
 ///
 /// # Errors
 /// When `out` can't be written.

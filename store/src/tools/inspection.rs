@@ -161,7 +161,7 @@ pub fn inspect<D: Disk>(
         segments: segments.len() as u64,
         frames,
         disk_bytes: files.iter().map(|(_, bytes)| bytes).sum(),
-        live_bytes: index.live_segments().map(|(_, bytes)| bytes).sum(),
+        live_bytes: index.live_bytes_in_all(),
         checkpoint: checkpoint.unwrap_or(0),
         age_ms,
         wall_ms,

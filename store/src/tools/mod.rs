@@ -1,5 +1,5 @@
-//! What is done with a store that no broker is running on: looking at it, salvaging it, copying it, dumping it. Only [`backup`]
-//! works beside a running broker, too.
+//! What is done with a store that no broker is running on: looking at it, salvaging it, copying it, dumping it. Only
+//! [`backup`] works beside a running broker, too.
 
 mod autopsy;
 mod contents;

@@ -151,6 +151,10 @@ impl World {
         self.store.take().expect("it is open").close(self.now).expect("the disk is well");
     }
 
+    pub fn index_bytes(&self) -> usize {
+        self.store.as_ref().expect("it is open").index_bytes()
+    }
+
     pub fn has_room(&self) -> bool {
         self.store.as_ref().expect("it is open").has_room()
     }

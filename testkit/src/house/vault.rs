@@ -153,6 +153,7 @@ impl Vault {
         for handed in self.inbox.drain(..count).collect::<Vec<_>>() {
             match handed {
                 Handed::Step(step) => {
+                    self.check_epochs(&step.records);
                     self.ledger.apply_all(&step.records);
                     if let Keeper::Disk { store: Some(store), .. } = &mut self.keeper {
                         store.append(&mut step.records.clone());
@@ -173,6 +174,19 @@ impl Vault {
         }
         self.is_stuck = false;
         Ok(())
+    }
+
+    /// Each connection of a session has an epoch above all before it, across restarts: so there is one owner an epoch.
+    fn check_epochs(&self, records: &[Record]) {
+        for fact in
+            records.iter().filter_map(|record| if let Record::Session(fact) = record { Some(fact) } else { None })
+        {
+            let Some(before) = self.ledger.session(&fact.key) else { continue };
+            // An absent session has an end, unless it lasts for ever.
+            let is_new_owner = before.ends_ns.is_some() && fact.ends_ns.is_none() && fact.expiry_s < u32::MAX;
+            let least = before.epoch + u64::from(is_new_owner);
+            assert!(fact.epoch >= least, "an epoch has two owners: {fact:?} after {before:?}");
+        }
     }
 
     /// Makes durable what was taken, if there is room.

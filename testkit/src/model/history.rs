@@ -165,7 +165,7 @@ impl<'a> History<'a> {
             3..=7 if actor.connected => self.subscribe(index),
             8 if actor.connected => self.unsubscribe(index),
             9 => self.pass(),
-            11 if self.perils.crashes && self.house.one_in(2) => self.crash(),
+            11 if self.perils.crashes => self.crash(),
             12 if self.perils.disk_errors && self.house.one_in(2) => self.plan_failure(),
             10 if actor.connected && (!self.story.stations[index].is_deaf() || self.house.one_in(4)) => {
                 self.toggle_reading(index);
