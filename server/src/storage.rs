@@ -14,7 +14,7 @@ use crate::protocols::NAMES;
 use crate::serve::ServeError;
 use althing_core::record::Restored;
 use althing_net::{AbortOnPanic, Clock, Shard, local};
-use althing_store::{Failure, Files, Options, Statistics, Store};
+use althing_store::{Downtime, Failure, Files, Options, Statistics, Store};
 use keeper::Keeper;
 use line::Line;
 use std::fmt;
@@ -143,6 +143,13 @@ impl Opening {
         };
         patiently(directory, restore).map_err(|error| ServeError::open(directory, error))?;
         tracing::info!("found {found} in {}, in {} ms", directory.display(), self.start.elapsed().as_millis());
+        if let Downtime::Doubtful(downtime_ms) = self.store.downtime() {
+            tracing::warn!(
+                "by the wall clock {} s have passed since the store was last written: that cannot be right, and no deadline \
+                 of a session or message has come nearer meanwhile",
+                downtime_ms / 1_000
+            );
+        }
         let line = Arc::clone(&self.line);
         let keeper = Keeper::new(self.store, self.line, self.clock, self.interval);
         let thread = thread::Builder::new().name("store".into()).spawn({

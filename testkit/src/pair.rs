@@ -40,6 +40,8 @@ pub struct Pair {
     pub to_server: BytesMut,
     /// Bytes under way to the client.
     pub to_client: BytesMut,
+    /// What the adaptor has written in the turn under way.
+    output: OutBuffer,
     script: Script,
     pending: VecDeque<Request>,
     waits: bool,
@@ -70,6 +72,7 @@ impl Pair {
             failed: None,
             to_server: BytesMut::new(),
             to_client: BytesMut::new(),
+            output: OutBuffer::default(),
             script,
             pending: VecDeque::new(),
             waits: false,
@@ -193,6 +196,8 @@ impl Pair {
                 self.waits = false;
             }
         }
+        // As on a socket: what one turn has written leaves together.
+        self.to_client.extend_from_slice(&self.output.take_all());
         moved
     }
 
@@ -208,10 +213,8 @@ impl Pair {
         if self.closed.is_some() {
             return;
         }
-        let mut bytes = OutBuffer::default();
-        let mut out = Out { bytes: &mut bytes, requests: &mut self.pending };
+        let mut out = Out { bytes: &mut self.output, requests: &mut self.pending };
         self.closed = call(&mut self.adaptor, self.now, &mut out).err();
-        self.to_client.extend_from_slice(&bytes.take_all());
     }
 }
 

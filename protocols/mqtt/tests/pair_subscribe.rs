@@ -171,3 +171,17 @@ fn an_answer_that_does_not_fit_ends_the_conversation() {
         }
     }
 }
+
+#[test]
+fn each_answer_is_measured_by_itself() {
+    let mut options = Options::new(Version::V5, "x");
+    options.connect.maximum_packet_size = Some(20);
+    let mut pair = Pair::new(Limits::default(), options);
+    pair.connect();
+    for _ in 0..10 {
+        pair.client.unsubscribe(pair.now, unsubscribe(&["a"])).unwrap();
+    }
+    pair.settle();
+    let answers = pair.events.iter().filter(|event| matches!(event, Event::Unsubscribed(_))).count();
+    assert_eq!((answers, pair.closed.is_none()), (10, true));
+}

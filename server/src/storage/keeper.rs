@@ -16,6 +16,9 @@ const BYTES_A_STEP: usize = 1 << 20;
 /// How often a full disk is tried again when nothing else happens: somebody may have made room.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
+/// How long nobody has to call before the store is tidied all the same: it notes its age at least once a day.
+const IDLE: Duration = Duration::from_secs(3_600);
+
 /// How long the thread looks for more before it sleeps, where commits are quick: who has just been answered often asks
 /// again at once. Others who want the processor get it meanwhile.
 const STAY_AWAKE: Duration = Duration::from_micros(100);
@@ -130,10 +133,7 @@ impl<D: Disk> Keeper<D> {
         }
         let sync = self.sync_due.map(|due| due.saturating_duration_since(Instant::now()));
         let retry = (self.store.is_dirty() || !self.line.has_room()).then_some(FULL_RETRY);
-        match sync.into_iter().chain(retry).min() {
-            Some(timeout) => thread::park_timeout(timeout),
-            None => thread::park(),
-        }
+        thread::park_timeout(sync.into_iter().chain(retry).min().unwrap_or(IDLE));
     }
 
     fn close(mut self) -> Result<(), Failure> {

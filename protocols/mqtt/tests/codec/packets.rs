@@ -4,7 +4,8 @@ use crate::{VERSIONS, context, topic};
 use althing_core::Guarantee;
 use althing_core::message::Properties;
 use althing_mqtt::codec::{
-    AckType, PublishHead, Side, decode, encode, encode_ack, encode_publish_head, publish_size, refusal_version,
+    AckType, PACKET_BYTES_MAX, PublishHead, Side, decode, encode, encode_ack, encode_publish_head, publish_size,
+    refusal_version,
 };
 use althing_mqtt::packet::{
     Acknowledgement, Auth, Codes, ConnAck, ConnAckProperties, Connect, Details, Disconnect, Packet, Publish, Subscribe,
@@ -81,6 +82,22 @@ fn connect_carries_will_and_credentials() {
     };
     let bytes = b"\x10\x1A\0\x04MQTT\x04\xF4\0\x3C\0\x02ab\0\x01w\0\x01x\0\x01u\0\x01\xFF";
     stands_for(Packet::Connect(Box::new(connect)), Version::V311, Side::Server, bytes);
+}
+
+#[test]
+fn a_will_without_delay_says_nothing_about_it() {
+    let mut connect = plain_connect(Version::V5);
+    connect.will = Some(Box::new(Will {
+        topic: topic("t"),
+        payload: Bytes::from_static(b"p"),
+        qos: Guarantee::AtMostOnce,
+        retain: false,
+        delay_s: 0,
+        message_expiry_s: None,
+        properties: None,
+    }));
+    let bytes = b"\x10\x16\0\x04MQTT\x05\x06\0\x3C\0\0\x02ab\0\0\x01t\0\x01p";
+    stands_for(Packet::Connect(Box::new(connect)), Version::V5, Side::Server, bytes);
 }
 
 #[test]
@@ -465,4 +482,13 @@ fn long_reason_strings_are_cut_between_characters() {
         panic!("not a DISCONNECT");
     };
     assert_eq!(read.details.reason_string.as_deref(), Some(&reason_string[..65_534]));
+}
+
+#[test]
+fn the_format_has_a_largest_packet_and_its_errors_have_codes() {
+    // A type byte and a length of four bytes before 268,435,455 more (§2.1.4).
+    assert_eq!(PACKET_BYTES_MAX, 268_435_460);
+    let error = decode(&context(Side::Server, None), &mut BytesMut::from(&b"\x00\x00"[..])).unwrap_err();
+    assert_eq!(error.to_string(), format!("{} (0x{:02X})", error.text, error.code));
+    assert!(error.to_string().ends_with("(0x82)"), "{error}");
 }
