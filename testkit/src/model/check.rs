@@ -319,12 +319,18 @@ impl Story {
         let Some(quiet) = self.quiet_after(done) else { return false };
         let connected = |biography: &Biography| biography.is_uninterrupted(published.span.begin, quiet);
         let touched = members.iter().filter(|(_, _, holding)| holding.touches(&published.span));
+        // Who comes later may be given what waits.
+        let later = members.iter().filter(|(biography, _, holding)| {
+            let is_over = holding.until.is_some_and(|until| until.is_before(&published.span));
+            let stays = biography.is_uninterrupted(holding.from.begin, u64::MAX - 1);
+            !holding.refused && !is_over && !holding.touches(&published.span) && !stays
+        });
+        let away = touched.clone().filter(|(biography, ..)| !connected(biography));
+        let away: Vec<_> = away.chain(later).collect();
         let loses = |guarantee| {
-            touched.clone().any(|(biography, session, holding)| {
+            away.iter().any(|(_, session, holding)| {
                 let own = holding.options.qos.min(published.guarantee);
-                own == guarantee
-                    && !connected(biography)
-                    && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
+                own == guarantee && (guarantee == Guarantee::AtMostOnce || session.end.is_some())
             })
         };
         // Whoever has it may be away when its life ends.
