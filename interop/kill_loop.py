@@ -149,8 +149,8 @@ class World:
         """Filters that are not as the broker has confirmed them."""
         keeper, prober = self.keeper, self.steady[0]
         wanted = keeper.confirmed
-        probes = [publish(name, b"", 1, 1 + number % 60_000) for number, name in enumerate(wanted)]
-        # Fewer at once than the broker's receive maximum; a fence behind each lot says that all of it has come.
+        # A delivery may come before the acknowledgement of its publish, so probes at QoS 1 could exceed the receive maximum.
+        probes = [publish(name, b"", 0) for name in wanted]
         for start in range(0, len(probes), 500):
             keeper.fenced.clear()
             prober.send(b"".join(probes[start : start + 500]))
@@ -206,6 +206,9 @@ async def main(arguments):
             await tools.prove_copy(world.away)
         await world.finish()
         values, subscriptions = await world.lost_values(), await world.lost_subscriptions()
+    except BaseException:
+        print(f"the broker's folder: {broker.folder}")
+        raise
     finally:
         clean = await broker.stop()
     verdict(report, world, values, subscriptions, broker, clean)
