@@ -1,12 +1,9 @@
-//! The store on a disk that fails, is full, loses power or has aged.
+//! The store on a disk that fails, is full or loses power.
 
 mod world;
 
-use althing_core::record::{Load, Restored};
-use althing_store::{OpenError, Store};
-use althing_testkit::SimDisk;
 use althing_testkit::disk::Fault;
-use world::{Op, World, comparable, options};
+use world::{Op, World};
 
 /// The same history each time, with checkpoints and cleaning in it.
 fn history(world: &mut World) {
@@ -91,66 +88,4 @@ fn a_full_disk_finds_room_for_the_checkpoint_that_frees_it() {
     assert!(world.has_room());
     world.run(Op::Kill);
     assert_eq!(world.failures, 0);
-}
-
-/// A small store, closed in order, with a checkpoint and old segments.
-fn small() -> World {
-    let mut world = World::new(5);
-    history(&mut world);
-    world.run(Op::Maintain(50));
-    world.close();
-    world
-}
-
-#[test]
-fn every_flipped_byte_is_harmless_or_told() {
-    let world = small();
-    let expected = comparable(world.ledger().restored());
-    let (mut told, mut harmless) = (0, 0);
-    for (name, length) in world.disk().files() {
-        for byte in 0..length {
-            let disk = world.disk().copy(byte);
-            disk.flip_bit(&name, byte * 8 + byte % 8);
-            match everything(&world, disk) {
-                Ok(found) => {
-                    assert_eq!(found, expected, "{name} {byte}");
-                    harmless += 1;
-                }
-                Err(error) => {
-                    assert!(matches!(error, OpenError::Corrupt { .. } | OpenError::Newer { .. }), "{error}");
-                    told += 1;
-                }
-            }
-        }
-    }
-    assert!(told > 2_000 && harmless > 2_000, "{told} {harmless}");
-}
-
-#[test]
-fn every_truncation_is_harmless_or_told() {
-    let world = small();
-    let expected = comparable(world.ledger().restored());
-    for (name, length) in world.disk().files() {
-        for length in (0..length).step_by(13) {
-            let disk = world.disk().copy(length);
-            disk.truncate(&name, length);
-            match everything(&world, disk) {
-                Ok(found) => assert_eq!(found, expected, "{name} {length}"),
-                Err(error) => assert!(matches!(error, OpenError::Corrupt { .. }), "{error}"),
-            }
-        }
-    }
-}
-
-/// All that a store says at the start, and that all entries can be read.
-fn everything(world: &World, disk: SimDisk) -> Result<Vec<String>, OpenError> {
-    let mut store = Store::open(disk, options(), world.now())?;
-    let mut restored: Vec<Restored> = Vec::new();
-    store.restore(&mut |fact| restored.push(fact))?;
-    for (queue, sequences) in world.ledger().queues() {
-        let load = Load { queue: queue.clone(), sequences: sequences.collect() };
-        let loaded = store.load(load.clone())?;
-        assert_eq!(loaded, world.ledger().load(load));
-    }
-    Ok(comparable(restored))
 }

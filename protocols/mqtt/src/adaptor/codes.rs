@@ -48,3 +48,23 @@ pub(super) fn unsuback(reason: Reason) -> u8 {
         _ => code::UNSPECIFIED_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_packet_cannot_say_becomes_the_nearest_that_it_can() {
+        for (reason, said) in [
+            (Reason::ShuttingDown, code::SERVER_UNAVAILABLE),
+            (Reason::AdministrativeAction, code::NOT_AUTHORIZED),
+            (Reason::SessionTakenOver, code::NOT_AUTHORIZED),
+            (Reason::QuotaExceeded, code::QUOTA_EXCEEDED),
+        ] {
+            assert_eq!(connack(reason), said, "{reason:?}");
+        }
+        assert_eq!(publish(Reason::AdministrativeAction), code::UNSPECIFIED_ERROR);
+        assert_eq!(suback(Reason::QuotaExceeded), code::QUOTA_EXCEEDED);
+        assert_eq!(unsuback(Reason::QuotaExceeded), code::UNSPECIFIED_ERROR);
+    }
+}
