@@ -33,7 +33,7 @@ const END: u8 = 3;
 /// As many new segments are replayed without a checkpoint in between.
 const LOG_SEGMENTS_MIN: u64 = 4;
 /// How long a disk that was full is left alone.
-const RETRY_NS: u64 = 10 * SECOND_NS;
+const RETRY_NS: u64 = 3 * SECOND_NS;
 
 /// The checkpoint that counts, the one that is being written, and the segments that wait for it.
 #[derive(Debug, Default)]
