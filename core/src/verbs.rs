@@ -92,6 +92,28 @@ pub struct Connect {
     pub authentication: Option<Authentication>,
 }
 
+impl Connect {
+    /// A session without an id that ends with its connection and takes one delivery at a time; what a language
+    /// has beyond that it sets itself.
+    pub fn new(protocol: &'static str) -> Self {
+        Self {
+            protocol,
+            realm: ByteString::new(),
+            client: None,
+            clean_start: true,
+            session_expiry_s: 0,
+            window: 1,
+            number_max: u32::MAX,
+            packet_bytes_max: u32::MAX,
+            separate_subscriptions: false,
+            will: None,
+            username: None,
+            password: None,
+            authentication: None,
+        }
+    }
+}
+
 /// A step of an authentication exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {

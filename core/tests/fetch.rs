@@ -36,19 +36,10 @@ impl Shards {
             shards.request(
                 shard,
                 Request::Connect(Box::new(Connect {
-                    protocol: "test",
-                    realm: "".into(),
                     client: Some(format!("client {shard}").into()),
-                    clean_start: true,
-                    session_expiry_s: 0,
                     window: 10,
                     number_max: 10,
-                    packet_bytes_max: u32::MAX,
-                    separate_subscriptions: false,
-                    will: None,
-                    username: None,
-                    password: None,
-                    authentication: None,
+                    ..Connect::new("test")
                 })),
             );
         }

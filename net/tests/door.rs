@@ -86,21 +86,7 @@ impl Door for WordDoor {
 }
 
 fn connect() -> Request {
-    Request::Connect(Box::new(Connect {
-        protocol: "words",
-        realm: "".into(),
-        client: None,
-        clean_start: true,
-        session_expiry_s: 0,
-        window: 1,
-        number_max: 1,
-        packet_bytes_max: u32::MAX,
-        separate_subscriptions: false,
-        will: None,
-        username: None,
-        password: None,
-        authentication: None,
-    }))
+    Request::Connect(Box::new(Connect { number_max: 1, ..Connect::new("words") }))
 }
 
 fn serve() -> SocketAddr {

@@ -98,19 +98,13 @@ impl World {
         self.clients[index].will = payload;
         let peer = self.bench.peer(slot);
         let connect = Connect {
-            protocol: "mqtt",
-            realm: "".into(),
             client: Some(name.into()),
             clean_start,
             session_expiry_s: if lasts { 10_000 } else { expiry_s },
             window,
             number_max: 20,
-            packet_bytes_max: u32::MAX,
-            separate_subscriptions: false,
             will,
-            username: None,
-            password: None,
-            authentication: None,
+            ..Connect::new("mqtt")
         };
         let request = Request::Connect(Box::new(connect));
         self.bench.call(peer.shard, |broker, now, effects| broker.request(now, peer, request, effects));

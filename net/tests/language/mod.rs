@@ -242,21 +242,7 @@ impl Adaptor for LineAdaptor {
 }
 
 fn connect(name: &str) -> Request {
-    Request::Connect(Box::new(Connect {
-        protocol: "line",
-        realm: "".into(),
-        client: Some(name.into()),
-        clean_start: true,
-        session_expiry_s: 0,
-        window: 1,
-        number_max: 1,
-        packet_bytes_max: u32::MAX,
-        separate_subscriptions: false,
-        will: None,
-        username: None,
-        password: None,
-        authentication: None,
-    }))
+    Request::Connect(Box::new(Connect { client: Some(name.into()), number_max: 1, ..Connect::new("line") }))
 }
 
 fn subscribe(filter: &str) -> Request {

@@ -152,20 +152,9 @@ impl CoapDoor {
         self.endpoints.insert(remote, Endpoint::new(now, peer, first_id));
         self.remotes.insert(peer, remote);
         let connect = Connect {
-            protocol: crate::PROTOCOL.name,
-            realm: "".into(),
-            client: None,
-            clean_start: true,
-            session_expiry_s: 0,
             // One confirmable message under way to an address (NSTART, §4.7): the rest waits in the queue.
             window: 1,
-            number_max: u32::MAX,
-            packet_bytes_max: u32::MAX,
-            separate_subscriptions: false,
-            will: None,
-            username: None,
-            password: None,
-            authentication: None,
+            ..Connect::new(crate::PROTOCOL.name)
         };
         out.requests.push_back((peer, Request::Connect(Box::new(connect))));
         true

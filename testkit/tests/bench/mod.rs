@@ -178,19 +178,12 @@ impl Bench {
     /// Asks for a session; its answer waits for the store.
     pub fn ask(&mut self, slot: u32, client: &str, change: impl FnOnce(&mut Connect)) {
         let mut connect = Connect {
-            protocol: "mqtt",
-            realm: "".into(),
             client: Some(client.to_owned().into()),
             clean_start: false,
             session_expiry_s: 1_000,
             window: 10,
             number_max: 65_535,
-            packet_bytes_max: u32::MAX,
-            separate_subscriptions: false,
-            will: None,
-            username: None,
-            password: None,
-            authentication: None,
+            ..Connect::new("mqtt")
         };
         change(&mut connect);
         self.request(slot, Request::Connect(Box::new(connect)));

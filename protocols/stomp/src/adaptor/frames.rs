@@ -52,19 +52,11 @@ impl StompAdaptor {
         let (send_ms, receive_ms) = (self.config.heart_beat_send_ms, self.config.heart_beat_receive_ms);
         self.heart_beat = HeartBeat::agree(send_ms, receive_ms, heart_beat).map_err(protocol_error)?;
         let connect = Connect {
-            protocol: PROTOCOL.name,
-            realm: ByteString::new(),
-            client: None,
-            clean_start: true,
-            session_expiry_s: 0,
             window: self.limits.inflight_max,
-            number_max: u32::MAX,
-            packet_bytes_max: u32::MAX,
             separate_subscriptions: true,
-            will: None,
             username: headers.get("login").cloned(),
             password: headers.get("passcode").map(|passcode| passcode.clone().into_bytes()),
-            authentication: None,
+            ..Connect::new(PROTOCOL.name)
         };
         self.phase = Phase::AwaitBroker;
         out.requests.push_back(Request::Connect(Box::new(connect)));
