@@ -6,7 +6,6 @@ use crate::verbs::{Answer, Refusal, Request};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 
 /// One peer's side of a conversation: protocol state and nothing else.
 ///
@@ -56,15 +55,6 @@ impl Close {
     pub fn with_will(refusal: Refusal) -> Self {
         Self { refusal, publish_will: true }
     }
-}
-
-/// How a peer is linked to us.
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// The other end; `None` on unix sockets.
-    pub remote: Option<SocketAddr>,
-    /// The listener's name, for logs and metrics.
-    pub listener: &'static str,
 }
 
 /// Where an adaptor puts what it wants done.

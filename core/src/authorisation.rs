@@ -1,55 +1,180 @@
 //! The one place that decides who may do what. Its result is a type, so that no path goes around it:
 //! routing takes an [`Authorised`] value, and only [`authorise`] makes one.
 
-use crate::message::Message;
+mod rule;
+
+pub use rule::{Actions, Network, Pattern, Rule, User, Who};
+
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::message::{Guarantee, Message};
+use crate::quota::Quotas;
 use crate::topic::{Filter, Topic};
 use bytestring::ByteString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Who asks, and from where.
+#[derive(Clone, Debug, Default)]
 pub struct Principal {
-    /// The user name that was proven, if any.
-    pub name: Option<ByteString>,
+    /// Who was proven.
+    pub identity: Arc<Identity>,
     /// The session's id.
     pub client: ByteString,
+    /// The language's name in the protocol table.
+    pub protocol: &'static str,
+    /// How it came in; a link without a name for a session that has not been connected since the start.
+    pub link: Link,
+}
+
+impl Principal {
+    /// The proven name, if any.
+    pub fn name(&self) -> Option<&ByteString> {
+        self.identity.name.as_ref()
+    }
+
+    /// The other end; `None` on unix sockets.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.link.remote.map(|remote| remote.ip().to_canonical())
+    }
 }
 
 /// What for. A will, a retained value and a shared filter are no exceptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Publish to this topic, now or as a will.
-    Publish(&'a Topic),
+    /// Publish to this topic.
+    Publish {
+        /// Where to.
+        topic: &'a Topic,
+        /// What the publisher asks for.
+        guarantee: Guarantee,
+        /// Whether as the last value.
+        retain: bool,
+        /// Whether as a will: asked when it is left with the broker and once more when it is due.
+        will: bool,
+    },
     /// Subscribe with this filter; shared ones count by their pattern.
     Subscribe(&'a Filter),
+    /// Get a message, or read a last value, of this topic. Asked for each delivery, whatever the subscription was.
+    Receive(&'a Topic),
 }
 
-/// One rule: first match wins.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// Whom it is for; `None` = everyone.
-    pub principal: Option<ByteString>,
-    /// `true` for publishing, `false` for subscribing.
-    pub publish: bool,
-    /// The topics it speaks of.
-    pub filter: Filter,
-    /// What it says.
-    pub allow: bool,
+impl<'a> Action<'a> {
+    /// Publishing `message`, which is no will.
+    pub fn publish(message: &'a Message) -> Self {
+        Self::Publish { topic: &message.topic, guarantee: message.guarantee, retain: message.retain, will: false }
+    }
+
+    /// Publishing `message` as a will.
+    pub fn will(message: &'a Message) -> Self {
+        Self::Publish { topic: &message.topic, guarantee: message.guarantee, retain: message.retain, will: true }
+    }
 }
 
-/// All rules, swapped as a whole when they change.
-#[derive(Clone, Debug)]
+/// All rules and quotas, swapped as a whole when they change.
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// In order.
+    /// In order: the first that speaks of an action decides.
     pub rules: Vec<Rule>,
-    /// What holds when no rule matches.
+    /// What holds when no rule speaks.
     pub otherwise_allow: bool,
+    /// Everyone who has a name, with their groups, where the identity providers can list them all: a name that is not among
+    /// them has no rights, and its sessions end. `None`: they cannot, so a name stands for itself.
+    pub users: Option<BTreeMap<ByteString, Vec<ByteString>>>,
+    /// Names, client ids and networks that are shut out: they have no rights, and their sessions end.
+    pub banned: Banned,
+    /// How much each may use.
+    pub quotas: Quotas,
+}
+
+/// Who is shut out.
+#[derive(Clone, Debug, Default)]
+pub struct Banned {
+    /// Proven names.
+    pub users: BTreeSet<ByteString>,
+    /// Client ids.
+    pub clients: BTreeSet<ByteString>,
+    /// Where from.
+    pub networks: Vec<Network>,
+}
+
+/// What a policy says of one action, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Whether it may be.
+    pub allowed: bool,
+    /// The most that a subscription of this kind is granted.
+    pub guarantee_max: Guarantee,
+    /// What decided.
+    pub because: Because<'a>,
+}
+
+/// What decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because<'a> {
+    /// This rule, the first that speaks of it.
+    Rule(&'a Rule),
+    /// No rule speaks of it.
+    Otherwise,
+    /// The broker alone speaks under `$`.
+    Reserved,
+    /// The principal is shut out.
+    Banned,
+    /// No identity provider knows the principal any more.
+    Unknown,
 }
 
 impl Policy {
     /// Everyone may do everything, except write the broker's own `$` topics.
     pub fn open() -> Self {
-        Self { rules: Vec::new(), otherwise_allow: true }
+        Self { otherwise_allow: true, ..Self::default() }
+    }
+
+    /// These rules, and what holds when none speaks.
+    pub fn new(rules: Vec<Rule>, otherwise_allow: bool) -> Self {
+        Self { rules, otherwise_allow, ..Self::default() }
+    }
+
+    /// Decides, and says why.
+    pub fn decide(&self, principal: &Principal, action: Action<'_>) -> Decision<'_> {
+        let says = |allowed, because| Decision { allowed, guarantee_max: Guarantee::ExactlyOnce, because };
+        if self.bans(principal) {
+            return says(false, Because::Banned);
+        }
+        if !self.knows(principal) {
+            return says(false, Because::Unknown);
+        }
+        // The broker alone speaks under $: a client that could write there could lie about the broker. Queues
+        // are everyone's.
+        if matches!(action, Action::Publish { topic, .. } if topic.is_reserved() && topic.queue().is_none()) {
+            return says(false, Because::Reserved);
+        }
+        let groups = self.groups_of(principal);
+        let rule = self.rules.iter().find(|rule| rule.speaks_of(principal, groups, action));
+        match rule {
+            Some(rule) => {
+                Decision { allowed: rule.allow, guarantee_max: rule.guarantee_max, because: Because::Rule(rule) }
+            }
+            None => says(self.otherwise_allow, Because::Otherwise),
+        }
+    }
+
+    /// The groups that the policy knows `principal` to be in.
+    pub fn groups_of(&self, principal: &Principal) -> &[ByteString] {
+        let users = self.users.as_ref().zip(principal.name());
+        users.and_then(|(users, name)| users.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    fn knows(&self, principal: &Principal) -> bool {
+        self.users.as_ref().zip(principal.name()).is_none_or(|(users, name)| users.contains_key(name))
+    }
+
+    fn bans(&self, principal: &Principal) -> bool {
+        let Banned { users, clients, networks } = &self.banned;
+        principal.name().is_some_and(|name| users.contains(name))
+            || clients.contains(&principal.client)
+            || principal.address().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
     }
 }
 
@@ -86,70 +211,16 @@ impl Authorised<Message> {
 pub struct NotAuthorised;
 
 /// Decides whether `principal` may perform the action that `action` reads out of `subject`.
+///
+/// # Errors
+/// When it may not.
 pub fn authorise<T>(
     policy: &Policy,
     principal: &Principal,
     subject: T,
     action: impl Fn(&T) -> Action<'_>,
 ) -> Result<Authorised<T>, NotAuthorised> {
-    if allowed(policy, principal, action(&subject)) { Ok(Authorised(subject)) } else { Err(NotAuthorised) }
-}
-
-fn allowed(policy: &Policy, principal: &Principal, action: Action<'_>) -> bool {
-    // The broker alone speaks under $: a client that could write there could lie about the broker. Queues
-    // are everyone's.
-    if matches!(action, Action::Publish(topic) if topic.is_reserved() && topic.queue().is_none()) {
-        return false;
-    }
-    for rule in &policy.rules {
-        if rule.principal.is_some() && rule.principal != principal.name {
-            continue;
-        }
-        let speaks_of_it = match action {
-            Action::Publish(topic) => rule.publish && rule.filter.matches(topic),
-            Action::Subscribe(filter) => !rule.publish && applies_to_filter(rule, filter),
-        };
-        if speaks_of_it {
-            return rule.allow;
-        }
-    }
-    policy.otherwise_allow
-}
-
-/// An allowing rule must cover the whole filter; a denying one speaks already when they overlap,
-/// or a wider filter would be the way around it.
-fn applies_to_filter(rule: &Rule, filter: &Filter) -> bool {
-    let rule_levels: Vec<&str> = rule.filter.pattern().split('/').collect();
-    let filter_levels: Vec<&str> = filter.pattern().split('/').collect();
-    if rule.allow { covers(&rule_levels, &filter_levels) } else { overlaps(&rule_levels, &filter_levels) }
-}
-
-fn covers(wide: &[&str], narrow: &[&str]) -> bool {
-    if matches!(wide.first(), Some(&"+" | &"#")) && narrow.first().is_some_and(|level| level.starts_with('$')) {
-        return false;
-    }
-    for (index, wanted) in wide.iter().enumerate() {
-        match (*wanted, narrow.get(index)) {
-            ("#", _) => return true,
-            (_, None) | (_, Some(&"#")) => return false,
-            ("+", Some(_)) => {}
-            (level, Some(other)) if level == *other => {}
-            _ => return false,
-        }
-    }
-    wide.len() == narrow.len()
-}
-
-fn overlaps(one: &[&str], other: &[&str]) -> bool {
-    for index in 0.. {
-        match (one.get(index).copied(), other.get(index).copied()) {
-            (None, None) => return true,
-            (Some("#"), _) | (_, Some("#")) => return true,
-            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
-            _ => return false,
-        }
-    }
-    false
+    if policy.decide(principal, action(&subject)).allowed { Ok(Authorised(subject)) } else { Err(NotAuthorised) }
 }
 
 #[cfg(test)]
@@ -162,7 +233,7 @@ mod tests {
     }
 
     fn policy(allow: bool, text: &str, otherwise_allow: bool) -> Policy {
-        Policy { rules: vec![Rule { principal: None, publish: false, filter: filter(text), allow }], otherwise_allow }
+        Policy::new(vec![Rule::for_everyone(Actions::SUBSCRIBE, text, allow)], otherwise_allow)
     }
 
     fn may_subscribe(policy: &Policy, text: &str) -> bool {
@@ -191,7 +262,13 @@ mod tests {
     fn nobody_but_the_broker_writes_reserved_topics() {
         for (text, expected) in [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$queue/q", true)] {
             let topic = Topic::new(text.into(), &TopicLimits::default()).unwrap();
-            let may = authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish(topic)).is_ok();
+            let may = authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish {
+                topic,
+                guarantee: Guarantee::AtMostOnce,
+                retain: false,
+                will: false,
+            })
+            .is_ok();
             assert_eq!(may, expected, "{text}");
         }
     }

@@ -1,5 +1,7 @@
 //! What follows from a request. The broker fills it, the shard that runs the broker empties it.
 
+use crate::identity::Identity;
+use crate::link::Link;
 use crate::message::{Guarantee, Message};
 use crate::record::{Load, Record};
 use crate::shard::Word;
@@ -53,6 +55,8 @@ pub struct Effects {
     /// Subscribers for whom nobody has to wait any more, though their socket was never slow: their queue
     /// had grown, and has shrunk.
     pub resume: Vec<PeerId>,
+    /// Publishers that are not read until this time, on the monotonic clock in nanoseconds: they were faster than they may be.
+    pub throttle: Vec<(PeerId, u64)>,
     /// What happened, for logs and `$SYS`.
     pub events: Vec<Event>,
 }
@@ -62,6 +66,10 @@ pub struct Effects {
 pub struct Verify {
     /// Who waits.
     pub peer: PeerId,
+    /// How it came in.
+    pub link: Link,
+    /// The language's name in the protocol table.
+    pub protocol: &'static str,
     /// The client id that it gave.
     pub client: ByteString,
     /// The user name and password that it gave.
@@ -77,10 +85,10 @@ pub struct Verify {
 /// What the outside says to a [`Verify`].
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// It is who it says: the principal's name, and last data for the peer.
+    /// It is who it says.
     Accept {
-        /// The proven name; `None` = anonymous.
-        principal: Option<ByteString>,
+        /// Who it is.
+        identity: Arc<Identity>,
         /// The method's last data.
         data: Option<bytes::Bytes>,
     },
@@ -124,7 +132,18 @@ pub enum Event {
     Refused {
         /// The session's id, or empty before there is one.
         client: ByteString,
+        /// For programs.
+        reason: crate::verbs::Reason,
         /// What and why, one sentence.
         why: String,
+    },
+    /// A message reached nobody.
+    Unheard {
+        /// The publisher's session id.
+        client: ByteString,
+        /// Where it was published.
+        topic: crate::topic::Topic,
+        /// How many of this session have reached nobody by now; only powers of two are told.
+        count: u64,
     },
 }

@@ -20,8 +20,6 @@ use std::sync::Arc;
 pub(crate) struct Session {
     /// The realm in which the id is unique; empty = the default one.
     pub realm: ByteString,
-    /// The language that its last connection spoke.
-    pub protocol: &'static str,
     /// Its id and the proven name behind it.
     pub principal: Principal,
     /// Tells the session from a later one in the same place.
@@ -148,8 +146,8 @@ impl Session {
     pub fn fact(&self) -> SessionFact {
         SessionFact {
             key: self.key(),
-            protocol: self.protocol,
-            principal: self.principal.name.clone(),
+            protocol: self.principal.protocol,
+            principal: self.principal.name().cloned(),
             epoch: self.epoch,
             expiry_s: self.expiry_s,
             number_max: self.number_max,

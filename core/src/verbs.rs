@@ -1,5 +1,6 @@
 //! The verbs: what an adaptor may ask of the broker, and what the broker answers.
 
+use crate::link::Link;
 use crate::message::{Guarantee, Message};
 use crate::topic::{Filter, Topic};
 use bytes::Bytes;
@@ -65,8 +66,8 @@ pub enum Request {
 pub struct Connect {
     /// The language's name in the protocol table.
     pub protocol: &'static str,
-    /// Separate realms have separate topics and sessions; empty is the default one.
-    pub realm: ByteString,
+    /// How the peer came in. Filled in by the driver, whatever the language says.
+    pub link: Link,
     /// The session's id; `None` asks the broker for one.
     pub client: Option<ByteString>,
     /// Whether to begin a new session even where an old one exists.
@@ -98,7 +99,7 @@ impl Connect {
     pub fn new(protocol: &'static str) -> Self {
         Self {
             protocol,
-            realm: ByteString::new(),
+            link: Link::default(),
             client: None,
             clean_start: true,
             session_expiry_s: 0,

@@ -3,8 +3,9 @@
 use crate::address::Address;
 use crate::shard::Shard;
 use althing_core::door::{Datagrams, DoorOut, PeerIds};
+use althing_core::link::Entrance;
 use althing_core::verbs::Disconnect;
-use althing_core::{Answer, Delivery, Door, Now, PeerId, Reason, Request};
+use althing_core::{Answer, Delivery, Door, Link, Now, PeerId, Reason, Request};
 use bytes::BytesMut;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
@@ -84,7 +85,7 @@ pub(crate) struct Doors {
 }
 
 struct OpenDoor {
-    name: &'static str,
+    entrance: Arc<Entrance>,
     socket: UdpSocket,
     factory: DoorFactory,
     door: Box<dyn Door>,
@@ -106,6 +107,12 @@ impl Doors {
         self.open.iter().map(|open| open.due_ns).min().unwrap_or(u64::MAX)
     }
 
+    /// How a peer came in.
+    pub fn link(&self, door: usize, peer: PeerId) -> Option<Link> {
+        let open = self.open.get(door)?;
+        Some(Link { remote: open.peers.remote(peer), entrance: Arc::clone(&open.entrance), tls: None })
+    }
+
     /// Where a peer's datagrams come from.
     pub fn remote(&self, door: usize, peer: PeerId) -> Option<SocketAddr> {
         self.open.get(door)?.peers.remote(peer)
@@ -117,13 +124,13 @@ impl Shard {
     ///
     /// # Panics
     /// When there are more doors than any configuration needs.
-    pub(crate) fn open_door(&mut self, socket: DoorSocket, name: &'static str, factory: DoorFactory) -> usize {
+    pub(crate) fn open_door(&mut self, socket: DoorSocket, entrance: Arc<Entrance>, factory: DoorFactory) -> usize {
         let number = self.doors.open.len();
         assert!(number < DOORS_MAX, "a shard has at most {DOORS_MAX} doors");
         let peers = PeerIds::new(self.doors.shard, DOOR_BIT | (number as u32) << DOOR_SHIFT);
         let (socket, door) = (socket.socket, factory());
         let (datagrams, due_ns) = (Datagrams::default(), u64::MAX);
-        self.doors.open.push(OpenDoor { name, socket, factory, door, peers, datagrams, due_ns });
+        self.doors.open.push(OpenDoor { entrance, socket, factory, door, peers, datagrams, due_ns });
         number
     }
 
@@ -222,7 +229,7 @@ impl Shard {
         let broken = std::mem::replace(&mut open.door, (open.factory)());
         // It may panic again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        let name = open.name;
+        let name = open.entrance.name;
         self.turned_away(name, "a mistake in this broker lost its peers; standard error has the details".into());
     }
 

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::local;
 use crate::transport::Stream;
+use althing_core::link::Entrance;
 use althing_core::{Adaptor, Link};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
@@ -128,13 +129,14 @@ impl Drop for SocketFile {
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept_all(listener: Listener, name: &'static str, factory: AdaptorFactory) {
+pub(crate) async fn accept_all(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) {
     const PAUSE: Duration = Duration::from_millis(100);
-    let mut reserve = Reserve::open();
+    let (name, mut reserve) = (entrance.name, Reserve::open());
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                local::with(|shard| shard.accept(stream, Link { remote, listener: name }, &factory))
+                let link = Link { remote, entrance: Arc::clone(&entrance), tls: None };
+                local::with(|shard| shard.accept(stream, link, &factory))
             }
             Err(error) if is_exhausted(&error) => {
                 let why =

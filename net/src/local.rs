@@ -5,12 +5,14 @@ use crate::listener::{self, AdaptorFactory, Listener};
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
+use althing_core::link::Entrance;
 use althing_core::record::Loaded;
 use althing_core::{Message, Now, PeerId, Reason};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
@@ -41,14 +43,14 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
     Ok(result)
 }
 
-/// Accepts from `listener` until the task is aborted. `name` shows in logs and metrics.
-pub fn listen(listener: Listener, name: &'static str, factory: AdaptorFactory) -> JoinHandle<()> {
-    tokio::spawn(listener::accept_all(listener, name, factory))
+/// Accepts from `listener` until the task is aborted.
+pub fn listen(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, entrance, factory))
 }
 
 /// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
-pub fn serve_door(socket: DoorSocket, name: &'static str, factory: DoorFactory) -> JoinHandle<()> {
-    let door = with(|shard| shard.open_door(socket, name, factory));
+pub fn serve_door(socket: DoorSocket, entrance: Arc<Entrance>, factory: DoorFactory) -> JoinHandle<()> {
+    let door = with(|shard| shard.open_door(socket, entrance, factory));
     tokio::spawn(std::future::poll_fn(move |cx| with(|shard| shard.poll_door(door, cx))))
 }
 

@@ -158,10 +158,11 @@ impl Shard {
     /// Takes a new connection in.
     pub(crate) fn accept(&mut self, stream: Stream, link: Link, factory: &AdaptorFactory) {
         if self.connections.len() >= self.limits.connections_max {
-            return self.turned_away(link.listener, "limits.connections_max is reached".into());
+            return self.turned_away(link.listener(), "limits.connections_max is reached".into());
         }
         let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
-            return self.turned_away(link.listener, "a mistake in this broker; standard error has the details".into());
+            return self
+                .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
         let peer = self.connections.insert(Connection::new(stream, adaptor, link));
         self.counters.connections += 1;
@@ -377,13 +378,16 @@ impl Shard {
     }
 
     /// Counts a request and hands it to the broker.
-    pub(crate) fn request(&mut self, now: Now, peer: PeerId, request: Request) {
+    pub(crate) fn request(&mut self, now: Now, peer: PeerId, mut request: Request) {
         self.counters.messages_received += 1;
-        match &request {
+        match &mut request {
             Request::Publish(publish) => {
                 self.counters.payload_bytes_received += publish.message.payload.len() as u64;
             }
-            Request::Connect(_) => self.counters.connects_received += 1,
+            Request::Connect(connect) => {
+                self.counters.connects_received += 1;
+                connect.link = self.link_of(peer).unwrap_or_default();
+            }
             _ => {}
         }
         self.broker.request(now, peer, request, &mut self.effects);
@@ -455,6 +459,13 @@ impl Shard {
         {
             connection.waits = false;
             connection.wake();
+        }
+    }
+
+    fn link_of(&self, peer: PeerId) -> Option<Link> {
+        match door_of(peer) {
+            Some(door) => self.doors.link(door, peer),
+            None => Some(self.connections.get(peer)?.link.clone()),
         }
     }
 

@@ -7,7 +7,7 @@ mod language;
 use althing_core::door::DoorOut;
 use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Connect, Disconnect, Publish, Subscribe, SubscribeFilter, SubscriptionOptions};
-use althing_core::{Answer, Deadline, Delivery, Door, Filter, Message, Now, PeerId, Reason, Request, Topic};
+use althing_core::{Answer, Deadline, Delivery, Door, Filter, Link, Message, Now, PeerId, Reason, Request, Topic};
 use althing_net::{DoorSocket, local};
 use bytes::Bytes;
 use language::{House, house, say};
@@ -92,7 +92,7 @@ fn connect() -> Request {
 fn serve() -> SocketAddr {
     let socket = DoorSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.address().to_string().parse().unwrap();
-    local::serve_door(socket, "words", Arc::new(|| Box::new(WordDoor::default())));
+    local::serve_door(socket, Link::new(None, "words").entrance, Arc::new(|| Box::new(WordDoor::default())));
     address
 }
 

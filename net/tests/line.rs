@@ -110,7 +110,7 @@ fn what_comes_before_the_verdict_waits_for_it() {
         // More than the adaptor may see now, and than one read takes.
         let long = format!("{}\n", "x".repeat(200_000));
         say(&mut peer, &long).await;
-        althing_net::local::verified(undecided, Verdict::Accept { principal: None, data: None });
+        althing_net::local::verified(undecided, Verdict::Accept { identity: Default::default(), data: None });
         hear(&mut peer, "connected\nsubscribed\n").await;
         hear(&mut peer, &long).await;
     });

@@ -76,7 +76,7 @@ impl Host for ShardHost {
     /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
         Some(match verify.authentication {
-            None => Verdict::Accept { principal: None, data: None },
+            None => Verdict::Accept { identity: Default::default(), data: None },
             Some(authentication) => Verdict::Refuse(Refusal::new(
                 Reason::BadAuthenticationMethod,
                 format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
@@ -142,8 +142,11 @@ impl ShardHost {
                     format_args!("a message for {:?} was dropped, its loss number {count}: {why}", &client[..]),
                 );
             }
-            Event::Refused { client, why } => {
+            Event::Refused { client, why, .. } => {
                 self.line(Level::WARN, ("refused", None), format_args!("client {:?}: {why}", &client[..]));
+            }
+            Event::Unheard { client, topic, count } => {
+                tracing::debug!("client {:?}: nobody heard {topic}, its unheard message number {count}", &client[..]);
             }
         }
     }
@@ -193,7 +196,7 @@ impl fmt::Display for Who<'_> {
         let place = Place(self.link.remote);
         match self.client {
             Some(client) => write!(f, "client {client:?} at {place}"),
-            None => write!(f, "a connection from {place} to {}", self.link.listener),
+            None => write!(f, "a connection from {place} to {}", self.link.listener()),
         }
     }
 }

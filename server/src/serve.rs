@@ -9,6 +9,7 @@ use crate::storage::{Storage, Watch};
 use crate::sys;
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
+use althing_core::link::Entrance;
 use althing_core::{Entropy, Reason};
 use althing_net::{AdaptorFactory, Address, Clock, DoorFactory, DoorSocket, Listener, Shard, local};
 use althing_store::{Failure, Memory, OpenError};
@@ -205,9 +206,10 @@ impl Bound {
     }
 
     fn serve(self, name: &'static str) -> JoinHandle<()> {
+        let entrance = Arc::new(Entrance { name, anonymous: true, ..Entrance::default() });
         match self {
-            Self::Streams(listener, factory) => local::listen(listener, name, factory),
-            Self::Datagrams(socket, factory) => local::serve_door(socket, name, factory),
+            Self::Streams(listener, factory) => local::listen(listener, entrance, factory),
+            Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
         }
     }
 }

@@ -304,7 +304,7 @@ impl House {
     /// A peer connects; the seed chooses the shard.
     pub fn open_wire(&mut self) -> WireId {
         let shard = self.entropy.below(self.shards.len() as u64) as usize;
-        let link = Link { remote: None, listener: "mqtt" };
+        let link = Link::new(None, "mqtt");
         let adaptor = station::adaptor(link, &self.common.limits);
         let peer = self.shards[shard].open(adaptor);
         let id = WireId(self.wires_opened);

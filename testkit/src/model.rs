@@ -7,7 +7,7 @@
 mod check;
 pub mod history;
 
-use althing_core::authorisation::Policy;
+use althing_core::authorisation::{Policy, Rule, User};
 use althing_core::{Filter, Guarantee, Topic};
 use althing_mqtt::packet::SubscribeFilter;
 
@@ -221,10 +221,13 @@ impl Story {
         if publish && topic.as_str().starts_with('$') {
             return false;
         }
-        let speaks = |rule: &&althing_core::authorisation::Rule| {
-            rule.publish == publish
-                && rule.principal.as_ref().is_none_or(|name| Some(&name[..]) == username)
-                && rule.filter.matches(topic)
+        let speaks = |rule: &&Rule| {
+            let names_it = match &rule.who.user {
+                User::Named(name) => Some(&name[..]) == username,
+                _ => true,
+            };
+            let filter = Filter::new(rule.pattern.text().into(), &althing_core::topic::TopicLimits::default());
+            rule.actions.publish == publish && names_it && filter.is_ok_and(|filter| filter.matches(topic))
         };
         self.policy.rules.iter().find(speaks).map_or(self.policy.otherwise_allow, |rule| rule.allow)
     }

@@ -61,7 +61,7 @@ impl Pair {
 
     /// A pair with a broker that does as `script` says.
     pub fn scripted(limits: Limits, config: MqttConfig, options: Options, script: Script) -> Self {
-        let link = Link { remote: None, listener: "pair" };
+        let link = Link::new(None, "pair");
         Self {
             adaptor: MqttAdaptor::new(&link, Arc::new(limits), Arc::new(config)),
             client: Client::new(options),

@@ -1,10 +1,10 @@
 //! Who may come in, under which name, and what they may do then.
 
 use althing_core::Guarantee::AtLeastOnce;
-use althing_core::authorisation::{Policy, Rule};
+use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_mqtt::packet::{Auth, Connect, Version, Will};
 use althing_testkit::house::{Heard, House, StationId};
-use althing_testkit::house::{METHOD_ECHO, WRONG_PASSWORD, connect_packet, filter, topic};
+use althing_testkit::house::{METHOD_ECHO, WRONG_PASSWORD, connect_packet, topic};
 use althing_testkit::worlds::{worlds, worlds_with};
 use bytes::Bytes;
 
@@ -87,9 +87,9 @@ fn an_assigned_client_id_is_found_again() {
 }
 
 fn only_own_topics() -> Policy {
-    let rule = |publish, text, allow| Rule { principal: None, publish, filter: filter(text), allow };
+    let rule = |publish, text, allow| Rule::for_everyone(Actions::publish_or_subscribe(publish), text, allow);
     let rules = vec![rule(true, "secret/#", false), rule(false, "secret/#", false), rule(true, "open/#", true)];
-    Policy { rules, otherwise_allow: true }
+    Policy::new(rules, true)
 }
 
 #[test]

@@ -4,10 +4,10 @@ mod bench;
 
 use althing_core::Guarantee::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use althing_core::Message;
-use althing_core::authorisation::{Policy, Rule};
+use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_core::record::{QueueKey, Record};
 use althing_core::verbs::*;
-use bench::{Bench, filter, topic};
+use bench::{Bench, topic};
 use std::sync::Arc;
 
 const SHARDS: [u16; 2] = [1, 3];
@@ -394,8 +394,8 @@ fn r10_a_will_is_published_with_the_rights_that_its_owner_has_then() {
     let mut bench = Bench::new(1);
     absent(&mut bench, "s", "w", AtLeastOnce);
     bench.connect_with(1, "owner", |connect| connect.will = will("w", 5));
-    let rules = vec![Rule { principal: None, publish: true, filter: filter("w"), allow: false }];
-    bench.policy = Policy { rules, otherwise_allow: true };
+    let rules = vec![Rule::for_everyone(Actions::PUBLISH, "w", false)];
+    bench.policy = Policy::new(rules, true);
     bench.crash();
     bench.pass_s(5);
     bench.sync();

@@ -4,6 +4,7 @@ use super::clock::TimerKind;
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
 use crate::effects::{Effects, Event, Verdict, Verify};
+use crate::identity::Identity;
 use crate::queue::Queue;
 use crate::record::{QueueKey, Record, StoredWill};
 use crate::session::{Absence, Session, Then};
@@ -34,6 +35,8 @@ impl Broker {
         let authentication = connect.authentication.take();
         effects.verify.push(Verify {
             peer,
+            link: connect.link.clone(),
+            protocol: connect.protocol,
             client: connect.client.clone().unwrap_or_default(),
             username: connect.username.clone(),
             password: connect.password.take(),
@@ -57,9 +60,18 @@ impl Broker {
             let text = "the authentication method changed in the middle of the exchange";
             return self.refuse(peer, "", Refusal::new(Reason::ProtocolError, text), effects);
         }
-        let client = exchange.connect.as_ref().and_then(|connect| connect.client.clone()).unwrap_or_default();
+        let session = self.peers.get(&peer).and_then(|index| self.sessions.get(*index));
+        let (link, protocol, client) = match (&exchange.connect, session) {
+            (Some(connect), _) => (connect.link.clone(), connect.protocol, connect.client.clone().unwrap_or_default()),
+            (None, Some(session)) => {
+                (session.principal.link.clone(), session.principal.protocol, session.principal.client.clone())
+            }
+            (None, None) => return,
+        };
         effects.verify.push(Verify {
             peer,
+            link,
+            protocol,
             client,
             username: exchange.connect.as_ref().and_then(|connect| connect.username.clone()),
             password: None,
@@ -82,12 +94,12 @@ impl Broker {
                 let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
                 self.refuse(peer, &client, refusal, effects);
             }
-            Verdict::Accept { principal, data } => {
+            Verdict::Accept { identity, data } => {
                 let step = step(data);
                 match exchange.connect {
-                    Some(connect) => self.open(now, peer, *connect, principal, step, effects),
+                    Some(connect) => self.open(now, peer, *connect, identity, step, effects),
                     None => {
-                        self.rename(peer, principal, effects);
+                        self.rename(peer, identity, effects);
                         if let Some(step) = step {
                             effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
                         }
@@ -98,19 +110,20 @@ impl Broker {
     }
 
     /// A connection has proven another name.
-    fn rename(&mut self, peer: PeerId, name: Option<ByteString>, effects: &mut Effects) {
+    fn rename(&mut self, peer: PeerId, identity: Arc<Identity>, effects: &mut Effects) {
         let Some(index) = self.peers.get(&peer).copied() else { return };
-        let Some(session) = self.sessions.get_mut(index).filter(|session| session.principal.name != name) else {
-            return;
-        };
-        session.principal.name = name;
-        session.origin = None;
-        self.record_session(index, effects);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let is_other = session.principal.identity.name != identity.name;
+        session.principal.identity = identity;
+        if is_other {
+            session.origin = None;
+            self.record_session(index, effects);
+        }
     }
 
     fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
-        let why = format!("connection refused: {refusal}");
-        effects.events.push(Event::Refused { client: client.into(), why });
+        let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
+        effects.events.push(Event::Refused { client: client.into(), reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
 
@@ -120,22 +133,23 @@ impl Broker {
         now: Now,
         peer: PeerId,
         mut connect: Connect,
-        name: Option<ByteString>,
+        identity: Arc<Identity>,
         authentication: Option<Authentication>,
         effects: &mut Effects,
     ) {
         let (client, assigned) = match connect.client.take() {
             Some(client) => (ByteString::from(&client[..]), false),
-            None => (self.assign_client_id(&connect.realm), true),
+            None => (self.assign_client_id(&connect.link.entrance.realm), true),
         };
-        let principal = Principal { name, client: client.clone() };
+        let link = connect.link.clone();
+        let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
         if let Some(will) = &connect.will
-            && authorise(&self.policy, &principal, &will.message.topic, |topic| Action::Publish(topic)).is_err()
+            && authorise(&self.policy, &principal, &will.message, |message| Action::will(message)).is_err()
         {
             let text = format!("the will may not be published to {}", will.message.topic);
             return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
         }
-        let found = self.find_session(&connect.realm, &client);
+        let found = self.find_session(&connect.link.entrance.realm, &client);
         if let Some(index) = found {
             self.take_over(now, index, effects);
             self.meet_deadlines(now, index, effects);
@@ -151,7 +165,7 @@ impl Broker {
             let text = "the broker holds as many sessions as it may";
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
-        let index = resumed.unwrap_or_else(|| self.insert_session(&connect.realm, connect.protocol, principal.clone()));
+        let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
         let session_expiry_s = self.attach(peer, index, connect, principal, effects);
         effects.events.push(Event::Connected { peer, client: client.clone(), resumed: resumed.is_some() });
         let connected = Connected {
@@ -185,13 +199,12 @@ impl Broker {
         self.by_key.find(hash, same).copied()
     }
 
-    pub(super) fn insert_session(&mut self, realm: &str, protocol: &'static str, principal: Principal) -> u32 {
+    pub(super) fn insert_session(&mut self, realm: &str, principal: Principal) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         let hash = self.hasher.hash_one((realm, &principal.client[..]));
         let index = self.sessions.insert(Session {
             realm: ByteString::from(realm),
-            protocol,
             principal,
             id,
             epoch: 0,
@@ -242,7 +255,6 @@ impl Broker {
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
         session.epoch = epoch;
-        session.protocol = connect.protocol;
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);
@@ -383,7 +395,8 @@ impl Broker {
         let is_last = session.stored;
         if let Err(refusal) = self.publish_as(now, index, message, is_last, 0, effects) {
             let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
-            effects.events.push(Event::Refused { client, why: format!("will not published: {refusal}") });
+            let (reason, why) = (refusal.reason, format!("will not published: {refusal}"));
+            effects.events.push(Event::Refused { client, reason, why });
         }
     }
 }

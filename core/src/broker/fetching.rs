@@ -39,7 +39,8 @@ impl Broker {
             Ok(_) => Ok(()),
             Err(_) => {
                 let client = session.principal.client.clone();
-                effects.events.push(Event::Refused { client, why: format!("not authorised to read {topic}") });
+                let why = format!("not authorised to read {topic}");
+                effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
                 Err(Refusal::new(Reason::NotAuthorised, "you may not read this topic"))
             }
         }

@@ -20,6 +20,7 @@ use crate::authorisation::{Authorised, Policy};
 use crate::effects::{Delivery, Effects, Verdict};
 use crate::hash::{Seeded, seeded};
 use crate::limits::Limits;
+use crate::link::Link;
 use crate::message::Message;
 use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
@@ -91,6 +92,8 @@ pub struct Broker {
     /// Sessions by realm and id; the key's text stands in the session alone.
     by_key: HashTable<u32>,
     hasher: Seeded,
+    /// Of sessions that nobody has connected to since the start; shared, there may be a million of them.
+    nowhere: Link,
     routes: Routes,
     retained: Retained,
     groups: Groups,
@@ -140,6 +143,7 @@ impl Broker {
             operations: Operations::new(hasher.clone()),
             limits,
             policy,
+            nowhere: Link::default(),
             entropy,
             peers: HashMap::with_hasher(hasher.clone()),
             away: HashMap::with_hasher(hasher.clone()),
@@ -329,7 +333,7 @@ impl Broker {
         if let Request::Connect(connect) = request
             && let Some(client) = &connect.client
         {
-            let home = self.home_of_client(&connect.realm, client);
+            let home = self.home_of_client(&connect.link.entrance.realm, client);
             if home != self.shard {
                 self.away.insert(peer, home);
             }

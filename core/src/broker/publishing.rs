@@ -71,17 +71,19 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
         };
-        let (protocol, principal) = (session.protocol, &session.principal);
+        let principal = &session.principal;
         let origin = session.origin.get_or_insert_with(|| {
-            let (client, principal) = (principal.client.clone(), principal.name.clone());
+            let (protocol, client) = (principal.protocol, principal.client.clone());
+            let principal = principal.name().cloned();
             Arc::new(Origin { protocol, client, principal, address: None })
         });
         message.origin = Some(origin.clone());
-        match authorise(&self.policy, &session.principal, message, |message| Action::Publish(&message.topic)) {
+        match authorise(&self.policy, &session.principal, message, |message| Action::publish(message)) {
             Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, operation, effects),
             Err(_) => {
                 let client = session.principal.client.clone();
-                effects.events.push(Event::Refused { client, why: "not authorised to publish there".into() });
+                let (reason, why) = (Reason::NotAuthorised, "not authorised to publish there".into());
+                effects.events.push(Event::Refused { client, reason, why });
                 Err(Refusal::new(Reason::NotAuthorised, "you may not publish to this topic"))
             }
         }
@@ -176,12 +178,16 @@ impl Broker {
         if self.queue_owner(&message.peek().topic) == Some(self.shard)
             && let Err(refusal) = self.stand_queue(&message.peek().topic)
         {
-            effects.events.push(Event::Refused { client: "".into(), why: refusal.text.into() });
+            effects.events.push(Event::Refused { client: "".into(), reason: refusal.reason, why: refusal.text.into() });
         }
         if let Ok(route) = self.route(&message.peek().topic) {
             let mut incoming = Incoming::new(message.get(), None);
             if retain && let Err(refusal) = self.retain(&mut incoming, effects) {
-                effects.events.push(Event::Refused { client: "".into(), why: refusal.text.into() });
+                effects.events.push(Event::Refused {
+                    client: "".into(),
+                    reason: refusal.reason,
+                    why: refusal.text.into(),
+                });
             }
             self.deliver_here(now, &route, &mut incoming, effects);
             matched = !route.subscribers.is_empty() || !route.groups.is_empty();

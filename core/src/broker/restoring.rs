@@ -8,6 +8,7 @@ use super::Broker;
 use crate::authorisation::{Authorised, Principal};
 use crate::effects::{Effects, Event};
 use crate::group::SessionRef;
+use crate::identity::Identity;
 use crate::message::{Guarantee, Message};
 use crate::queue::Entry;
 use crate::record::{QueueKey, Record, Restored, RestoredEntry, SessionFact, SessionKey};
@@ -15,7 +16,7 @@ use crate::session::{Absence, Inflight};
 use crate::shard::{Word, between, receiver, sender};
 use crate::time::Now;
 use crate::topic::Filter;
-use crate::verbs::SubscriptionOptions;
+use crate::verbs::{Reason, SubscriptionOptions};
 use bytestring::ByteString;
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ impl Broker {
                 let topic = message.topic.clone();
                 if let Err(why) = self.retained.set(message) {
                     let why = format!("the last value of {topic} is not shown: {why}");
-                    effects.events.push(Event::Refused { client: "".into(), why });
+                    effects.events.push(Event::Refused { client: "".into(), reason: Reason::QuotaExceeded, why });
                 }
             }
         }
@@ -102,8 +103,9 @@ impl Broker {
         if self.find_session(&key.realm, &key.client).is_some() {
             return;
         }
-        let principal = Principal { name: principal, client: key.client };
-        let index = self.insert_session(&key.realm, protocol, principal);
+        let identity = Arc::new(Identity { name: principal, ..Identity::default() });
+        let principal = Principal { identity, client: key.client, protocol, link: self.nowhere.clone() };
+        let index = self.insert_session(&key.realm, principal);
         let restoring = self.restoring.get_or_insert_default();
         restoring.largest_epoch = restoring.largest_epoch.max(epoch);
         let Some(session) = self.sessions.get_mut(index) else { return };

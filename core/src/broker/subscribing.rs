@@ -57,13 +57,13 @@ impl Broker {
             && !self.has_subscription(index, &filter)
         {
             let why = format!("{filter} not subscribed: the session has as many subscriptions as it may");
-            effects.events.push(Event::Refused { client: client.clone(), why });
+            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::QuotaExceeded, why });
             return Err(Reason::QuotaExceeded);
         }
         let shown = filter.clone();
         authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)).map_err(|_| {
             let why = format!("not authorised to subscribe to {shown}");
-            effects.events.push(Event::Refused { client: client.clone(), why });
+            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::NotAuthorised, why });
             Reason::NotAuthorised
         })
     }

@@ -4,6 +4,7 @@
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::effects::{Verdict, Verify};
+use althing_core::link::Entrance;
 use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::time::MILLISECOND_NS;
@@ -73,7 +74,11 @@ impl House {
     pub fn listen(&self, address: &str) -> Address {
         let listener = Listener::bind(&address.parse().unwrap()).unwrap();
         let address = listener.address().clone();
-        local::listen(listener, "line", Arc::new(|_| Box::new(LineAdaptor::default())));
+        local::listen(
+            listener,
+            Arc::new(Entrance { name: "line", ..Entrance::default() }),
+            Arc::new(|_| Box::new(LineAdaptor::default())),
+        );
         address
     }
 
@@ -148,7 +153,7 @@ impl Host for TestHost {
             self.heard.more.notify_one();
             return None;
         }
-        Some(Verdict::Accept { principal: None, data: None })
+        Some(Verdict::Accept { identity: Default::default(), data: None })
     }
 
     fn forward(&mut self, _: &mut Vec<(u16, Word)>) {}

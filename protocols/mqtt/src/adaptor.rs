@@ -349,7 +349,7 @@ mod tests {
 
     /// The adaptor after the handshake of a version 5 client that allows `aliases` topic aliases.
     fn connected(aliases: u8) -> MqttAdaptor {
-        let link = Link { remote: None, listener: "test" };
+        let link = Link::new(None, "test");
         let mut adaptor = MqttAdaptor::new(&link, Arc::default(), Arc::default());
         let (mut bytes, mut requests) = (OutBuffer::default(), Default::default());
         let mut out = Out { bytes: &mut bytes, requests: &mut requests };

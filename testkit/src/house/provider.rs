@@ -1,8 +1,10 @@
 //! The identity provider of a simulated world.
 
+use althing_core::Identity;
 use althing_core::effects::{Verdict, Verify};
 use althing_core::verbs::{Reason, Refusal};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The one method of enhanced authentication: the peer sends the challenge back.
 pub const METHOD_ECHO: &str = "ECHO";
@@ -13,11 +15,11 @@ pub const WRONG_PASSWORD: &[u8] = b"wrong";
 
 /// Every user name is proven by any password but the wrong one; no user name makes an anonymous peer.
 pub(crate) fn judge(question: &Verify) -> Verdict {
-    let principal = question.username.clone();
+    let identity = Arc::new(Identity { name: question.username.clone(), ..Identity::default() });
     let Some(step) = &question.authentication else {
         return match question.password.as_deref() {
             Some(WRONG_PASSWORD) => refuse(Reason::BadCredentials, "wrong user name or password"),
-            _ => Verdict::Accept { principal, data: None },
+            _ => Verdict::Accept { identity, data: None },
         };
     };
     if &step.method[..] != METHOD_ECHO {
@@ -25,7 +27,7 @@ pub(crate) fn judge(question: &Verify) -> Verdict {
     }
     match (question.first, step.data.as_deref()) {
         (true, _) => Verdict::Continue(Some(Bytes::from_static(CHALLENGE))),
-        (false, Some(CHALLENGE)) => Verdict::Accept { principal, data: None },
+        (false, Some(CHALLENGE)) => Verdict::Accept { identity, data: None },
         (false, _) => refuse(Reason::NotAuthorised, "that was not the challenge"),
     }
 }

@@ -5,7 +5,7 @@ mod hearing;
 
 use super::{Biography, Holding, Publication, Session, Span, Story, Stretch};
 use crate::house::{House, StationId, filter, topic};
-use althing_core::authorisation::{Policy, Rule};
+use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_core::time::SECOND_NS;
 use althing_core::{Entropy, Guarantee};
 use althing_mqtt::packet::{Connect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version, Will};
@@ -27,11 +27,12 @@ pub fn random_policy(entropy: &mut Entropy) -> Policy {
     }
     for _ in 0..1 + entropy.below(4) {
         let text = PLAIN_FILTERS[entropy.below(PLAIN_FILTERS.len() as u64) as usize];
-        policy.rules.push(Rule {
-            principal: (entropy.below(2) == 0).then(|| format!("user{}", entropy.below(3)).into()),
-            publish: entropy.below(2) == 0,
-            filter: filter(text),
-            allow: entropy.below(3) == 0,
+        let user = (entropy.below(2) == 0).then(|| format!("user{}", entropy.below(3)));
+        let actions = Actions::publish_or_subscribe(entropy.below(2) == 0);
+        let rule = Rule::for_everyone(actions, text, entropy.below(3) == 0);
+        policy.rules.push(match user {
+            Some(user) => rule.by(&user),
+            None => rule,
         });
     }
     policy

@@ -114,7 +114,7 @@ impl Bench {
     /// One word arrives, or one question is answered.
     pub fn step(&mut self) -> bool {
         if let Some((shard, peer)) = self.questions.pop_front() {
-            let accept = Verdict::Accept { principal: None, data: None };
+            let accept = Verdict::Accept { identity: Default::default(), data: None };
             self.call(shard, |broker, now, effects| broker.verified(now, peer, accept, effects));
             return true;
         }

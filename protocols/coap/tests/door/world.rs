@@ -93,19 +93,9 @@ impl World {
             count: 0,
         };
         world.local(Request::Connect(Box::new(Connect {
-            protocol: "local",
-            realm: "".into(),
             client: Some("local".into()),
-            clean_start: true,
-            session_expiry_s: 0,
             window: u16::MAX,
-            number_max: u32::MAX,
-            packet_bytes_max: u32::MAX,
-            separate_subscriptions: false,
-            will: None,
-            username: None,
-            password: None,
-            authentication: None,
+            ..Connect::new("local")
         })));
         world
     }
@@ -290,7 +280,7 @@ impl World {
     }
 
     fn verified(&mut self, peer: PeerId) {
-        let accept = Verdict::Accept { principal: None, data: None };
+        let accept = Verdict::Accept { identity: Default::default(), data: None };
         self.broker.verified(self.now, peer, accept, &mut self.effects);
     }
 

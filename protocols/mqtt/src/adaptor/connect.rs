@@ -34,7 +34,7 @@ impl MqttAdaptor {
         }
         let request = Connect {
             protocol: PROTOCOL.name,
-            realm: ByteString::new(),
+            link: althing_core::Link::default(),
             client: (!connect.client_id.is_empty()).then_some(connect.client_id),
             clean_start: connect.clean_start,
             session_expiry_s,

@@ -7,14 +7,13 @@ mod heart_beating;
 mod sending;
 mod subscribing;
 
-use althing_core::authorisation::{Policy, Rule};
+use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_core::broker::Broker;
 use althing_core::effects::{Effects, Verdict};
 use althing_core::time::{MILLISECOND_NS, SECOND_NS};
-use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Disconnect, Reason, Refusal};
 use althing_core::{
-    Adaptor, Answer, Close, Entropy, Filter, Limits, Link, Message, Now, Out, OutBuffer, PeerId, Receive, Request,
+    Adaptor, Answer, Close, Entropy, Identity, Limits, Link, Message, Now, Out, OutBuffer, PeerId, Receive, Request,
 };
 use althing_stomp::{StompAdaptor, StompConfig};
 use bytes::BytesMut;
@@ -64,7 +63,7 @@ impl Hall {
 
     /// A connection that has said nothing yet.
     fn accept(&mut self) -> usize {
-        let link = Link { remote: None, listener: "hall" };
+        let link = Link::new(None, "hall");
         self.seats.push(Seat {
             adaptor: StompAdaptor::new(&link, self.limits.clone(), Arc::new(StompConfig::default())),
             input: BytesMut::new(),
@@ -194,7 +193,10 @@ impl Hall {
             let wrong = verify.password.as_ref().is_some_and(|password| *password == self.wrong_passcode);
             let verdict = match wrong {
                 true => Verdict::Refuse(Refusal::new(Reason::BadCredentials, "that is not your passcode")),
-                false => Verdict::Accept { principal: verify.username.clone(), data: None },
+                false => {
+                    let identity = Identity { name: verify.username.clone(), ..Identity::default() };
+                    Verdict::Accept { identity: identity.into(), data: None }
+                }
             };
             self.broker.verified(self.now, verify.peer, verdict, &mut self.effects);
         }
@@ -253,6 +255,5 @@ fn peer(seat: usize) -> PeerId {
 
 /// Everyone may do everything but this.
 fn all_but(publish: bool, filter: &str) -> Policy {
-    let filter = Filter::new(filter.into(), &TopicLimits::default()).expect("a filter");
-    Policy { rules: vec![Rule { principal: None, publish, filter, allow: false }], otherwise_allow: true }
+    Policy::new(vec![Rule::for_everyone(Actions::publish_or_subscribe(publish), filter, false)], true)
 }

@@ -1,0 +1,286 @@
+//! One rule: whom it is for, what it speaks of, and what it says.
+
+use super::{Action, Principal};
+use crate::message::Guarantee;
+use crate::topic::{Filter, TopicLimits};
+use bytestring::ByteString;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it is for.
+    pub who: Who,
+    /// What it speaks of.
+    pub actions: Actions,
+    /// The topics.
+    pub pattern: Pattern,
+    /// What it says.
+    pub allow: bool,
+    /// Of an allowing rule: the most that is allowed. A publish above it is refused; a subscription is granted this much.
+    pub guarantee_max: Guarantee,
+    /// Where it is written and how, for explanations.
+    pub source: ByteString,
+}
+
+impl Rule {
+    /// A rule for everyone. A pattern that is not a filter speaks of nothing.
+    pub fn for_everyone(actions: Actions, pattern: &str, allow: bool) -> Self {
+        Self {
+            who: Who::default(),
+            actions,
+            pattern: Pattern::new(pattern),
+            allow,
+            guarantee_max: Guarantee::ExactlyOnce,
+            source: format!("{} {actions} {pattern}", if allow { "allow" } else { "deny" }).into(),
+        }
+    }
+
+    /// The same for those of this name alone.
+    pub fn by(mut self, name: &str) -> Self {
+        self.who.user = User::Named(name.into());
+        self
+    }
+
+    /// Whether it speaks of this action of this principal, who is also in the `groups` that the policy knows.
+    pub fn speaks_of(&self, principal: &Principal, groups: &[ByteString], action: Action<'_>) -> bool {
+        if !self.actions.speak_of(action) || !self.who.includes(principal, groups) {
+            return false;
+        }
+        let Some(filter) = self.pattern.filter_for(principal) else { return false };
+        match action {
+            Action::Publish { topic, guarantee, .. } => {
+                filter.matches(topic) && !(self.allow && guarantee > self.guarantee_max)
+            }
+            Action::Receive(topic) => filter.matches(topic),
+            Action::Subscribe(wanted) => applies_to_filter(self.allow, &filter, wanted),
+        }
+    }
+}
+
+/// Whom a rule is for: everyone that all of it is true of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// By name.
+    pub user: User,
+    /// By group.
+    pub group: Option<ByteString>,
+    /// By client id.
+    pub client: Option<ByteString>,
+    /// By the language's name in the protocol table.
+    pub protocol: Option<ByteString>,
+    /// By the listener's name.
+    pub listener: Option<ByteString>,
+    /// By address; a peer without one (a unix socket) counts as `127.0.0.1`.
+    pub network: Option<Network>,
+}
+
+impl Who {
+    /// Whether it is this principal, who is also in the `groups` that the policy knows.
+    pub fn includes(&self, principal: &Principal, groups: &[ByteString]) -> bool {
+        let is = |wanted: &Option<ByteString>, found: &str| wanted.as_ref().is_none_or(|wanted| *wanted == *found);
+        self.user.is(principal.name())
+            && self
+                .group
+                .as_ref()
+                .is_none_or(|group| principal.identity.groups.contains(group) || groups.contains(group))
+            && is(&self.client, &principal.client)
+            && is(&self.protocol, principal.protocol)
+            && is(&self.listener, principal.link.listener())
+            && self.network.is_none_or(|network| {
+                network.contains(principal.address().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)))
+            })
+    }
+}
+
+/// Whom a rule is for, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum User {
+    /// Everyone.
+    #[default]
+    Anyone,
+    /// Those who have proven no name.
+    Anonymous,
+    /// Those who have proven a name.
+    Authenticated,
+    /// This one.
+    Named(ByteString),
+}
+
+impl User {
+    fn is(&self, name: Option<&ByteString>) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Anonymous => name.is_none(),
+            Self::Authenticated => name.is_some(),
+            Self::Named(wanted) => name == Some(wanted),
+        }
+    }
+}
+
+/// What a rule speaks of. A publish that is retained or a will is still a publish: a rule speaks of it by any of the three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Actions {
+    pub publish: bool,
+    pub retain: bool,
+    pub will: bool,
+    pub subscribe: bool,
+    pub receive: bool,
+}
+
+impl Actions {
+    /// Publishing of any kind.
+    pub const PUBLISH: Self = Self { publish: true, retain: false, will: false, subscribe: false, receive: false };
+    /// Subscribing, and receiving what matches.
+    pub const SUBSCRIBE: Self = Self { publish: false, retain: false, will: false, subscribe: true, receive: true };
+    /// Receiving alone.
+    pub const RECEIVE: Self = Self { subscribe: false, ..Self::SUBSCRIBE };
+
+    /// Publishing of any kind, or else subscribing.
+    pub fn publish_or_subscribe(publish: bool) -> Self {
+        if publish { Self::PUBLISH } else { Self::SUBSCRIBE }
+    }
+
+    fn speak_of(self, action: Action<'_>) -> bool {
+        match action {
+            Action::Publish { retain, will, .. } => self.publish || (self.retain && retain) || (self.will && will),
+            Action::Subscribe(_) => self.subscribe,
+            Action::Receive(_) => self.receive,
+        }
+    }
+}
+
+impl fmt::Display for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.publish, "publish"),
+            (self.retain, "retain"),
+            (self.will, "will"),
+            (self.subscribe, "subscribe"),
+            (self.receive, "receive"),
+        ];
+        let said = names.iter().filter(|(is, _)| *is).map(|(_, name)| *name);
+        f.write_str(&said.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// A topic filter in which `%u` stands for the proven name and `%c` for the client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: ByteString,
+    /// `None` while there is something to put in.
+    filter: Option<Filter>,
+}
+
+impl Pattern {
+    /// Any text; one that is no filter speaks of nothing.
+    pub fn new(text: &str) -> Self {
+        let filter = if has_placeholder(text) { None } else { Filter::again(text) };
+        Self { text: text.into(), filter }
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// With what stands for the placeholders. `None` where there is nothing to put in, or something that would change what
+    /// the filter means: a name with `/`, `+`, `#` or NUL is no part of a topic.
+    pub fn filter_for(&self, principal: &Principal) -> Option<Filter> {
+        if let Some(filter) = &self.filter {
+            return Some(filter.clone());
+        }
+        let mut text = self.text.to_string();
+        for (placeholder, value) in
+            [("%u", principal.name().map(|name| &name[..])), ("%c", Some(&principal.client[..]))]
+        {
+            if text.contains(placeholder) {
+                let value = value.filter(|value| !value.is_empty() && !value.contains(['/', '+', '#', '\0', '%']))?;
+                text = text.replace(placeholder, value);
+            }
+        }
+        Filter::new(text.into(), &TopicLimits::default()).ok()
+    }
+}
+
+fn has_placeholder(text: &str) -> bool {
+    text.contains("%u") || text.contains("%c")
+}
+
+/// Addresses with the same first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is one of them.
+    pub fn contains(self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
+            IpAddr::V6(address) => (u128::from(address), 128),
+        };
+        let ((ours, length), (theirs, other_length)) = (bits(self.address), bits(address.to_canonical()));
+        let differing = ours ^ theirs;
+        length == other_length && differing.leading_zeros() >= u32::from(self.prefix_bits)
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// `192.0.2.0/24`, `2001:db8::/32`, or one address.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("`{text}` is no network; write for example 192.0.2.0/24 or ::1");
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| expected())?;
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(length), str::parse).map_err(|_| expected())?;
+        if prefix_bits > length { Err(expected()) } else { Ok(Self { address, prefix_bits }) }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+/// An allowing rule must cover the whole filter; a denying one speaks already when they overlap,
+/// or a wider filter would be the way around it.
+fn applies_to_filter(allow: bool, rule: &Filter, wanted: &Filter) -> bool {
+    let rule_levels: Vec<&str> = rule.pattern().split('/').collect();
+    let filter_levels: Vec<&str> = wanted.pattern().split('/').collect();
+    if allow { covers(&rule_levels, &filter_levels) } else { overlaps(&rule_levels, &filter_levels) }
+}
+fn covers(wide: &[&str], narrow: &[&str]) -> bool {
+    if matches!(wide.first(), Some(&"+" | &"#")) && narrow.first().is_some_and(|level| level.starts_with('$')) {
+        return false;
+    }
+    for (index, wanted) in wide.iter().enumerate() {
+        match (*wanted, narrow.get(index)) {
+            ("#", _) => return true,
+            (_, None) | (_, Some(&"#")) => return false,
+            ("+", Some(_)) => {}
+            (level, Some(other)) if level == *other => {}
+            _ => return false,
+        }
+    }
+    wide.len() == narrow.len()
+}
+
+fn overlaps(one: &[&str], other: &[&str]) -> bool {
+    for index in 0.. {
+        match (one.get(index).copied(), other.get(index).copied()) {
+            (None, None) => return true,
+            (Some("#"), _) | (_, Some("#")) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+    false
+}
