@@ -48,7 +48,7 @@ impl Bench {
         change(&mut connect);
         self.request(slot, Request::Connect(Box::new(connect)));
         assert_eq!(self.effects.verify.drain(..).count(), 1);
-        let accept = Verdict::Accept { principal: None, data: None };
+        let accept = Verdict::Accept { identity: Default::default(), data: None };
         self.broker.verified(self.now, peer(slot), accept, &mut self.effects);
         self.store();
         let position = self

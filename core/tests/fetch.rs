@@ -1,10 +1,10 @@
 //! The last value of one topic, on whatever shard it is kept.
 
-use althing_core::authorisation::{Policy, Rule};
+use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_core::broker::Broker;
 use althing_core::effects::{Effects, Verdict};
 use althing_core::message::{Guarantee, Message};
-use althing_core::topic::{Filter, Topic, TopicLimits};
+use althing_core::topic::{Topic, TopicLimits};
 use althing_core::verbs::*;
 use althing_core::{Entropy, Limits, Now};
 use bytes::Bytes;
@@ -57,7 +57,7 @@ impl Shards {
         self.answers.extend(effects.answers);
         let mut next = Effects::default();
         for verify in effects.verify {
-            let accept = Verdict::Accept { principal: None, data: None };
+            let accept = Verdict::Accept { identity: Default::default(), data: None };
             self.brokers[own].verified(NOW, verify.peer, accept, &mut next);
         }
         if !effects.store.is_empty() {
@@ -108,10 +108,9 @@ fn every_shard_reads_what_any_shard_keeps() {
 
 #[test]
 fn reading_needs_the_right_to_subscribe() {
-    let filter = Filter::new("secret/#".into(), &TopicLimits::default()).expect("a valid filter");
-    let rules = vec![Rule { principal: None, publish: false, filter, allow: false }];
+    let rules = vec![Rule::for_everyone(Actions::SUBSCRIBE, "secret/#", false)];
     for count in [1, 3] {
-        let mut shards = Shards::new(count, Policy { rules: rules.clone(), otherwise_allow: true });
+        let mut shards = Shards::new(count, Policy::new(rules.clone(), true));
         shards.publish(0, "secret/a", "value", Guarantee::AtLeastOnce, None);
         assert_eq!(shards.fetch(0, "secret/a"), Err(Reason::NotAuthorised));
         assert_eq!(shards.fetch(0, "open"), Ok(None));
