@@ -286,10 +286,7 @@ mod tests {
     #[test]
     fn a_mistake_is_named_with_what_would_be_right() {
         for (set, expected) in [
-            (
-                "coap.tls_bind=1",
-                "--set coap.tls_bind=1: there is no key `coap.tls_bind`; did you mean `stomp.tls_bind`?",
-            ),
+            ("coap.tls_bind=1", "--set coap.tls_bind=1: there is no key `coap.tls_bind`; did you mean `coap.bind`?"),
             ("mqtt.bnd=1", "--set mqtt.bnd=1: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
             (
                 "limits.stal_ms=1",

@@ -3,6 +3,7 @@
 use super::Durability;
 use super::sections::{CertificateFiles, ClientCertificate, LogFormat, TlsVersion};
 use crate::identity::config::{Anonymous, CertificateName, Secret};
+use althing_coap::AddressProof;
 use althing_core::authorisation::Network;
 use althing_core::limits::Overflow;
 use althing_core::link::ClientIdFrom;
@@ -237,6 +238,7 @@ named! {
     LogFormat { "text" => Text, "json" => Json, }
     Durability { "sync" => Sync, "interval" => Interval, "memory" => Memory, }
     Overflow { "drop_oldest" => DropOldest, "drop_newest" => DropNewest, "refuse" => Refuse, }
+    AddressProof { "never" => Never, "beyond_loopback" => BeyondLoopback, "always" => Always, }
     ClientIdFrom { "peer" => Peer, "principal" => Principal, }
     ClientCertificate { "none" => None, "optional" => Optional, "required" => Required, }
     TlsVersion { "1.2" => V12, "1.3" => V13, }

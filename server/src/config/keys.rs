@@ -25,7 +25,7 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "coap.", [coap], CoapConfig {
         live: [],
         restart: [
-            ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
+            address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
             pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max
         ],
         structures: []
