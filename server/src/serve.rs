@@ -1,5 +1,6 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen};
 use crate::host::{Keeping, ShardHost};
@@ -8,7 +9,6 @@ use crate::log;
 use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
-use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::{Entropy, Reason};
 use althing_net::{Address, Clock, Shard, local};
@@ -139,11 +139,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
+    let policy = authorisation::policy(&config)?;
     log::start(&config.log);
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
     let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
     if config.store.durability == Durability::Memory {
