@@ -139,8 +139,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
-    let policy = authorisation::policy(&config)?;
     log::start(&config.log);
+    let policy = authorisation::policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
