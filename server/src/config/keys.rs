@@ -14,6 +14,7 @@ use althing_mqtt::MqttConfig;
 use althing_stomp::StompConfig;
 use identity::{CertificateConfig, IdentityConfig};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use toml::Value;
 
 /// The keys that are there in every configuration, but for those that each language has.
@@ -215,6 +216,30 @@ fn entries_of_tables<K: AsRef<str>, S: Default>(
     }
 }
 
+/// Puts back into `config` what only a restart changes.
+pub fn keep_until_restart(config: &mut Config, running: &Config) {
+    for field in KEYS.iter().copied().flatten().filter(|field| !field.is_live) {
+        (field.copy)(config, running);
+    }
+    config.languages.clone_from(&running.languages);
+    let mut listeners = running.listeners.clone();
+    for (name, listener) in &mut listeners {
+        let Some(read) = config.listeners.get(name) else { continue };
+        for field in LISTENER.iter().filter(|field| field.is_live) {
+            (field.copy)(listener, read);
+        }
+    }
+    config.listeners = listeners;
+}
+
+/// The files that keys name which need no restart: who changes one wants it to be read again.
+pub fn files(config: &Config) -> Vec<PathBuf> {
+    let keys = KEYS.iter().copied().flatten().filter(|field| field.is_live).flat_map(|field| (field.files)(config));
+    let live = || LISTENER.iter().filter(|field| field.is_live);
+    let listeners = config.listeners.values().flat_map(|listener| live().flat_map(|field| (field.files)(listener)));
+    keys.chain(listeners).collect()
+}
+
 /// Every key that there can be, with its default; `NAME` stands for the name of a table.
 pub fn documented() -> Vec<Entry> {
     let mut config = Config::new(0);
@@ -254,4 +279,40 @@ fn with_any_name(name: &str) -> Option<String> {
 fn table_name<'a>(name: &'a str, any: &str) -> Option<&'a str> {
     let (prefix, suffix) = any.split_once(ANY)?;
     name.strip_prefix(prefix)?.strip_suffix(suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        for entry in documented() {
+            let comment = entry.comment.trim();
+            assert!(comment.len() > 15 && comment.ends_with('.'), "{}: \"{comment}\"", entry.name);
+            assert!(!entry.takes.is_empty(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_key_takes_what_it_holds() {
+        let mut config = Config::new(0);
+        for entry in documented() {
+            let value = entry.value.unwrap_or_else(|| "".into());
+            let result = set(&mut config, &entry.name, &value);
+            // Nothing can be said only where nothing may be said, and what is beyond the numbers of TOML.
+            assert!(matches!(result, Some(Ok(()))) || entry.name == "store.bytes_max", "{}: {result:?}", entry.name);
+            assert!(set(&mut config, &format!("{}x", entry.name), &value).is_none(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn keys_of_tables_are_found_by_any_name() {
+        assert_eq!(explained("listeners.garden.bind").unwrap().name, "listeners.NAME.bind");
+        assert_eq!(explained("quotas.users.a.b.bytes_per_s").unwrap().name, "quotas.users.NAME.bytes_per_s");
+        assert_eq!(explained("limits.stall_ms").unwrap().default, Some(Value::Integer(5_000)));
+        assert_eq!(explained("listeners.bind"), None);
+        assert_eq!(explained("coap.tls_bind"), None);
+        assert_eq!(nearest("listeners.garden.bnd").as_deref(), Some("listeners.garden.bind"));
+    }
 }
