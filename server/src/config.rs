@@ -175,7 +175,10 @@ impl Config {
     }
 
     /// What no single key can tell.
-    fn check(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.limits.write_buffer_low_bytes > self.limits.write_buffer_high_bytes {
             return Err(ConfigError::Contradiction(
                 "limits.write_buffer_low_bytes must not be above limits.write_buffer_high_bytes".into(),

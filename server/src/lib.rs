@@ -13,6 +13,7 @@ pub mod identity;
 mod listening;
 mod log;
 pub mod protocols;
+pub mod reload;
 mod serve;
 mod storage;
 mod sys;
