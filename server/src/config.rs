@@ -55,6 +55,8 @@ pub struct Log {
     pub level: tracing::Level,
     /// What a line looks like.
     pub format: LogFormat,
+    /// Where lines go; nowhere means standard error. SIGUSR1 opens it anew.
+    pub file: Option<PathBuf>,
 }
 
 /// What a line of the log looks like.
@@ -75,6 +77,11 @@ pub struct Server {
     pub anonymous_beyond_loopback: bool,
     /// How often `$SYS` is brought up to date, in seconds; 0 = never.
     pub sys_interval_s: u32,
+    /// The time over which goodbyes are spread when the broker stops, in milliseconds: so that not all clients come back
+    /// in the same moment.
+    pub drain_ms: u64,
+    /// How long the last clients may take after that to close their side, in milliseconds.
+    pub drain_timeout_ms: u64,
 }
 
 /// What must outlive the process, and how surely.
@@ -125,9 +132,15 @@ impl Config {
             listen: PROTOCOLS.iter().map(|it| Listen { enabled: true, bind: bind(it.row) }).collect(),
             mqtt: MqttConfig::default(),
             coap: CoapConfig::default(),
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             limits: Limits::default(),
-            server: Server { data: "./althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
+            server: Server {
+                data: "./althing-data".into(),
+                anonymous_beyond_loopback: false,
+                sys_interval_s: 10,
+                drain_ms: 0,
+                drain_timeout_ms: 5_000,
+            },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,

@@ -86,9 +86,12 @@ keys_with_limits! {
     key!("coap.endpoints_max", coap.endpoints_max),
     key!("log.level", log.level),
     key!("log.format", log.format),
+    key!("log.file", log.file),
     key!("server.data", server.data),
     key!("server.anonymous_beyond_loopback", server.anonymous_beyond_loopback),
     key!("server.sys_interval_s", server.sys_interval_s),
+    key!("server.drain_ms", server.drain_ms),
+    key!("server.drain_timeout_ms", server.drain_timeout_ms),
     key!("store.durability", store.durability),
     key!("store.interval_ms", store.interval_ms),
     key!("store.bytes_max", store.bytes_max),
@@ -124,6 +127,14 @@ impl FromValue for bool {
 impl FromValue for PathBuf {
     fn from_value(value: &Value) -> Result<Self, String> {
         value.as_str().filter(|text| !text.is_empty()).map(Self::from).ok_or_else(|| "a path".into())
+    }
+}
+
+/// The empty text says that there is none.
+impl FromValue for Option<PathBuf> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or("a path")?;
+        Ok((!text.is_empty()).then(|| text.into()))
     }
 }
 
