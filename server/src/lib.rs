@@ -6,11 +6,14 @@
 //! manager hears; `banner` greets.
 #![forbid(unsafe_code)]
 
+pub mod authorisation;
 mod banner;
 pub mod config;
 mod drain;
 mod events;
 mod host;
+pub mod identity;
+mod listening;
 pub mod log;
 pub mod protocols;
 mod serve;

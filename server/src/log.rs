@@ -1,6 +1,7 @@
 //! The log: lines on standard error or in a file, and a dam against floods of the same line.
 
-use crate::config::{Log, LogFormat};
+use crate::config::LogFormat;
+use crate::config::sections::Log;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
