@@ -11,6 +11,7 @@ use crate::output::{Log, Printer};
 use crate::payload::Payloads;
 use crate::stop::Stop;
 use crate::subscriber::parse_filter;
+use crate::tls::Tls;
 use althing_core::{Filter, Topic};
 use althing_mqtt::client::publication;
 use bytes::Bytes;
@@ -37,12 +38,13 @@ impl Language {
         }
     }
 
-    /// Where its brokers listen.
-    pub fn port_default(self) -> u16 {
-        match self {
+    /// Where its brokers listen. STOMP has no port for TLS of its own; the one that others have settled on is the next.
+    pub fn port_default(self, is_tls: bool) -> u16 {
+        let port = match self {
             Self::Coap => althing_coap::PROTOCOL.default_port,
             Self::Stomp => althing_stomp::PROTOCOL.default_port,
-        }
+        };
+        port + u16::from(is_tls)
     }
 }
 
@@ -53,6 +55,8 @@ pub struct ForeignPlan {
     /// Name or address.
     pub host: String,
     pub port: u16,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Tls>,
     pub username: Option<String>,
     pub password: Option<String>,
     /// How long connecting, and each answer of the broker, may take.
