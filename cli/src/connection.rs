@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The ports of MQTT without and with TLS.
+/// The ports of MQTT (§4.2), without and with TLS.
 const PORT_DEFAULT: u16 = 1883;
 const TLS_PORT_DEFAULT: u16 = 8883;
 

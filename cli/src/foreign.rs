@@ -38,13 +38,13 @@ impl Language {
         }
     }
 
-    /// Where its brokers listen. STOMP has no port for TLS of its own; the one that others have settled on is the next.
+    /// Where its brokers listen.
     pub fn port_default(self, is_tls: bool) -> u16 {
-        let port = match self {
-            Self::Coap => althing_coap::PROTOCOL.default_port,
-            Self::Stomp => althing_stomp::PROTOCOL.default_port,
+        let row = match self {
+            Self::Coap => &althing_coap::PROTOCOL,
+            Self::Stomp => &althing_stomp::PROTOCOL,
         };
-        port + u16::from(is_tls)
+        row.default_tls_port.filter(|_| is_tls).unwrap_or(row.default_port)
     }
 }
 

@@ -5,10 +5,13 @@
 //! topics; `banner` greets; `issue` makes certificates.
 #![forbid(unsafe_code)]
 
+pub mod authorisation;
 mod banner;
 pub mod config;
 mod host;
+pub mod identity;
 pub mod issue;
+mod listening;
 mod log;
 pub mod protocols;
 mod serve;
