@@ -193,6 +193,11 @@ impl Tls {
             CertificateError::UnknownIssuer => {
                 format!("{} has signed its certificate: name its CA with --cafile", self.trust.none_of_the_trusted())
             }
+            CertificateError::BadSignature => {
+                "a CA of the same name as a trusted one, but with another key, has signed its certificate: was the CA made anew? \
+                 name the new one with --cafile"
+                    .to_owned()
+            }
             CertificateError::NotValidForNameContext { expected, presented } => format!(
                 "its certificate is for {}, not for {}: connect to a name that is in it, or skip this check with --insecure",
                 names(presented),

@@ -13,6 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -76,7 +77,7 @@ fn broker(config: Arc<ServerConfig>) -> Scripted {
         let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
         let mut first = [0];
         if stream.read_exact(&mut first).is_err() {
-            return;
+            return drain(&mut stream);
         }
         let mut length = [0];
         stream.read_exact(&mut length).unwrap();
@@ -87,6 +88,11 @@ fn broker(config: Arc<ServerConfig>) -> Scripted {
         expect_packet(&mut stream, DISCONNECT);
         let _ = stream.read(&mut [0]);
     })
+}
+
+/// Until the client has read the alert and gone: closing with its bytes unread would reset the connection.
+fn drain(stream: &mut StreamOwned<ServerConnection, TcpStream>) {
+    while matches!(stream.sock.read(&mut [0; 1_024]), Ok(1..)) {}
 }
 
 /// Publishes to the broker at `host`, and expects this exit code.
@@ -115,6 +121,9 @@ fn who_trusts_the_ca_gets_through() {
 #[test]
 fn an_unknown_ca_is_named_with_cafile() {
     let (lab, other) = (Lab::new(), Lab::new());
+    let text = publish(lab.server(false), "localhost", &["--cafile", &other.path("ca.crt")], 3);
+    assert!(text.contains("was the CA made anew?"), "{text}");
+    assert_exit(&other.cert(&["ca", "--name", "Other CA", "--force"]), 0);
     let text = publish(lab.server(false), "localhost", &["--cafile", &other.path("ca.crt")], 3);
     assert!(text.contains("name its CA with --cafile"), "{text}");
     // A wrong CA is not a wrong name.
@@ -185,8 +194,7 @@ fn a_port_with_tls_says_so_to_who_speaks_plain_text() {
             let stream = accept(listener);
             let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
             assert!(stream.read(&mut [0]).is_err());
-            // Until the client has read the alert and gone: closing with its bytes unread would reset the connection.
-            while matches!(stream.sock.read(&mut [0; 1_024]), Ok(1..)) {}
+            drain(&mut stream);
         });
         let output = run(&["pub", "-L", &format!("{scheme}://localhost:{}/a", broker.port), "-m", "x"]);
         assert_exit(&output, 3);
