@@ -1,5 +1,6 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen};
 use crate::host::{Keeping, ShardHost};
@@ -8,7 +9,6 @@ use crate::log;
 use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
-use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_core::{Entropy, Reason};
 use althing_net::{Address, Clock, Shard, local};
@@ -140,10 +140,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
     log::start(&config.log);
+    let policy = authorisation::policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
     let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
     if config.store.durability == Durability::Memory {
