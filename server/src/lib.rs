@@ -2,8 +2,8 @@
 //!
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
 //! table of languages; `host` is what a shard needs from us; `storage` is the store's thread; `sys` tells of the broker in its own
-//! topics, `events` of who comes and goes; `why` remembers what went wrong for whom; `drain` is the orderly end and `systemd` what the service
-//! manager hears; `banner` greets.
+//! topics, `events` of who comes and goes; `why` remembers what went wrong for whom; `drain` is the orderly end; `systemd` is
+//! what the service manager hears; `banner` greets; `issue` makes certificates.
 #![forbid(unsafe_code)]
 
 pub mod authorisation;
@@ -13,6 +13,7 @@ mod drain;
 mod events;
 mod host;
 pub mod identity;
+pub mod issue;
 mod listening;
 pub mod log;
 pub mod protocols;
