@@ -5,7 +5,9 @@ mod watch;
 
 use crate::authorisation;
 use crate::config::{self, Change, Config, changes};
+use crate::log;
 use crate::serve::ServeOptions;
+use crate::systemd::Manager;
 use althing_core::authorisation::{Policy, Rule};
 use std::collections::BTreeMap;
 use std::io;
@@ -81,6 +83,7 @@ pub struct Reloader {
     requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
     hangup: Signal,
     watch: Watch,
+    manager: Manager,
 }
 
 /// Why everything is read again.
@@ -95,18 +98,25 @@ impl Reloader {
     ///
     /// # Errors
     /// When the system gives us no signals.
-    pub fn new(options: ServeOptions, config: Arc<Config>, policy: &Policy) -> io::Result<(Self, Reload)> {
+    pub fn new(
+        options: ServeOptions,
+        config: Arc<Config>,
+        policy: &Policy,
+        manager: Manager,
+    ) -> io::Result<(Self, Reload)> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let watch = Watch::new(files(&options, &config), LOOK);
         let hangup = signal(SignalKind::hangup())?;
         let rules = policy.rules.clone();
-        Ok((Self { options, config, rules, requests: receiver, hangup, watch }, Reload { requests }))
+        Ok((Self { options, config, rules, requests: receiver, hangup, watch, manager }, Reload { requests }))
     }
 
     /// Reloads at SIGHUP, when asked to, and when a file has changed; on the shard's thread.
-    pub async fn attend(mut self) {
+    pub async fn attend(mut self, listeners: usize) {
         while let Some(cause) = self.cause().await {
+            self.manager.reloading();
             let outcome = self.reload().await;
+            self.manager.ready(listeners);
             cause.tell(&outcome);
             if let Cause::Request(reply) = cause {
                 // Whoever has asked may not want to know any more.
@@ -138,6 +148,10 @@ impl Reloader {
         let mut told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
+        // Somebody may have set another one at run time.
+        if config.log.level != self.config.log.level {
+            log::set_level(config.log.level);
+        }
         self.watch.watch(files(&self.options, &config));
         self.config = Arc::new(config);
         told

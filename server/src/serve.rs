@@ -9,11 +9,13 @@ use crate::host::{Keeping, ShardHost};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
+use crate::reload::Reloader;
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
 use crate::why::Why;
 use althing_core::Entropy;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
@@ -154,26 +156,35 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = authorisation::policy(&config)?;
+    let policy = Arc::new(authorisation::policy(&config)?);
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::clone(&policy), entropy);
     let clock = Clock::default();
     let why = Why::default();
     let (presences, events) = events::line();
     let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events))?;
+        return althing_net::run(
+            shard(Keeping::Memory(Memory::default())),
+            run(options, config, &policy, None, events),
+        )?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch()), events))?;
+    let result = althing_net::run(shard, run(options, config, &policy, Some(storage.watch()), events))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
+async fn run(
+    options: &ServeOptions,
+    config: Config,
+    policy: &Policy,
+    store: Option<Watch>,
+    events: Receiver<Presence>,
+) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let (listening, accepting) = listening::listen(&config)?;
     greet(&listening, &config);
@@ -186,6 +197,9 @@ async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -
     tokio::spawn(log::reopen_when_asked()?);
     let manager = Manager::from_environment();
     tokio::spawn(manager.watchdog());
+    let config = Arc::new(config);
+    let (reloader, _reload) = Reloader::new(options.clone(), Arc::clone(&config), policy, manager)?;
+    tokio::spawn(reloader.attend(listening.len()));
     manager.ready(listening.len());
     let asked = tokio::select! {
         asked = signals.next() => asked,
