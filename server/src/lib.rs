@@ -5,9 +5,12 @@
 //! topics; `banner` greets.
 #![forbid(unsafe_code)]
 
+pub mod authorisation;
 mod banner;
 pub mod config;
 mod host;
+pub mod identity;
+mod listening;
 mod log;
 pub mod protocols;
 mod serve;

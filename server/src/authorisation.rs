@@ -1,0 +1,3 @@
+//! Who may do what: from files to a policy.
+
+pub mod rules;
