@@ -17,7 +17,8 @@ pub(crate) fn open(socket: Socket, link: Link, gate: Gate, factory: AdaptorFacto
         let Some(_opening) = opening else { return };
         let (listener, peer) = (link.listener(), Peer(link.clone()));
         match pass(socket, link, &gate, &factory).await {
-            Ok(()) | Err(Refused::Admission | Refused::Proxy(ProxyError::Silent) | Refused::Tls(HandshakeError::Silent)) => {}
+            Ok(())
+            | Err(Refused::Admission | Refused::Proxy(ProxyError::Silent) | Refused::Tls(HandshakeError::Silent)) => {}
             Err(refused) => local::with(|shard| shard.turned_away(listener, format!("{peer} {refused}"))),
         }
     });

@@ -16,6 +16,7 @@ pub mod protocols;
 mod serve;
 mod storage;
 mod sys;
+pub mod tls;
 
 pub use config::{Config, ConfigError};
 pub use serve::{ServeError, ServeOptions, serve};

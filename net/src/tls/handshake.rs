@@ -108,7 +108,9 @@ impl Handshake<'_> {
     fn misunderstood(&self, error: Error) -> HandshakeError {
         const HANDSHAKE: u8 = 22;
         match self.input.first() {
-            Some(first) if *first != HANDSHAKE => HandshakeError::NotTls(self.input[..self.input.len().min(16)].to_vec()),
+            Some(first) if *first != HANDSHAKE => {
+                HandshakeError::NotTls(self.input[..self.input.len().min(16)].to_vec())
+            }
             _ => error.into(),
         }
     }
@@ -225,7 +227,10 @@ fn write_tls(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired,
-        ) => write!(f, "does not trust our certificate ({error}): give it the CA, and connect to a name in the certificate"),
+        ) => write!(
+            f,
+            "does not trust our certificate ({error}): give it the CA, and connect to a name in the certificate"
+        ),
         Error::PeerIncompatible(PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon) => write!(f, "{error}"),
         Error::PeerIncompatible(why) => write!(f, "speaks another TLS than we do ({why:?}): TLS 1.2 or 1.3 is needed"),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => f.write_str("does not speak TLS"),

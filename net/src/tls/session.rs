@@ -83,8 +83,7 @@ impl TlsSession {
         output: &mut Outgoing,
     ) -> Result<(), Error> {
         loop {
-            let UnbufferedStatus { mut discard, state, .. } =
-                self.connection.process_tls_records(&mut input[*taken..]);
+            let UnbufferedStatus { mut discard, state, .. } = self.connection.process_tls_records(&mut input[*taken..]);
             let mut needs_more = false;
             match state? {
                 ConnectionState::ReadTraffic(mut traffic) => {
@@ -115,9 +114,7 @@ impl TlsSession {
             let records = plaintext.len() / RECORD_BYTES_MAX + 1;
             let room = plaintext.len() + records * RECORD_OVERHEAD_BYTES_MAX;
             match self.connection.process_tls_records(&mut []).state? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    output.put(room, |room| traffic.encrypt(plaintext, room))
-                }
+                ConnectionState::WriteTraffic(mut traffic) => output.put(room, |room| traffic.encrypt(plaintext, room)),
                 _ => Err(Error::HandshakeNotComplete),
             }
         })
