@@ -8,19 +8,18 @@ pub mod form;
 pub mod keys;
 mod listening;
 pub mod sections;
-mod sources;
+pub(crate) mod sources;
 
 pub use listening::{Listen, TlsSettings};
 pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
 pub use sources::{ConfigError, Setting, Source};
 
-use crate::authorisation::rules;
+use crate::authorisation;
 use crate::identity::config as identity;
 use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
 use althing_core::Limits;
-use althing_core::authorisation::Rule;
 use althing_core::protocol::Row;
 use althing_core::quota::Quotas;
 use althing_mqtt::MqttConfig;
@@ -31,7 +30,6 @@ use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store,
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use toml::Value;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -97,8 +95,8 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], certificate: None, key: None },
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
-            server: Server { data: "./althing-data".into(), sys_interval_s: 10 },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
+            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,
@@ -139,7 +137,7 @@ impl Config {
     /// When there is no such key, or it takes no such value.
     pub fn apply(&mut self, setting: &Setting) -> Result<(), ConfigError> {
         if setting.key == "authorisation.rules" {
-            self.authorisation.rules = rules_of(setting)?;
+            self.authorisation.rules = authorisation::rules_of(setting)?;
             self.origins.insert(setting.key.clone(), setting.source.clone());
             return Ok(());
         }
@@ -212,19 +210,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// Each rule knows its own line.
-fn rules_of(setting: &Setting) -> Result<Vec<Rule>, ConfigError> {
-    let rules = match &setting.value {
-        Value::Array(rules) => rules.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    let read = |(index, rule)| {
-        let source_text = setting.source_of(index).to_string();
-        rules::read(rule, &source_text).map_err(|expected| ConfigError::Syntax { source_text, expected })
-    };
-    rules.iter().enumerate().map(read).collect()
 }
 
 /// Where a language listens when nothing is said.

@@ -191,3 +191,56 @@ impl Form for Rule {
         Some(write(self).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> Result<Rule, String> {
+        read(&Value::Table(text.parse().unwrap()), "rules.toml:7")
+    }
+
+    #[test]
+    fn a_rule_is_read_and_written_again() {
+        for (text, described) in [
+            ("topic = '#'\nallow = false", "deny publish,subscribe,receive #"),
+            (
+                "topic = 'a/%u'\nallow = true\nactions = ['publish', 'will']\nuser = 'ann'\nnetwork = '10.0.0.0/8'",
+                "allow publish,will a/%u, user ann, network 10.0.0.0/8",
+            ),
+            (
+                "topic = 'a'\nallow = true\nactions = ['subscribe']\nuser = '$anonymous'\nqos_max = 1",
+                "allow subscribe,receive a, user $anonymous, QoS 1 at most",
+            ),
+            (
+                "topic = 'a'\nallow = false\nactions = 'receive'\ngroup = 'g'\nclient = 'c'\nprotocol = 'coap'\nlistener = 'l'",
+                "deny receive a, group g, client c, protocol coap, listener l",
+            ),
+        ] {
+            let first = rule(text).unwrap();
+            assert_eq!(first.source, format!("rules.toml:7: {described}"));
+            assert_eq!(read(&write(&first).into(), "rules.toml:7"), Ok(first));
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_what_would_be_right() {
+        for (text, expected) in [
+            ("topic = 'a'", "a rule needs `allow = true` or `allow = false`"),
+            ("allow = true", "a rule needs a `topic`; for all topics write \"#\""),
+            ("allow = true\ntopic = ''", "a rule's `topic` takes text, not \"\""),
+            ("allow = true\ntopic = 'a'\naction = 'publish'", "a rule has no `action`; it has user, group, client"),
+            ("allow = true\ntopic = 'a#'", "a rule's `topic` is a topic or a filter, and \"a#\" is none"),
+            ("allow = true\ntopic = '$share/g/a'", "a rule's `topic` is what a shared filter has after its group"),
+            ("allow = true\ntopic = 'a'\nactions = []", "a rule's `actions` takes a list of publish, retain"),
+            ("allow = true\ntopic = 'a'\nactions = ['read']", "a rule's `actions` takes a list of publish, retain"),
+            ("allow = false\ntopic = 'a'\nqos_max = 1", "a rule's `qos_max` says how much is allowed"),
+            ("allow = true\ntopic = 'a'\nqos_max = 3", "a rule's `qos_max` takes 0, 1 or 2"),
+            ("allow = true\ntopic = 'a'\nnetwork = '10.0.0.0/33'", "`10.0.0.0/33` is no network"),
+        ] {
+            let error = rule(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
+        }
+        assert!(read(&Value::Integer(1), "x").is_err());
+    }
+}
