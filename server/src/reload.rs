@@ -8,6 +8,7 @@ use crate::config::{self, Change, Config, changes};
 use crate::log;
 use crate::serve::ServeOptions;
 use crate::systemd::Manager;
+use crate::tls::{self, TlsStores};
 use althing_core::authorisation::{Policy, Rule};
 use std::collections::BTreeMap;
 use std::io;
@@ -47,6 +48,16 @@ impl Reload {
 pub struct Prepared {
     config: Config,
     policy: Policy,
+    tls: tls::Prepared,
+}
+
+/// What outlives a reload, and is told of it.
+#[derive(Debug)]
+pub struct Parts {
+    /// What TLS listeners show and accept.
+    pub tls: Arc<TlsStores>,
+    /// The service manager.
+    pub manager: Manager,
 }
 
 impl Prepared {
@@ -55,8 +66,13 @@ impl Prepared {
     /// # Errors
     /// Everything that is wrong, a sentence each.
     pub fn read(config: Config) -> Result<Self, Vec<String>> {
-        let policy = authorisation::policy(&config).map_err(|error| vec![error.to_string()])?;
-        Ok(Self { config, policy })
+        let policy = authorisation::policy(&config).map_err(|error| error.to_string());
+        let listens = config.listens().map_err(|error| error.to_string());
+        let tls = listens.and_then(|listens| tls::prepare(&listens).map_err(|error| error.to_string()));
+        match (policy, tls) {
+            (Ok(policy), Ok(tls)) => Ok(Self { config, policy, tls }),
+            (policy, tls) => Err([policy.err(), tls.err()].into_iter().flatten().collect()),
+        }
     }
 
     /// Reads the configuration again, and what it names. What only a restart changes stays as in `running`; it is among the
@@ -83,7 +99,7 @@ pub struct Reloader {
     requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
     hangup: Signal,
     watch: Watch,
-    manager: Manager,
+    parts: Parts,
 }
 
 /// Why everything is read again.
@@ -102,21 +118,21 @@ impl Reloader {
         options: ServeOptions,
         config: Arc<Config>,
         policy: &Policy,
-        manager: Manager,
+        parts: Parts,
     ) -> io::Result<(Self, Reload)> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let watch = Watch::new(files(&options, &config), LOOK);
         let hangup = signal(SignalKind::hangup())?;
         let rules = policy.rules.clone();
-        Ok((Self { options, config, rules, requests: receiver, hangup, watch, manager }, Reload { requests }))
+        Ok((Self { options, config, rules, requests: receiver, hangup, watch, parts }, Reload { requests }))
     }
 
     /// Reloads at SIGHUP, when asked to, and when a file has changed; on the shard's thread.
     pub async fn attend(mut self, listeners: usize) {
         while let Some(cause) = self.cause().await {
-            self.manager.reloading();
+            self.parts.manager.reloading();
             let outcome = self.reload().await;
-            self.manager.ready(listeners);
+            self.parts.manager.ready(listeners);
             cause.tell(&outcome);
             if let Cause::Request(reply) = cause {
                 // Whoever has asked may not want to know any more.
@@ -144,10 +160,11 @@ impl Reloader {
 
     /// Everything takes over. Nothing here can fail, and nothing else happens meanwhile.
     fn apply(&mut self, prepared: Prepared, changes: &[Change]) -> Vec<String> {
-        let Prepared { config, policy } = prepared;
+        let Prepared { config, policy, tls } = prepared;
         let mut told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
+        told.extend(self.parts.tls.apply(tls).into_iter().map(|listener| format!("TLS of {listener}: read again")));
         // Somebody may have set another one at run time.
         if config.log.level != self.config.log.level {
             log::set_level(config.log.level);

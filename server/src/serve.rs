@@ -9,7 +9,7 @@ use crate::host::{Keeping, ShardHost};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
-use crate::reload::Reloader;
+use crate::reload::{Parts, Reloader};
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
@@ -205,7 +205,8 @@ async fn run(
     let manager = Manager::from_environment();
     tokio::spawn(manager.watchdog());
     let config = Arc::new(config);
-    let (reloader, _reload) = Reloader::new(options.clone(), Arc::clone(&config), policy, manager)?;
+    let parts = Parts { tls: stores, manager };
+    let (reloader, _reload) = Reloader::new(options.clone(), Arc::clone(&config), policy, parts)?;
     tokio::spawn(reloader.attend(listening.len()));
     manager.ready(listening.len());
     let asked = tokio::select! {

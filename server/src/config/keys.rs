@@ -32,8 +32,8 @@ const KEYS: &[&[Field<Config>]] = &[
         structures: []
     }),
     fields!(Config, "tls.", [tls], TlsKeys {
-        live: [certificate key certificates client_ca client_certificate crl],
-        restart: [handshake_timeout_ms versions],
+        live: [certificate key certificates client_ca client_certificate crl handshake_timeout_ms versions],
+        restart: [],
         structures: []
     }),
     fields!(Config, "identity.", [identity], IdentityConfig {
