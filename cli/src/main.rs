@@ -1,7 +1,9 @@
 //! `althing`: the broker and its tools in one binary.
 
+mod acl;
 mod arguments;
 mod cert;
+mod config;
 mod connection;
 mod credentials;
 mod decode;
@@ -28,7 +30,7 @@ mod tls;
 mod trust;
 mod url;
 
-use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
+use arguments::{AclCommand, Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
 use exit::{ExitCode, Failure};
 use std::io::ErrorKind;
@@ -57,6 +59,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
         Command::Store(command) => return store::run(&command),
+        Command::Config(command) => return config::run(command),
+        Command::Acl(AclCommand::Explain(arguments)) => return acl::explain(&arguments),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
         Command::Protocols(arguments) => {

@@ -6,6 +6,7 @@
 mod changes;
 mod field;
 pub mod form;
+pub mod import;
 pub mod keys;
 mod listening;
 pub mod sections;

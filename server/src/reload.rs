@@ -75,6 +75,11 @@ impl Prepared {
         }
     }
 
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Reads the configuration again, and what it names. What only a restart changes stays as in `running`; it is among the
     /// changes all the same.
     fn read_again(options: &ServeOptions, running: &Config) -> Result<(Self, Vec<Change>), Vec<String>> {

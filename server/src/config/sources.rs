@@ -24,7 +24,8 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn new(key: String, value: Value, source: Source) -> Self {
+    /// A value that is written in full.
+    pub fn new(key: String, value: Value, source: Source) -> Self {
         Self { key, value, source, lines: Vec::new(), unquoted: None }
     }
 
