@@ -8,6 +8,7 @@ mod sources;
 
 pub use sources::{ConfigError, Setting, Source};
 
+use crate::identity::IdentityConfig;
 use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
@@ -29,6 +30,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// `[coap]`: how it is spoken.
     pub coap: CoapConfig,
+    /// `[identity]`.
+    pub identity: IdentityConfig,
     /// `[log]`.
     pub log: Log,
     /// `[limits]`.
@@ -125,6 +128,7 @@ impl Config {
             listen: PROTOCOLS.iter().map(|it| Listen { enabled: true, bind: bind(it.row) }).collect(),
             mqtt: MqttConfig::default(),
             coap: CoapConfig::default(),
+            identity: IdentityConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             limits: Limits::default(),
             server: Server { data: "./althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },

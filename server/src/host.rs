@@ -1,25 +1,33 @@
 //! What a shard needs from the program: the store, identities, the log.
 
+use crate::identity::Identities;
 use crate::log::{Dam, Kind};
 use crate::storage::ShardEnd;
 use althing_core::effects::{Event, Verdict, Verify};
 use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
-use althing_core::{Link, Reason};
+use althing_core::{Link, PeerId, Reason};
 use althing_net::{Host, Notice};
 use althing_store::Memory;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::Level;
 
 /// The host of the one shard.
 #[derive(Debug)]
 pub struct ShardHost {
     keeping: Keeping,
+    identities: Arc<Identities>,
+    late: Verdicts,
     dam: Dam,
 }
+
+/// Takes verdicts from other threads to the shard's. There are never more than logins that may wait.
+pub type Verdicts = UnboundedSender<(PeerId, Verdict)>;
 
 /// Where records go.
 #[derive(Debug)]
@@ -73,15 +81,10 @@ impl Host for ShardHost {
         }
     }
 
-    /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
-        Some(match verify.authentication {
-            None => Verdict::Accept { identity: Default::default(), data: None },
-            Some(authentication) => Verdict::Refuse(Refusal::new(
-                Reason::BadAuthenticationMethod,
-                format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
-            )),
-        })
+        let (peer, late) = (verify.peer, self.late.clone());
+        // A shard that has ended needs no verdicts.
+        self.identities.verify(verify, move |verdict| drop(late.send((peer, verdict))))
     }
 
     fn forward(&mut self, words: &mut Vec<(u16, Word)>) {
@@ -116,9 +119,9 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there.
-    pub fn new(keeping: Keeping) -> Self {
-        Self { keeping, dam: Dam::default() }
+    /// A host whose records go there, and who asks these identities; their late verdicts go to `late`.
+    pub fn new(keeping: Keeping, identities: Arc<Identities>, late: Verdicts) -> Self {
+        Self { keeping, identities, late, dam: Dam::default() }
     }
 
     fn event(&mut self, event: &Event, remote: Option<SocketAddr>) {

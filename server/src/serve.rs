@@ -3,14 +3,16 @@
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::Identities;
 use crate::log;
 use crate::protocols::{PROTOCOLS, Protocol, Speaker};
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
+use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
-use althing_core::{Entropy, Reason};
+use althing_core::{Entropy, PeerId, Reason};
 use althing_net::{AdaptorFactory, Address, Clock, DoorFactory, DoorSocket, Listener, Shard, local};
 use althing_store::{Failure, Memory, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
 /// What the command line says.
@@ -135,19 +138,41 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
     let clock = Clock::default();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
+    let identities = identities(&config)?;
+    let (late, verdicts) = mpsc::unbounded_channel();
+    let host = |keeping| Box::new(ShardHost::new(keeping, identities, late));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None))?;
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, verdicts, None))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch())))?;
+    let result = althing_net::run(shard, run(config, verdicts, Some(storage.watch())))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>) -> Result<(), ServeError> {
+/// Everyone who is known, from the files that the configuration names.
+fn identities(config: &Config) -> Result<Arc<Identities>, ServeError> {
+    let prepared = Identities::prepare(&config.identity, &config.server.data);
+    let prepared = prepared.map_err(|text| ServeError::Config(ConfigError::Contradiction(text)))?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Identities::start(&config.identity, prepared)?)
+}
+
+async fn run(
+    config: Config,
+    mut verdicts: UnboundedReceiver<(PeerId, Verdict)>,
+    store: Option<Watch>,
+) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
+    tokio::spawn(async move {
+        while let Some((peer, verdict)) = verdicts.recv().await {
+            local::verified(peer, verdict);
+        }
+    });
     let (listening, accepting) = listen(&config)?;
     greet(&listening, &config);
     for (protocol, address) in &listening {
