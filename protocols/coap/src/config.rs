@@ -7,6 +7,8 @@ althing_core::described! {
     /// address on a datagram may make the broker keep.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct CoapConfig {
+        /// From whom more than a short answer is kept until it has proven that it is where it says (RFC 9175 §2.4).
+        pub address_proof: AddressProof,
         /// ACK_TIMEOUT: how long a confirmable message waits for its acknowledgement the first time, before the
         /// random factor of 1 to 1.5. 2 s: round trips of constrained networks are that long.
         pub ack_timeout_ms: u64,
@@ -37,9 +39,22 @@ althing_core::described! {
     }
 }
 
+/// Who has to prove that it is where it says, before it gets more than three times what it sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressProof {
+    /// Nobody: for networks where nobody can write a wrong address.
+    Never,
+    /// Everyone on other machines: the system lets nobody there pretend to be on this one.
+    #[default]
+    BeyondLoopback,
+    /// Everyone.
+    Always,
+}
+
 impl Default for CoapConfig {
     fn default() -> Self {
         Self {
+            address_proof: AddressProof::BeyondLoopback,
             ack_timeout_ms: 2_000,
             max_retransmit: 4,
             separate_after_ms: 500,
