@@ -8,10 +8,12 @@
 //! The event loop never waits: what costs time is done by [`workers`]. What the peer is told is the same for every wrong name or
 //! password; the log knows more.
 
+mod callback;
 pub mod certificate;
 mod chain;
 pub mod config;
 pub mod hash;
+mod jwt;
 mod login;
 mod passwords;
 mod remembered;
@@ -43,7 +45,10 @@ use workers::{Bounds, Workers};
 #[derive(Debug)]
 pub struct Identities {
     chain: RwLock<Arc<Chain>>,
+    /// For what keeps a processor busy.
     hashing: Workers<Login>,
+    /// For what waits for others.
+    calling: Workers<Login>,
     /// Conversations of SCRAM that wait for the peer's next step, by the place of its connection: there are never more than
     /// connections. With the generation of the place, so that nobody goes on with somebody else's.
     exchanges: Mutex<HashMap<(u16, u32), (u16, Exchange)>>,
@@ -65,6 +70,7 @@ impl Identities {
         Ok(Arc::new(Self {
             chain: RwLock::new(Arc::new(prepared.chain)),
             hashing: Workers::start("passwords", bounds)?,
+            calling: Workers::start("callback", Bounds { threads: config.http.connections_max.max(1), ..bounds })?,
             exchanges: Mutex::default(),
         }))
     }

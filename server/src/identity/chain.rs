@@ -1,6 +1,8 @@
 //! The providers in their order, all read at one moment and replaced together.
 
+use super::callback::Callback;
 use super::config::IdentityConfig;
+use super::jwt::Tokens;
 use super::passwords::Passwords;
 use super::scram::Directory;
 use super::users::{Users, too_open};
@@ -23,6 +25,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Finds out. Takes its time, on a thread of its own.
     fn check(&self, credentials: &Credentials<'_>) -> Outcome;
+
+    /// Whether `check` waits for somebody outside of this process.
+    fn calls_out(&self) -> bool {
+        false
+    }
 
     /// Everyone it knows with their groups, when it can know.
     fn users(&self) -> Option<BTreeMap<ByteString, Vec<ByteString>>> {
@@ -69,6 +76,15 @@ impl Outcome {
     }
 }
 
+/// How far a check has come.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// To its end.
+    Decided(Outcome),
+    /// To this provider, which calls out.
+    Until(usize),
+}
+
 /// A chain that can be put in place, and what should be looked after.
 #[derive(Debug)]
 pub struct Prepared {
@@ -103,6 +119,8 @@ pub fn users_file(config: &IdentityConfig, data: &Path) -> PathBuf {
 pub(super) fn files(config: &IdentityConfig, data: &Path) -> Vec<PathBuf> {
     let mut files = vec![users_file(config, data)];
     files.extend(config.mosquitto_password_file.clone());
+    files.extend(config.jwt.files().cloned());
+    files.extend(config.http.ca_file.clone());
     files
 }
 
@@ -123,9 +141,18 @@ impl Chain {
             files.push(load(path.clone())?);
         }
         let mut providers: Vec<Box<dyn Provider>> = Vec::new();
+        // Tokens first: they cost less than the hash of a password, and nobody else is asked about them.
+        if let Some(tokens) = Tokens::load(&config.jwt)? {
+            warnings.extend(config.jwt.secret_file.as_deref().and_then(too_open));
+            providers.push(Box::new(tokens));
+        }
         if !files.is_empty() {
             let remember = Duration::from_secs(config.remember_s);
             providers.push(Box::new(Passwords::new(&files, remember).map_err(|error| error.to_string())?));
+        }
+        if let Some(callback) = Callback::new(&config.http)? {
+            warnings.extend(Callback::warning(&config.http));
+            providers.push(Box::new(callback));
         }
         Ok(Prepared { chain: Self { providers, scram, config: config.clone() }, warnings })
     }
@@ -141,14 +168,23 @@ impl Chain {
 
     pub(super) fn recall(&self, verify: &Verify) -> Option<Outcome> {
         let credentials = Credentials::of(verify)?;
-        self.providers.iter().find_map(|provider| provider.recall(&credentials))
+        let recalled = self.providers.iter().find_map(|provider| provider.recall(&credentials));
+        recalled.filter(|outcome| !matches!(outcome, Outcome::NotMine))
     }
 
-    /// Asks one provider after the other.
-    pub(super) fn check(&self, verify: &Verify) -> Outcome {
-        let Some(credentials) = Credentials::of(verify) else { return Outcome::NotMine };
-        let mut outcomes = self.providers.iter().map(|provider| provider.check(&credentials));
-        outcomes.find(|outcome| !matches!(outcome, Outcome::NotMine)).unwrap_or(Outcome::NotMine)
+    /// Asks one provider after the other, from this one on; ends before one that calls out, unless that `may_call`.
+    pub(super) fn check(&self, verify: &Verify, from: usize, may_call: bool) -> Checked {
+        let Some(credentials) = Credentials::of(verify) else { return Checked::Decided(Outcome::NotMine) };
+        for (index, provider) in self.providers.iter().enumerate().skip(from) {
+            if provider.calls_out() && !may_call {
+                return Checked::Until(index);
+            }
+            match provider.check(&credentials) {
+                Outcome::NotMine => {}
+                outcome => return Checked::Decided(outcome),
+            }
+        }
+        Checked::Decided(Outcome::NotMine)
     }
 
     /// Whoever gives no password: a certificate speaks for it, or nobody does.
@@ -185,7 +221,7 @@ impl Chain {
 }
 
 impl<'a> Credentials<'a> {
-    fn of(verify: &'a Verify) -> Option<Self> {
+    pub(super) fn of(verify: &'a Verify) -> Option<Self> {
         Some(Self { username: verify.username.as_deref(), password: verify.password.as_deref()?, verify })
     }
 }

@@ -29,6 +29,10 @@ described! {
         pub remember_s: u64,
         /// `[identity.certificate]`
         pub certificate: CertificateConfig,
+        /// `[identity.jwt]`
+        pub jwt: JwtConfig,
+        /// `[identity.http]`
+        pub http: CallbackConfig,
     }
 }
 
@@ -43,6 +47,8 @@ impl Default for IdentityConfig {
             waiting_ms_max: 8_000,
             remember_s: 300,
             certificate: CertificateConfig::default(),
+            jwt: JwtConfig::default(),
+            http: CallbackConfig::default(),
         }
     }
 }
@@ -89,11 +95,107 @@ pub enum CertificateName {
     Fingerprint,
 }
 
+described! {
+    /// `[identity.jwt]`: JSON Web Tokens in the place of the password.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct JwtConfig {
+        /// A file with the secret of tokens that are signed by HMAC (HS256, HS384, HS512): 32 bytes at least.
+        pub secret_file: Option<PathBuf>,
+        /// Files with the public keys of tokens that are signed by RSA (RS and PS), P-256, P-384 or Ed25519, in PEM.
+        pub public_key_files: Vec<PathBuf>,
+        /// A file with a set of keys (RFC 7517), each with the id that tokens choose it by.
+        pub jwks_file: Option<PathBuf>,
+        /// The algorithms that are accepted, "RS256" for one. When nothing is said, all that the keys are good for.
+        pub algorithms: Vec<String>,
+        /// What `iss` has to be.
+        pub issuer: Option<String>,
+        /// What has to be in `aud`.
+        pub audience: Option<String>,
+        /// How far the clocks may differ, in seconds: a token holds for so much longer than `exp` says, and from so much earlier
+        /// on than `nbf`.
+        pub leeway_s: u64,
+        /// The claim that is the user's name.
+        pub username_claim: String,
+        /// Whether the user name that comes with the token has to be the same.
+        pub username_must_match: bool,
+        /// The claim that lists the user's groups.
+        pub groups_claim: String,
+    }
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self {
+            secret_file: None,
+            public_key_files: Vec::new(),
+            jwks_file: None,
+            algorithms: Vec::new(),
+            issuer: None,
+            audience: None,
+            leeway_s: 10,
+            username_claim: "sub".into(),
+            username_must_match: false,
+            groups_claim: "groups".into(),
+        }
+    }
+}
+
+impl JwtConfig {
+    /// Every file with keys.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.secret_file.iter().chain(&self.public_key_files).chain(&self.jwks_file)
+    }
+}
+
+described! {
+    /// `[identity.http]`: a service that is asked who somebody is.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CallbackConfig {
+        /// Where it is asked.
+        pub url: Option<String>,
+        /// A file with the CA that its certificate is from, in PEM. When nothing is said, those that browsers know.
+        pub ca_file: Option<PathBuf>,
+        /// How long an answer may take, in milliseconds.
+        pub timeout_ms: u64,
+        /// How many questions may be under way at once.
+        pub connections_max: usize,
+        /// How long a "yes" is remembered, as a salted hash of what was asked, in seconds.
+        pub cache_s: u64,
+        /// The same for a "no".
+        pub refused_cache_s: u64,
+        /// How many answers are remembered.
+        pub cache_max: usize,
+        /// After so many failures in a row it is left alone: nobody is let in by it, …
+        pub failures_max: u32,
+        /// … and is asked once more after so many milliseconds.
+        pub retry_ms: u64,
+    }
+}
+
+impl Default for CallbackConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            timeout_ms: 3_000,
+            connections_max: 4,
+            cache_s: 60,
+            refused_cache_s: 5,
+            cache_max: 10_000,
+            failures_max: 5,
+            retry_ms: 5_000,
+        }
+    }
+}
+
 impl IdentityConfig {
     /// Whether somebody could log in with a name, without a certificate.
     pub fn can_prove_anybody(&self, data: &Path) -> bool {
         let has_lines = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| !text.trim().is_empty());
-        has_lines(&users_file(self, data)) || self.mosquitto_password_file.as_deref().is_some_and(has_lines)
+        has_lines(&users_file(self, data))
+            || self.mosquitto_password_file.as_deref().is_some_and(has_lines)
+            || self.jwt.files().next().is_some()
+            || self.http.url.is_some()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One login on its way through the workers.
 
-use super::chain::Outcome;
+use super::chain::{Chain, Checked, Outcome};
 use super::workers::{Job, Source};
 use super::{Identities, refused};
 use althing_core::Reason;
@@ -12,15 +12,24 @@ use std::sync::Arc;
 pub struct Login {
     identities: Arc<Identities>,
     verify: Verify,
-    /// What is already known, and only has to wait for its turn.
-    verdict: Option<Verdict>,
+    stage: Stage,
     answer: Answer,
+}
+
+/// How far it has come.
+enum Stage {
+    /// Nobody has been asked yet.
+    New,
+    /// It is this provider's turn, which calls out.
+    Until(Arc<Chain>, usize),
+    /// It only has to wait for its turn to be told.
+    Decided(Verdict),
 }
 
 impl Login {
     /// To be checked.
     pub fn new(identities: Arc<Identities>, verify: Verify, answer: impl FnOnce(Verdict) + Send + 'static) -> Self {
-        Self { identities, verify, verdict: None, answer: Answer(Some(Box::new(answer))) }
+        Self { identities, verify, stage: Stage::New, answer: Answer(Some(Box::new(answer))) }
     }
 
     /// To be told this verdict.
@@ -30,33 +39,54 @@ impl Login {
         verdict: Verdict,
         answer: impl FnOnce(Verdict) + Send + 'static,
     ) -> Self {
-        Self { verdict: Some(verdict), ..Self::new(identities, verify, answer) }
+        Self { stage: Stage::Decided(verdict), ..Self::new(identities, verify, answer) }
     }
 
     /// Where it comes from.
     pub fn source(&self) -> Source {
         Source::new(self.verify.link.remote.map(|remote| remote.ip()))
     }
+
+    /// The verdict; `None` when it has to go on where others may be called.
+    fn check(&mut self) -> Option<Verdict> {
+        let (mut chain, mut from, may_call) = match std::mem::replace(&mut self.stage, Stage::New) {
+            Stage::New => (self.identities.chain(), 0, false),
+            Stage::Until(chain, from) => (chain, from, true),
+            Stage::Decided(verdict) => return Some(verdict),
+        };
+        loop {
+            let checked = chain.check(&self.verify, from, may_call);
+            let current = self.identities.chain();
+            // Whoever was deleted meanwhile does not come in any more.
+            if !Arc::ptr_eq(&chain, &current) {
+                (chain, from) = (current, 0);
+                continue;
+            }
+            match checked {
+                Checked::Decided(Outcome::NotMine) => {
+                    let name = self.verify.username.as_deref().unwrap_or_default();
+                    return Some(refused(format!("no identity provider knows {name:?}")));
+                }
+                Checked::Decided(outcome) => return Some(outcome.verdict()),
+                Checked::Until(index) => {
+                    self.stage = Stage::Until(chain, index);
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 impl Job for Login {
     fn run(mut self) -> bool {
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            loop {
-                let chain = self.identities.chain();
-                let outcome = chain.check(&self.verify);
-                // Whoever was deleted meanwhile does not come in any more.
-                if Arc::ptr_eq(&chain, &self.identities.chain()) {
-                    break match outcome {
-                        Outcome::NotMine => {
-                            let name = self.verify.username.as_deref().unwrap_or_default();
-                            refused(format!("no identity provider knows {name:?}"))
-                        }
-                        outcome => outcome.verdict(),
-                    };
-                }
+        let verdict = match self.check() {
+            Some(verdict) => verdict,
+            None => {
+                let identities = Arc::clone(&self.identities);
+                identities.calling.submit(self.source(), self);
+                return false;
             }
-        });
+        };
         let failed = matches!(&verdict, Verdict::Refuse { refusal, .. } if refusal.reason == Reason::BadCredentials);
         self.answer.give(verdict);
         failed

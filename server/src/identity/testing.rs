@@ -1,5 +1,7 @@
 //! What the tests of several providers use.
 
+use althing_core::effects::Verify;
+use althing_core::{Link, PeerId};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,5 +31,19 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Somebody comes without TLS, through an entrance for those who are known.
+pub fn question(username: Option<&str>, password: Option<&str>) -> Verify {
+    Verify {
+        peer: PeerId { shard: 0, generation: 1, slot: 1 },
+        link: Link::default(),
+        protocol: "mqtt",
+        client: "c".into(),
+        username: username.map(Into::into),
+        password: password.map(|password| password.to_owned().into()),
+        authentication: None,
+        first: true,
     }
 }

@@ -1,11 +1,9 @@
 //! The whole chain, as a shard sees it.
 
 use super::config::{CertificateConfig, IdentityConfig};
-use super::testing::Directory;
+use super::testing::{Directory, question};
 use super::*;
-use althing_core::Link;
 use althing_core::link::{Certificate, Entrance, Tls};
-use althing_core::verbs::PeerId;
 use std::sync::mpsc;
 
 fn cheap(password: &str) -> String {
@@ -26,19 +24,6 @@ fn files() -> (Directory, IdentityConfig) {
 fn start(directory: &Directory, config: &IdentityConfig) -> Arc<Identities> {
     let prepared = Identities::prepare(config, &directory.path("")).unwrap();
     Identities::start(config, prepared).unwrap()
-}
-
-fn question(username: Option<&str>, password: Option<&str>) -> Verify {
-    Verify {
-        peer: PeerId { shard: 0, generation: 1, slot: 1 },
-        link: Link::default(),
-        protocol: "mqtt",
-        client: "c".into(),
-        username: username.map(Into::into),
-        password: password.map(|password| password.to_owned().into()),
-        authentication: None,
-        first: true,
-    }
 }
 
 fn anonymous(mut verify: Verify) -> Verify {
