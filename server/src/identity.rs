@@ -14,6 +14,7 @@ mod chain;
 pub mod config;
 pub mod hash;
 mod jwt;
+pub mod late;
 mod login;
 mod passwords;
 mod remembered;
