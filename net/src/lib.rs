@@ -7,7 +7,7 @@
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
-//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -25,6 +25,7 @@ mod listener;
 pub mod local;
 mod reading;
 mod shard;
+mod throttling;
 mod timers;
 mod transport;
 mod writing;

@@ -7,7 +7,7 @@ use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
-use althing_core::{Message, Now, PeerId, Reason};
+use althing_core::{Limits, Message, Now, PeerId, Reason};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -72,6 +72,11 @@ pub fn loaded(loaded: Loaded) {
 /// Says goodbye to everyone, for `reason`.
 pub fn close_all(reason: Reason) {
     with(|shard| shard.close_all(reason));
+}
+
+/// Other limits hold from now on: see [`Broker::set_limits`](althing_core::broker::Broker::set_limits).
+pub fn set_limits(limits: Arc<Limits>) {
+    with(|shard| shard.set_limits(limits));
 }
 
 /// Waits until no connection is left.
