@@ -2,12 +2,16 @@
 //!
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
 //! table of languages; `host` is what a shard needs from us; `storage` is the store's thread; `sys` tells of the broker in its own
-//! topics; `banner` greets.
+//! topics; `banner` greets; `issue` makes certificates.
 #![forbid(unsafe_code)]
 
+pub mod authorisation;
 mod banner;
 pub mod config;
 mod host;
+pub mod identity;
+pub mod issue;
+mod listening;
 mod log;
 pub mod protocols;
 mod serve;
