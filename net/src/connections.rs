@@ -46,12 +46,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link) -> Self {
+    /// A connection from which `input` has been read already.
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
             out: OutBuffer::default(),
-            input: BytesMut::new(),
+            has_more: !input.is_empty(),
+            input,
             waker: None,
             link,
             armed_ns: u64::MAX,
@@ -62,7 +64,6 @@ impl Connection {
             pace: Pace::Ready,
             waits: false,
             waits_for_store: false,
-            has_more: false,
             is_dirty: false,
             is_blocked: false,
             is_shut: false,
@@ -81,6 +82,11 @@ impl Connection {
     /// Whether what it sends waits for a subscriber or for a moment: its silence is ours.
     pub fn is_held_back(&self) -> bool {
         self.paused_for.is_some() || self.throttled_until_ns > 0
+    }
+
+    /// What the peer has not been sent yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.len() + self.stream.pending_bytes()
     }
 
     /// Has the connection's task polled again.
