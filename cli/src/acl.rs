@@ -22,7 +22,7 @@ pub fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let listens = config.listens().map_err(|error| Failure::usage(error.to_string()))?;
     let principal = principal(arguments, &listens)?;
     let prepared = Prepared::read(config).map_err(|mistakes| Failure::usage(mistakes.join("\n")))?;
-    let decisions = decide(arguments, prepared.policy(), &principal)?;
+    let decisions = decide(arguments, &prepared.policy, &principal)?;
     let text: String = decisions.iter().map(|(action, decision)| line(arguments, action, decision)).collect();
     write_stdout(text.as_bytes())?;
     let is_allowed = decisions.iter().all(|(_, decision)| decision.allowed);

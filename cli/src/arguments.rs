@@ -4,6 +4,7 @@ mod configuration;
 
 pub use configuration::{AclAction, AclCommand, ConfigArguments, ConfigCommand, ExplainArguments, SettingArguments};
 
+use crate::admin::arguments::AdminCommand;
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
@@ -71,6 +72,8 @@ pub enum Command {
     /// Explain who may do what
     #[command(subcommand, after_help = exit_codes_help())]
     Acl(AclCommand),
+    #[command(flatten)]
+    Admin(AdminCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it

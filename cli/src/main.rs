@@ -1,6 +1,7 @@
 //! `althing`: the broker and its tools in one binary.
 
 mod acl;
+mod admin;
 mod arguments;
 mod cert;
 mod config;
@@ -58,6 +59,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
+        Command::Admin(command) => return block_on(admin::run(&command)),
         Command::Store(command) => return store::run(&command),
         Command::Config(command) => return config::run(command),
         Command::Acl(AclCommand::Explain(arguments)) => return acl::explain(&arguments),

@@ -5,6 +5,7 @@ mod watch;
 
 use crate::authorisation;
 use crate::config::{self, Change, Config, changes};
+use crate::identity::{self, Identities};
 use crate::log;
 use crate::serve::ServeOptions;
 use crate::systemd::Manager;
@@ -43,17 +44,24 @@ impl Reload {
     }
 }
 
-/// Everything that can be changed while the broker runs, read and found to be right. Nothing has changed yet.
+/// Everything that is read when the broker starts, and again while it runs. It was found to be right, and nothing holds yet.
 #[derive(Debug)]
 pub struct Prepared {
-    config: Config,
-    policy: Policy,
-    tls: tls::Prepared,
+    /// What was configured.
+    pub config: Config,
+    /// Who may do what.
+    pub policy: Policy,
+    /// Who may come in.
+    pub identities: identity::Prepared,
+    /// What TLS listeners show and accept.
+    pub tls: tls::Prepared,
 }
 
 /// What outlives a reload, and is told of it.
 #[derive(Debug)]
 pub struct Parts {
+    /// Who may come in.
+    pub identities: Arc<Identities>,
     /// What TLS listeners show and accept.
     pub tls: Arc<TlsStores>,
     /// The service manager.
@@ -67,17 +75,21 @@ impl Prepared {
     /// Everything that is wrong, a sentence each.
     pub fn read(config: Config) -> Result<Self, Vec<String>> {
         let policy = authorisation::policy(&config).map_err(|error| error.to_string());
+        let identities = Identities::prepare(&config.identity, &config.server.data);
         let listens = config.listens().map_err(|error| error.to_string());
         let tls = listens.and_then(|listens| tls::prepare(&listens).map_err(|error| error.to_string()));
-        match (policy, tls) {
-            (Ok(policy), Ok(tls)) => Ok(Self { config, policy, tls }),
-            (policy, tls) => Err([policy.err(), tls.err()].into_iter().flatten().collect()),
+        match (policy, identities, tls) {
+            (Ok(mut policy), Ok(identities), Ok(tls)) => {
+                for warning in &identities.warnings {
+                    tracing::warn!("{warning}");
+                }
+                policy.users = identities.users();
+                Ok(Self { config, policy, identities, tls })
+            }
+            (policy, identities, tls) => {
+                Err([policy.err(), identities.err(), tls.err()].into_iter().flatten().collect())
+            }
         }
-    }
-
-    /// Who may do what.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
     }
 
     /// Reads the configuration again, and what it names. What only a restart changes stays as in `running`; it is among the
@@ -165,10 +177,11 @@ impl Reloader {
 
     /// Everything takes over. Nothing here can fail, and nothing else happens meanwhile.
     fn apply(&mut self, prepared: Prepared, changes: &[Change]) -> Vec<String> {
-        let Prepared { config, policy, tls } = prepared;
+        let Prepared { config, policy, identities, tls } = prepared;
         let mut told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
+        self.parts.identities.apply(identities);
         told.extend(self.parts.tls.apply(tls).into_iter().map(|listener| format!("TLS of {listener}: read again")));
         // Somebody may have set another one at run time.
         if config.log.level != self.config.log.level {
@@ -206,6 +219,7 @@ fn files(options: &ServeOptions, config: &Config) -> Vec<PathBuf> {
     let mut files = config::keys::files(config);
     files.extend(options.config.clone());
     files.push(authorisation::rules_path(config));
+    files.extend(Identities::files(&config.identity, &config.server.data));
     files.sort();
     files.dedup();
     files

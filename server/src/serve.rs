@@ -1,19 +1,19 @@
 //! From the configuration to a running broker, and to its orderly end.
 
-use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::{Identities, late};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
-use crate::reload::{Parts, Reloader};
+use crate::reload::{Parts, Prepared, Reloader};
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
-use crate::tls::{self, TlsError, TlsStores};
+use crate::tls::{self, TlsStores};
 use crate::why::Why;
 use althing_core::Entropy;
 use althing_core::authorisation::Policy;
@@ -46,9 +46,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A certificate, a key or a list of revoked certificates has to be corrected.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    /// Files that the configuration names have to be corrected: everything that is wrong, a sentence each.
+    #[error("{}", .0.join("\n"))]
+    Prepare(Vec<String>),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
         "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
@@ -103,7 +103,7 @@ impl ServeError {
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Tls(_) => 2,
+            Self::Config(_) | Self::Prepare(_) => 2,
             Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
@@ -160,73 +160,83 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = Arc::new(authorisation::policy(&config)?);
+    let Prepared { config, policy, identities, tls } = Prepared::read(config).map_err(ServeError::Prepare)?;
     raise_descriptor_limit();
+    let identities = Identities::start(&config.identity, identities)?;
+    let stores = Arc::new(TlsStores::default());
+    stores.apply(tls);
     let limits = Arc::new(config.limits.clone());
+    let policy = Arc::new(policy);
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::clone(&policy), entropy);
     let clock = Clock::default();
     let why = Why::default();
+    let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
+    let parts = Parts { identities: Arc::clone(&identities), tls: stores, manager: Manager::from_environment() };
+    let host = |keeping| Box::new(ShardHost::new(keeping, (identities, late), why, presences));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
+    let (options, config) = (options.clone(), Arc::new(config));
+    let running = Running { options, config: Arc::clone(&config), policy, parts, events, verdicts };
     if config.store.durability == Durability::Memory {
-        return althing_net::run(
-            shard(Keeping::Memory(Memory::default())),
-            run(options, config, &policy, None, events),
-        )?;
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), running.run(None))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(options, config, &policy, Some(storage.watch()), events))?;
+    let result = althing_net::run(shard, running.run(Some(storage.watch())))?;
     result.and(storage.close())
 }
 
-async fn run(
-    options: &ServeOptions,
-    config: Config,
-    policy: &Policy,
-    store: Option<Watch>,
+/// What the broker runs with, on the shard's thread.
+struct Running {
+    options: ServeOptions,
+    config: Arc<Config>,
+    policy: Arc<Policy>,
+    parts: Parts,
     events: Receiver<Presence>,
-) -> Result<(), ServeError> {
-    let mut signals = Signals::new()?;
-    let stores = Arc::new(TlsStores::default());
-    stores.apply(tls::prepare(&config.listens()?)?);
-    let (listening, accepting) = listening::listen(&config, &stores)?;
-    greet(&listening, &config);
-    for Listen { name, address, .. } in &listening {
-        tracing::info!("{name} listens on {address}");
+    verdicts: late::Receiver,
+}
+
+impl Running {
+    async fn run(self, store: Option<Watch>) -> Result<(), ServeError> {
+        let Self { options, config, policy, parts, events, verdicts } = self;
+        tokio::spawn(verdicts.deliver());
+        let mut signals = Signals::new()?;
+        let (listening, accepting) = listening::listen(&config, &parts.tls)?;
+        greet(&listening, &config);
+        for Listen { name, address, .. } in &listening {
+            tracing::info!("{name} listens on {address}");
+        }
+        let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&parts.tls)));
+        let mut failed = tokio::spawn(failure_of(store.clone()));
+        let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
+        tokio::spawn(events::publish(events));
+        tokio::spawn(log::reopen_when_asked()?);
+        let manager = parts.manager;
+        tokio::spawn(manager.watchdog());
+        let (reloader, _reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
+        tokio::spawn(reloader.attend(listening.len()));
+        manager.ready(listening.len());
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
+        };
+        let drain = Drain::new(asked, &config);
+        manager.stopping(drain.deadline());
+        tracing::info!("{}: nobody is let in any more", asked.name());
+        sys.abort();
+        expiry.abort();
+        for task in accepting {
+            task.abort();
+        }
+        tokio::select! {
+            () = drain.run() => {}
+            Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
+            asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
+        }
+        Ok(())
     }
-    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&stores)));
-    let mut failed = tokio::spawn(failure_of(store.clone()));
-    let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
-    tokio::spawn(events::publish(events));
-    tokio::spawn(log::reopen_when_asked()?);
-    let manager = Manager::from_environment();
-    tokio::spawn(manager.watchdog());
-    let config = Arc::new(config);
-    let parts = Parts { tls: stores, manager };
-    let (reloader, _reload) = Reloader::new(options.clone(), Arc::clone(&config), policy, parts)?;
-    tokio::spawn(reloader.attend(listening.len()));
-    manager.ready(listening.len());
-    let asked = tokio::select! {
-        asked = signals.next() => asked,
-        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-    };
-    let drain = Drain::new(asked, &config);
-    manager.stopping(drain.deadline());
-    tracing::info!("{}: nobody is let in any more", asked.name());
-    sys.abort();
-    expiry.abort();
-    for task in accepting {
-        task.abort();
-    }
-    tokio::select! {
-        () = drain.run() => {}
-        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-        asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
-    }
-    Ok(())
 }
 
 /// Ends when the store fails. One that is in memory does not.
