@@ -173,6 +173,11 @@ impl Fleet {
         self.links[index].output_bytes()
     }
 
+    /// Whether connections take up the TLS sessions of earlier ones.
+    pub fn resumes(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::resumes)
+    }
+
     /// Links whose handshake brought an earlier session back.
     pub fn links_resumed(&self) -> usize {
         self.links.iter().filter(|link| link.tls.as_ref().is_some_and(|tls| tls.is_resumed())).count()
