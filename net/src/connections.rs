@@ -41,12 +41,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link) -> Self {
+    /// A connection from which `input` has been read already.
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
             out: OutBuffer::default(),
-            input: BytesMut::new(),
+            has_more: !input.is_empty(),
+            input,
             waker: None,
             link,
             armed_ns: u64::MAX,
@@ -55,7 +57,6 @@ impl Connection {
             pace: Pace::Ready,
             waits: false,
             waits_for_store: false,
-            has_more: false,
             is_dirty: false,
             is_blocked: false,
             is_shut: false,
@@ -69,6 +70,11 @@ impl Connection {
         let is_new = !self.is_dirty && !self.is_blocked;
         self.is_dirty |= is_new;
         is_new
+    }
+
+    /// What the peer has not been sent yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.len() + self.stream.pending_bytes()
     }
 
     /// Has the connection's task polled again.

@@ -1,13 +1,14 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
 use crate::door::{DoorFactory, DoorSocket};
-use crate::listener::{self, AdaptorFactory, Listener};
+use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
-use althing_core::{Message, Now, PeerId, Reason};
+use althing_core::verbs::Refusal;
+use althing_core::{Message, Now, PeerId, Reason, Topic};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -44,8 +45,8 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
 }
 
 /// Accepts from `listener` until the task is aborted.
-pub fn listen(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
-    tokio::spawn(listener::accept_all(listener, entrance, factory))
+pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, gate, entrance, factory))
 }
 
 /// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
@@ -59,6 +60,11 @@ pub fn publish(message: Message) {
     with(|shard| shard.publish(message));
 }
 
+/// Whether anybody would get a message published to `topic`.
+pub fn is_heard(topic: &Topic) -> bool {
+    with(|shard| shard.broker.is_heard(topic))
+}
+
 /// A late answer to [`Host::verify`](crate::Host::verify).
 pub fn verified(peer: PeerId, verdict: Verdict) {
     with(|shard| shard.verified(peer, verdict));
@@ -67,6 +73,16 @@ pub fn verified(peer: PeerId, verdict: Verdict) {
 /// The answer to one of [`Host::load`](crate::Host::load).
 pub fn loaded(loaded: Loaded) {
     with(|shard| shard.loaded(loaded));
+}
+
+/// Everyone who is connected, but for the peers of doors.
+pub fn peers() -> Vec<PeerId> {
+    with(|shard| shard.peers())
+}
+
+/// Says goodbye to these; those that have gone meanwhile do not matter.
+pub fn close(peers: &[PeerId], refusal: &Refusal) {
+    with(|shard| shard.close(peers, refusal));
 }
 
 /// Says goodbye to everyone, for `reason`.
@@ -100,7 +116,8 @@ pub(crate) fn with<R>(act: impl FnOnce(&mut Shard) -> R) -> R {
     with_running(act).expect("called from outside of the thread of a running shard")
 }
 
-fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
+/// The same where there may be none any more.
+pub(crate) fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
     let _core_guard = AbortOnPanic;
     SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
 }

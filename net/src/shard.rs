@@ -8,6 +8,7 @@ use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
+use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
 use althing_core::broker::{Broker, Pace, Statistics};
@@ -71,6 +72,10 @@ pub struct Shard {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
     pub(crate) connections: Connections,
+    /// Connections on their way in: through a proxy's header, or a TLS handshake.
+    opening: usize,
+    /// Everyone has been told goodbye: nobody comes in any more.
+    is_closing: bool,
     /// What the broker wants done and nobody has done yet.
     pub(crate) effects: Effects,
     /// The other `Effects`, whose memory is used in turn.
@@ -79,6 +84,7 @@ pub struct Shard {
     requests: VecDeque<Request>,
     pub(crate) doors: Doors,
     pub(crate) read_buffer: BytesMut,
+    pub(crate) scratch: Scratch,
     pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) dirty: Vec<PeerId>,
     pub(crate) dirty_spare: Vec<PeerId>,
@@ -117,11 +123,14 @@ impl Shard {
             limits,
             clock,
             connections: Connections::new(shard),
+            opening: 0,
+            is_closing: false,
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
             doors: Doors::new(shard),
             read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            scratch: Scratch::default(),
             spares: Vec::new(),
             dirty: Vec::new(),
             dirty_spare: Vec::new(),
@@ -155,16 +164,40 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes a new connection in.
-    pub(crate) fn accept(&mut self, stream: Stream, link: Link, factory: &AdaptorFactory) {
-        if self.connections.len() >= self.limits.connections_max {
-            return self.turned_away(link.listener(), "limits.connections_max is reached".into());
+    /// Whether there may be one more on its way in; tells if not.
+    pub(crate) fn begin_opening(&mut self, link: &Link) -> bool {
+        if self.connections.len() + self.opening >= self.limits.connections_max {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+            return false;
+        }
+        self.opening += 1;
+        true
+    }
+
+    pub(crate) fn end_opening(&mut self) {
+        self.opening -= 1;
+    }
+
+    /// Asked once for every connection, when it is known whose it is and before anything is spent on it; tells if it is
+    /// not let in.
+    pub(crate) fn admits(&mut self, link: &Link) -> bool {
+        let is_full = self.connections.len() >= self.limits.connections_max;
+        if is_full {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+        }
+        !is_full
+    }
+
+    /// Takes a new connection in, from which `input` has been read already.
+    pub(crate) fn accept(&mut self, stream: Stream, link: Link, input: BytesMut, factory: &AdaptorFactory) {
+        if self.is_closing {
+            return;
         }
         let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link));
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -202,16 +235,29 @@ impl Shard {
 
     /// Ends every conversation: those that the broker knows, and those that have not come so far.
     pub(crate) fn close_all(&mut self, reason: Reason) {
+        self.is_closing = true;
         let now = self.clock.now();
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
-        for peer in self.connections.peers() {
-            let answer = Answer::Close(Refusal::new(reason, "the broker is stopping"));
-            self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
-            self.end(now, peer, Close { refusal: Refusal::new(reason, "the broker is stopping"), publish_will: false });
+        self.close(&self.peers(), &Refusal::new(reason, "the broker is stopping"));
+        self.flush_doors();
+    }
+
+    /// Everyone who is connected, but for the peers of doors.
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        self.connections.peers()
+    }
+
+    /// Says goodbye to these.
+    pub(crate) fn close(&mut self, peers: &[PeerId], refusal: &Refusal) {
+        let now = self.clock.now();
+        for peer in peers {
+            let answer = Answer::Close(refusal.clone());
+            self.call(now, *peer, |adaptor, out| adaptor.answer(now, answer, out));
+            // An adaptor may have nothing to say before its peer has connected.
+            self.end(now, *peer, Close { refusal: refusal.clone(), publish_will: false });
         }
         self.settle(now);
-        self.flush_doors();
     }
 
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -415,8 +461,7 @@ impl Shard {
             }
             work.ticket = 0;
             for event in work.events.drain(..) {
-                let remote = self.remote_of(&event);
-                self.host.notice(Notice::Event(&event, remote));
+                self.host.notice(Notice::Event(&event));
             }
             for (peer, answer) in work.answers.drain(..) {
                 self.answer(now, peer, answer);
@@ -469,14 +514,6 @@ impl Shard {
         }
     }
 
-    fn remote_of(&self, event: &Event) -> Option<std::net::SocketAddr> {
-        let (Event::Connected { peer, .. } | Event::Disconnected { peer, .. }) = event else { return None };
-        match door_of(*peer) {
-            Some(door) => self.doors.remote(door, *peer),
-            None => self.connections.get(*peer)?.link.remote,
-        }
-    }
-
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
@@ -521,7 +558,7 @@ impl Shard {
 /// The session's name, from the event that the broker has just made of its end.
 fn client_that_left(effects: &Effects, peer: PeerId) -> Option<ByteString> {
     effects.events.iter().rev().find_map(|event| match event {
-        Event::Disconnected { peer: who, client, .. } if *who == peer => Some(client.clone()),
+        Event::Disconnected { peer: who, principal, .. } if *who == peer => Some(principal.client.clone()),
         _ => None,
     })
 }

@@ -95,8 +95,8 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], certificate: None, key: None },
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
-            server: Server { data: "./althing-data".into(), sys_interval_s: 10 },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
+            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,
@@ -317,6 +317,7 @@ mod tests {
             "listeners.front.protocol=mqtt",
             "listeners.front.bind=127.0.0.1:1",
             "listeners.front.proxy_protocol=true",
+            "listeners.front.proxy_networks=127.0.0.1",
         ];
         assert!(config(&proxied).is_err());
         assert!(config(&[proxied.as_slice(), &["listeners.front.anonymous=true"]].concat()).is_ok());

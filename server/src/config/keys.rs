@@ -71,8 +71,10 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [], restart: [length_bytes_max levels_max], structures: []
     }),
     fields!(Config, "admin.", [admin], Admin { live: [], restart: [enabled bind certificate key], structures: [] }),
-    fields!(Config, "log.", [log], Log { live: [level], restart: [format], structures: [] }),
-    fields!(Config, "server.", [server], Server { live: [], restart: [data sys_interval_s], structures: [] }),
+    fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
+    fields!(Config, "server.", [server], Server {
+        live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms], structures: []
+    }),
     fields!(Config, "store.", [store], Store {
         live: [], restart: [durability interval_ms bytes_max segment_bytes], structures: []
     }),
@@ -86,7 +88,7 @@ const LANGUAGE: &[Field<Language>] = fields!(Language, "", [], Language {
 /// The keys of a listener.
 const LISTENER: &[Field<ListenerKeys>] = fields!(ListenerKeys, "", [], ListenerKeys {
     live: [certificate key client_ca client_certificate crl],
-    restart: [protocol bind tls proxy_protocol realm mount_point anonymous client_id connections_max connects_per_s],
+    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id connections_max connects_per_s],
     structures: []
 });
 

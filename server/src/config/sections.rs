@@ -47,6 +47,9 @@ described! {
         /// Whether a proxy tells at the start of each connection where it comes from (PROXY protocol, version 1 or 2).
         /// Connections that do not begin with it are closed: anybody who could leave it out could lie in it.
         pub proxy_protocol: bool,
+        /// Where the proxies are that are believed: `192.0.2.0/24`, or one address; one, or a list. Whoever else connects is
+        /// refused.
+        pub proxy_networks: Vec<Network>,
         /// The space of sessions that its peers share; empty = the one of all listeners that name none.
         pub realm: ByteString,
         /// Put before every topic of its peers and taken off what they receive: their own part of the topic space. It ends in
@@ -178,6 +181,8 @@ described! {
         pub level: tracing::Level,
         /// What a line looks like: `text` for people, `json` for programs, one object a line.
         pub format: LogFormat,
+        /// The file that lines are added to; without one they go to standard error. SIGUSR1 opens it anew.
+        pub file: Option<PathBuf>,
     }
 }
 
@@ -198,6 +203,10 @@ described! {
         pub data: PathBuf,
         /// How often `$SYS` is brought up to date, in seconds; 0 = never.
         pub sys_interval_s: u32,
+        /// The time over which goodbyes are spread when the broker stops, so that not all clients come back in one moment.
+        pub drain_ms: u64,
+        /// How long the last clients may take after that to close their side.
+        pub drain_timeout_ms: u64,
     }
 }
 
