@@ -233,4 +233,9 @@ impl Sessions {
     pub fn len(&self) -> usize {
         self.places.len() - self.vacant.len()
     }
+
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     /// Of the connection's task, from its first poll on.
     pub waker: Option<Waker>,
     pub link: Link,
+    /// When it was accepted, on the monotonic clock.
+    pub since_ns: u64,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
@@ -41,7 +43,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link) -> Self {
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, since_ns: u64) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
@@ -49,6 +51,7 @@ impl Connection {
             input: BytesMut::new(),
             waker: None,
             link,
+            since_ns,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
+use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -70,6 +71,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    handle: Handle,
     pub(crate) connections: Connections,
     /// What the broker wants done and nobody has done yet.
     pub(crate) effects: Effects,
@@ -116,6 +118,7 @@ impl Shard {
             host,
             limits,
             clock,
+            handle: Handle::new(),
             connections: Connections::new(shard),
             effects: Effects::default(),
             effects_spare: Effects::default(),
@@ -143,6 +146,11 @@ impl Shard {
         }
     }
 
+    /// Reaches this shard from other threads, once it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.
     ///
     /// # Errors
@@ -164,7 +172,8 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link));
+        let since_ns = self.clock.now().mono_ns;
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, since_ns));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);

@@ -16,7 +16,7 @@ use althing_core::protocol::Row;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -37,6 +37,21 @@ pub struct Config {
     pub server: Server,
     /// `[store]`.
     pub store: Store,
+    /// `[admin]`.
+    pub admin: Admin,
+}
+
+/// The HTTP interface for administrators.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it listens, besides the socket in the data directory.
+    pub bind: Vec<Address>,
+    /// Whether `/metrics` needs no token where other machines can reach it; on loopback it never does.
+    pub metrics_open: bool,
+    /// Names, besides addresses and `localhost`, under which browsers and scrapers may call it.
+    pub hosts: Vec<String>,
 }
 
 /// Where a language listens.
@@ -134,6 +149,12 @@ impl Config {
                 bytes_max: u64::MAX,
                 segment_bytes: althing_store::Options::default().segment_bytes,
             },
+            admin: Admin {
+                enabled: true,
+                bind: vec![Address::Tcp((Ipv4Addr::LOCALHOST, moved(ADMIN_PORT, port_offset)).into())],
+                metrics_open: false,
+                hosts: Vec::new(),
+            },
         }
     }
 
@@ -225,6 +246,9 @@ impl Store {
         Ok(())
     }
 }
+
+/// Where administrators are listened to when nothing is said.
+const ADMIN_PORT: u16 = 8_080;
 
 /// Where a language listens when nothing is said.
 fn default_bind(row: &Row, port_offset: u16) -> Option<Address> {

@@ -5,6 +5,7 @@
 //! topics; `banner` greets.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod banner;
 pub mod config;
 mod host;

@@ -87,6 +87,10 @@ keys_with_limits! {
     key!("server.data", server.data),
     key!("server.anonymous_beyond_loopback", server.anonymous_beyond_loopback),
     key!("server.sys_interval_s", server.sys_interval_s),
+    key!("admin.enabled", admin.enabled),
+    key!("admin.bind", admin.bind),
+    key!("admin.metrics_open", admin.metrics_open),
+    key!("admin.hosts", admin.hosts),
     key!("store.durability", store.durability),
     key!("store.interval_ms", store.interval_ms),
     key!("store.bytes_max", store.bytes_max),
@@ -139,6 +143,16 @@ impl FromValue for Vec<Address> {
             let text = value.as_str().ok_or("an address or a list of addresses")?;
             text.parse().map_err(|error: althing_net::AddressError| format!("an address ({error})"))
         };
+        match value {
+            Value::Array(list) => list.iter().map(read).collect(),
+            one => Ok(vec![read(one)?]),
+        }
+    }
+}
+
+impl FromValue for Vec<String> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let read = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| "a text or a list of texts".into());
         match value {
             Value::Array(list) => list.iter().map(read).collect(),
             one => Ok(vec![read(one)?]),
