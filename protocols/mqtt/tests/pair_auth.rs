@@ -104,6 +104,10 @@ fn nothing_but_auth_and_disconnect_may_come_in_between() {
     pair.inject(&[0xC0, 0]);
     let packets = pair.packets_to_client(Version::V5);
     assert!(matches!(&packets[..], [Packet::ConnAck(connack)] if connack.code == code::PROTOCOL_ERROR));
+    assert_eq!(
+        pair.closed.as_ref().map(|close| &close.refusal.text[..]),
+        Some("only AUTH or DISCONNECT may follow here")
+    );
     let mut pair = begun(Version::V5);
     pair.inject(&[0xE0, 0]);
     assert!(pair.closed.as_ref().is_some_and(|close| !close.publish_will));

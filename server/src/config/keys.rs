@@ -2,6 +2,7 @@
 
 use super::{Config, Durability, LogFormat};
 use crate::protocols::PROTOCOLS;
+use althing_coap::AddressProof;
 use althing_core::Limits;
 use althing_core::limits::Overflow;
 use althing_core::topic::TopicLimits;
@@ -79,6 +80,7 @@ keys_with_limits! {
 
     key!("mqtt.server_reference", mqtt.server_reference),
     key!("coap.payload_bytes_max", coap.payload_bytes_max),
+    key!("coap.address_proof", coap.address_proof),
     key!("coap.observations_max", coap.observations_max),
     key!("coap.observations_per_address_max", coap.observations_per_address_max),
     key!("coap.endpoints_max", coap.endpoints_max),
@@ -173,6 +175,17 @@ impl FromValue for LogFormat {
             Some("text") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
             _ => Err("text or json".into()),
+        }
+    }
+}
+
+impl FromValue for AddressProof {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("never") => Ok(Self::Never),
+            Some("beyond_loopback") => Ok(Self::BeyondLoopback),
+            Some("always") => Ok(Self::Always),
+            _ => Err("never, beyond_loopback or always".into()),
         }
     }
 }

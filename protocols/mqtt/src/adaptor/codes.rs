@@ -66,5 +66,6 @@ mod tests {
         assert_eq!(publish(Reason::AdministrativeAction), code::UNSPECIFIED_ERROR);
         assert_eq!(suback(Reason::QuotaExceeded), code::QUOTA_EXCEEDED);
         assert_eq!(unsuback(Reason::QuotaExceeded), code::UNSPECIFIED_ERROR);
+        assert_eq!(disconnect(Reason::ServerUnavailable), code::SERVER_BUSY);
     }
 }

@@ -186,3 +186,19 @@ fn mqtt5_3_2_2_22_the_clients_keep_alive_holds_unless_another_is_sent() {
         stage.assert_ended(peer, 0x8D);
     });
 }
+
+/// §3.2.2.3: what is left out means the largest, or none.
+#[test]
+fn limits_at_their_ends_are_left_out() {
+    let at_their_ends = |setup: &mut althing_testkit::house::Setup| {
+        setup.limits.packet_bytes_max = 268_435_460;
+        setup.limits.topic_alias_maximum = 0;
+        setup.limits.receive_maximum = u16::MAX;
+    };
+    on_prepared_stage(at_their_ends, |stage| {
+        let (_, connack) = stage.connect_as(clean("c", V5));
+        assert_eq!(connack.properties.maximum_packet_size, None);
+        assert_eq!(connack.properties.topic_alias_maximum, None);
+        assert_eq!(connack.properties.receive_maximum, None);
+    });
+}
