@@ -192,7 +192,5 @@ fn router(admin: &Arc<Admin>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; see /api/v1/openapi.json")
         });
-    routes
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(admin), gate::pass))
-        .with_state(Arc::clone(admin))
+    routes.layer(axum::middleware::from_fn_with_state(Arc::clone(admin), gate::pass)).with_state(Arc::clone(admin))
 }

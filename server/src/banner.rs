@@ -30,6 +30,22 @@ pub fn text(program: &str, listening: &[(&Protocol, Address)], config: &Config) 
     text
 }
 
+/// Where administrators are listened to; with the token, when it was made just now.
+pub fn for_admin(addresses: &[Address], token: Option<&str>) -> String {
+    let mut text = String::new();
+    for address in addresses {
+        // Writing to a string does not fail.
+        let _ = match address {
+            Address::Tcp(address) => writeln!(text, "  admin  http://{address}"),
+            Address::Unix(path) => writeln!(text, "  admin  {}", path.display()),
+        };
+    }
+    if let Some(token) = token.filter(|_| addresses.iter().any(|address| matches!(address, Address::Tcp(_)))) {
+        let _ = writeln!(text, "  administrator's token, shown only now: {token}");
+    }
+    text
+}
+
 /// What becomes of sessions and messages.
 fn keeping(config: &Config) -> String {
     let directory = config.server.data.display();

@@ -1,5 +1,6 @@
 //! What a shard needs from the program: the store, identities, the log.
 
+use crate::admin::Tally;
 use crate::log::{Dam, Kind};
 use crate::storage::ShardEnd;
 use althing_core::effects::{Event, Verdict, Verify};
@@ -11,6 +12,7 @@ use althing_net::{Host, Notice};
 use althing_store::Memory;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::Level;
 
@@ -19,6 +21,7 @@ use tracing::Level;
 pub struct ShardHost {
     keeping: Keeping,
     dam: Dam,
+    tally: Arc<Tally>,
 }
 
 /// Where records go.
@@ -94,6 +97,7 @@ impl Host for ShardHost {
             Notice::Event(event, remote) => self.event(event, remote),
             Notice::Closed { link, client, why } => {
                 let who = Who { client: client.as_deref(), link };
+                self.tally.refused("closed", why.reason);
                 self.closed(&who, why);
             }
             Notice::TurnedAway { listener, why } => {
@@ -116,9 +120,9 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there.
-    pub fn new(keeping: Keeping) -> Self {
-        Self { keeping, dam: Dam::default() }
+    /// A host whose records go there, and whose refusals are counted there.
+    pub fn new(keeping: Keeping, tally: Arc<Tally>) -> Self {
+        Self { keeping, dam: Dam::default(), tally }
     }
 
     fn event(&mut self, event: &Event, remote: Option<SocketAddr>) {
@@ -142,7 +146,8 @@ impl ShardHost {
                     format_args!("a message for {:?} was dropped, its loss number {count}: {why}", &client[..]),
                 );
             }
-            Event::Refused { client, why, .. } => {
+            Event::Refused { client, reason, why } => {
+                self.tally.refused("request", *reason);
                 self.line(Level::WARN, ("refused", None), format_args!("client {:?}: {why}", &client[..]));
             }
             Event::Unheard { client, topic, count } => {

@@ -1,5 +1,6 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::admin::{self, Admin, Tally, Token};
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability};
 use crate::host::{Keeping, ShardHost};
@@ -128,28 +129,41 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    let config = Config::load(options)?;
+    let config = Arc::new(Config::load(options)?);
     log::start(&config.log);
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
     let clock = Clock::default();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
+    let tally = Arc::<Tally>::default();
+    let host = |keeping| Box::new(ShardHost::new(keeping, Arc::clone(&tally)));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None))?;
+        let shard = shard(Keeping::Memory(Memory::default()));
+        let (token, text) = Token::random()?;
+        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, token);
+        return althing_net::run(shard, run(config, admin, Some(text)))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch())))?;
+    let (token, text) = Token::of(&config.server.data)?;
+    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, token);
+    let result = althing_net::run(shard, run(config, admin, text))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>) -> Result<(), ServeError> {
+/// `token` is the text of a token that was made just now.
+async fn run(config: Arc<Config>, mut admin: Admin, token: Option<String>) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
+    let store = admin.store.clone();
     let (listening, accepting) = listen(&config)?;
-    greet(&listening, &config);
+    let for_admin = admin::Bound::new(&config)?;
+    greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
+    admin.listeners = listening.iter().map(|(protocol, address)| facts(protocol, address)).collect();
+    let admin = Arc::new(admin);
+    let _serving = for_admin.serve(Arc::clone(&admin))?;
     for (protocol, address) in &listening {
         tracing::info!("{} listens on {address}", protocol.row.name);
     }
@@ -160,6 +174,7 @@ async fn run(config: Config, store: Option<Watch>) -> Result<(), ServeError> {
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
     };
     tracing::info!("{signal}: saying goodbye to everyone");
+    admin.stop_being_ready();
     sys.abort();
     for task in accepting {
         task.abort();
@@ -232,10 +247,16 @@ fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeErro
     Ok((listening, bound.into_iter().map(start).collect()))
 }
 
-fn greet(listening: &Listening, config: &Config) {
+fn facts(protocol: &Protocol, address: &Address) -> admin::ListenerFacts {
+    let name = protocol.row.name;
+    admin::ListenerFacts { name, protocol: name, address: address.clone(), tls: false }
+}
+
+fn greet(listening: &Listening, for_admin: &[Address], token: Option<&str>, config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
     let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
+    let _ = io::stdout().lock().write_all(banner::for_admin(for_admin, token).as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

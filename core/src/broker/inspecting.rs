@@ -37,7 +37,8 @@ impl Broker {
         visits_max: usize,
     ) -> Slice<SubscriptionView> {
         let (mut place, mut seen) = ((from >> 32) as usize, (from & u64::from(u32::MAX)) as usize);
-        let (mut items, mut visits_left) = (Vec::new(), visits_max.max(1));
+        // One for a session and one for a subscription at least, or a walk would stand still.
+        let (mut items, mut visits_left) = (Vec::new(), visits_max.max(2));
         while place < self.sessions.places() && visits_left > 0 {
             visits_left -= 1;
             let session = self.sessions.get(place as u32);

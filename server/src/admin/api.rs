@@ -1,6 +1,10 @@
 //! `/api/v1`: everything about the running broker, with its OpenAPI document.
 
+mod queues;
+mod retained;
+mod server;
 mod sessions;
+mod subscriptions;
 
 use super::Admin;
 use super::problem::Problem;
@@ -24,7 +28,11 @@ struct Document;
 pub fn routes() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(document))
+        .merge(server::routes())
         .merge(sessions::routes())
+        .merge(subscriptions::routes())
+        .merge(retained::routes())
+        .merge(queues::routes())
 }
 
 /// This document.

@@ -153,8 +153,7 @@ where
 /// A socket file that nobody listens on is left over from a process that was killed.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    let refuses =
-        || StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    let refuses = || StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     if is_socket && refuses() { fs::remove_file(path) } else { Ok(()) }
 }
 

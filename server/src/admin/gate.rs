@@ -55,7 +55,10 @@ pub async fn pass(State(admin): State<Arc<Admin>>, request: Request, next: Next)
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
     response
 }
 
@@ -132,14 +135,6 @@ impl Peer {
         match self {
             Self::Owner => true,
             Self::Tcp { local, .. } => local.ip().to_canonical().is_loopback(),
-        }
-    }
-
-    /// Where it comes from.
-    pub fn address(self) -> Option<IpAddr> {
-        match self {
-            Self::Owner => None,
-            Self::Tcp { remote, .. } => Some(remote.ip().to_canonical()),
         }
     }
 }

@@ -36,7 +36,8 @@ impl Token {
         let path = directory.join(TOKEN_FILE);
         match fs::read_to_string(&path) {
             Ok(text) => {
-                let why = || format!("{} holds no hash: remove it, and the next start makes a new token", path.display());
+                let why =
+                    || format!("{} holds no hash: remove it, and the next start makes a new token", path.display());
                 let hash = from_hex(text.trim()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, why()))?;
                 Ok((Self { hash }, None))
             }

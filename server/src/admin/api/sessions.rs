@@ -196,7 +196,8 @@ async fn list(admin: &Admin, query: PageQuery, filters: Filters, connected: Opti
         connected,
     };
     let wanted = Arc::new(wanted);
-    let slice = move |inside: &Inside<'_>, from, visits_max| inside.broker().inspect_sessions(&wanted, from, visits_max);
+    let slice =
+        move |inside: &Inside<'_>, from, visits_max| inside.broker().inspect_sessions(&wanted, from, visits_max);
     let found = page(&admin.shard, &query, FIELDS, slice).await?;
     let shown = admin.shard.run(move |inside| {
         let now = inside.now();
@@ -295,7 +296,11 @@ async fn end_one(admin: &Admin, caller: &Caller, realm: String, client: String, 
         })
     });
     if !ended.await? {
-        return Err(if session { no_session(&client) } else { Problem::missing(format!("client {client:?} is not connected")) });
+        return Err(if session {
+            no_session(&client)
+        } else {
+            Problem::missing(format!("client {client:?} is not connected"))
+        });
     }
     tracing::info!("{caller} has ended the {} of client {client:?}", if session { "session" } else { "connection" });
     Ok(Json(Ended { client, session }))
