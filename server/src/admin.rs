@@ -22,7 +22,7 @@ mod token;
 pub use tally::Tally;
 pub use token::Token;
 
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, Listen};
 use crate::serve::ServeError;
 use crate::storage::Watch;
 use althing_net::{Address, Handle};
@@ -52,7 +52,7 @@ pub struct Admin {
     /// The store; `None` when everything lives in memory.
     pub store: Option<Watch>,
     /// Where the languages listen.
-    pub listeners: Vec<ListenerFacts>,
+    pub listeners: Vec<Listen>,
     /// What the host has counted.
     pub tally: Arc<Tally>,
     /// Proves an administrator.
@@ -62,19 +62,6 @@ pub struct Admin {
     /// When the broker started.
     pub started: SystemTime,
     is_stopping: AtomicBool,
-}
-
-/// One listener of a language.
-#[derive(Clone, Debug)]
-pub struct ListenerFacts {
-    /// Its name.
-    pub name: &'static str,
-    /// The language.
-    pub protocol: &'static str,
-    /// Where.
-    pub address: Address,
-    /// Whether it speaks TLS.
-    pub tls: bool,
 }
 
 impl Admin {
@@ -124,7 +111,7 @@ impl Bound {
         let mut listening = Vec::new();
         for address in config.admin.bind.iter().filter(|_| config.admin.enabled) {
             let bound = Listening::bind(address).map_err(|error| ServeError::Listen {
-                protocol: "admin",
+                listener: "admin",
                 address: address.clone(),
                 error,
             })?;

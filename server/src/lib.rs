@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod authorisation;
 mod banner;
 pub mod config;
 mod host;
+pub mod identity;
+mod listening;
 mod log;
 pub mod protocols;
 mod serve;

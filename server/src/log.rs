@@ -1,6 +1,7 @@
 //! The log: lines on standard error, and a dam against floods of the same line.
 
-use crate::config::{Log, LogFormat};
+use crate::config::LogFormat;
+use crate::config::sections::Log;
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

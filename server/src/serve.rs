@@ -1,18 +1,18 @@
 //! From the configuration to a running broker, and to its orderly end.
 
 use crate::admin::{self, Admin, Tally, Token};
+use crate::authorisation;
 use crate::banner;
-use crate::config::{Config, ConfigError, Durability};
+use crate::config::{Config, ConfigError, Durability, Listen};
 use crate::host::{Keeping, ShardHost};
+use crate::listening;
 use crate::log;
-use crate::protocols::{PROTOCOLS, Protocol, Speaker};
+use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
-use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
-use althing_core::link::Entrance;
 use althing_core::{Entropy, Reason};
-use althing_net::{AdaptorFactory, Address, Clock, DoorFactory, DoorSocket, Listener, Shard, local};
+use althing_net::{Address, Clock, Shard, local};
 use althing_store::{Failure, Memory, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +43,12 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
-        "cannot listen on {address} for {protocol}: {error}; choose another with --set {protocol}.bind=… or --port-offset N"
+        "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
+        bind_key(listener)
     )]
     Listen {
-        /// Which language wanted it.
-        protocol: &'static str,
+        /// Which listener wanted it.
+        listener: &'static str,
         /// Where.
         address: Address,
         /// What the system says.
@@ -88,6 +88,16 @@ impl ServeError {
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
             Self::Open { error: OpenError::Io { .. }, .. } | Self::Store(_) => 74,
         }
+    }
+}
+
+/// The key that says where a listener listens.
+fn bind_key(listener: &str) -> String {
+    let language = |name: &str| PROTOCOLS.iter().any(|protocol| protocol.row.name == name);
+    match listener.strip_suffix("-tls") {
+        Some(name) if language(name) => format!("{name}.tls_bind"),
+        _ if language(listener) => format!("{listener}.bind"),
+        _ => format!("listeners.{listener}.bind"),
     }
 }
 
@@ -131,10 +141,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Arc::new(Config::load(options)?);
     log::start(&config.log);
+    let policy = authorisation::policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
     let tally = Arc::<Tally>::default();
     let host = |keeping| Box::new(ShardHost::new(keeping, Arc::clone(&tally)));
@@ -158,14 +169,14 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 async fn run(config: Arc<Config>, mut admin: Admin, token: Option<String>) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     let store = admin.store.clone();
-    let (listening, accepting) = listen(&config)?;
+    let (listening, accepting) = listening::listen(&config)?;
     let for_admin = admin::Bound::new(&config)?;
     greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
-    admin.listeners = listening.iter().map(|(protocol, address)| facts(protocol, address)).collect();
+    admin.listeners.clone_from(&listening);
     let admin = Arc::new(admin);
     let _serving = for_admin.serve(Arc::clone(&admin))?;
-    for (protocol, address) in &listening {
-        tracing::info!("{} listens on {address}", protocol.row.name);
+    for Listen { name, address, .. } in &listening {
+        tracing::info!("{name} listens on {address}");
     }
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
@@ -197,62 +208,7 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-type Listening = Vec<(&'static Protocol, Address)>;
-
-/// A socket that nobody serves yet.
-enum Bound {
-    Streams(Listener, AdaptorFactory),
-    Datagrams(DoorSocket, DoorFactory),
-}
-
-impl Bound {
-    fn new(protocol: &Protocol, address: &Address, config: &Config) -> io::Result<Self> {
-        Ok(match protocol.speaker {
-            Speaker::Adaptor(factory) => Self::Streams(Listener::bind(address)?, factory(config)),
-            Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(address)?, factory(config)),
-        })
-    }
-
-    fn address(&self) -> &Address {
-        match self {
-            Self::Streams(listener, _) => listener.address(),
-            Self::Datagrams(socket, _) => socket.address(),
-        }
-    }
-
-    fn serve(self, name: &'static str) -> JoinHandle<()> {
-        let entrance = Arc::new(Entrance { name, anonymous: true, ..Entrance::default() });
-        match self {
-            Self::Streams(listener, factory) => local::listen(listener, entrance, factory),
-            Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
-        }
-    }
-}
-
-/// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
-fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
-    let mut bound = Vec::new();
-    for (protocol, listen) in PROTOCOLS.iter().zip(&config.listen) {
-        for address in listen.bind.iter().filter(|_| listen.enabled) {
-            let socket = Bound::new(protocol, address, config).map_err(|error| ServeError::Listen {
-                protocol: protocol.row.name,
-                address: address.clone(),
-                error,
-            })?;
-            bound.push((protocol, socket));
-        }
-    }
-    let listening = bound.iter().map(|(protocol, socket)| (*protocol, socket.address().clone())).collect();
-    let start = |(protocol, socket): (&'static Protocol, Bound)| socket.serve(protocol.row.name);
-    Ok((listening, bound.into_iter().map(start).collect()))
-}
-
-fn facts(protocol: &Protocol, address: &Address) -> admin::ListenerFacts {
-    let name = protocol.row.name;
-    admin::ListenerFacts { name, protocol: name, address: address.clone(), tls: false }
-}
-
-fn greet(listening: &Listening, for_admin: &[Address], token: Option<&str>, config: &Config) {
+fn greet(listening: &[Listen], for_admin: &[Address], token: Option<&str>, config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
     let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());

@@ -101,9 +101,9 @@ struct Listener {
 async fn listeners(State(admin): State<Arc<Admin>>) -> Answer<Vec<Listener>> {
     let listeners = admin.listeners.iter().map(|it| Listener {
         name: it.name,
-        protocol: it.protocol,
+        protocol: it.protocol.row.name,
         address: it.address.to_string(),
-        tls: it.tls,
+        tls: it.tls.is_some(),
     });
     Ok(Json(listeners.collect()))
 }
