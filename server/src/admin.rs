@@ -25,6 +25,7 @@ pub use token::Token;
 use crate::config::{Config, Durability, Listen};
 use crate::serve::ServeError;
 use crate::storage::Watch;
+use crate::why::Why;
 use althing_net::{Address, Handle};
 use axum::Router;
 use axum::http::StatusCode;
@@ -55,6 +56,8 @@ pub struct Admin {
     pub listeners: Vec<Listen>,
     /// What the host has counted.
     pub tally: Arc<Tally>,
+    /// What went wrong lately, and for whom.
+    pub why: Why,
     /// Proves an administrator.
     pub token: Token,
     /// Those who have logged in.
@@ -66,13 +69,21 @@ pub struct Admin {
 
 impl Admin {
     /// The broker behind `shard`, as it was started.
-    pub fn new(shard: Handle, config: Arc<Config>, store: Option<Watch>, tally: Arc<Tally>, token: Token) -> Self {
+    pub fn new(
+        shard: Handle,
+        config: Arc<Config>,
+        store: Option<Watch>,
+        tally: Arc<Tally>,
+        why: Why,
+        token: Token,
+    ) -> Self {
         Self {
             shard,
             config,
             store,
             listeners: Vec::new(),
             tally,
+            why,
             token,
             logins: Logins::default(),
             started: SystemTime::now(),

@@ -95,8 +95,8 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
-            server: Server { data: "./althing-data".into(), sys_interval_s: 10 },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
+            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,

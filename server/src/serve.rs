@@ -3,24 +3,27 @@
 use crate::admin::{self, Admin, Tally, Token};
 use crate::authorisation;
 use crate::banner;
-use crate::config::{Config, ConfigError, Durability, Listen};
+use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
+use crate::drain::{Drain, Signals};
+use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
+use crate::systemd::Manager;
+use crate::why::Why;
+use althing_core::Entropy;
 use althing_core::broker::Broker;
-use althing_core::{Entropy, Reason};
-use althing_net::{Address, Clock, Shard, local};
+use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +70,16 @@ pub enum ServeError {
         "THE STORE HAS FAILED: {0}. What was acknowledged was on disk; what was not is lost. Look after the disk, then start again"
     )]
     Store(Failure),
+    /// The log has nowhere to go.
+    #[error(
+        "cannot write the log to {file}: {error}; choose another place with --set log.file=…, or leave it out for standard error"
+    )]
+    Log {
+        /// Where it was to go.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The system gives us no event queue or no signals.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
@@ -77,12 +90,16 @@ impl ServeError {
         Self::Open { directory: directory.to_owned(), error }
     }
 
+    fn log(log: &Log, error: io::Error) -> Self {
+        Self::Log { file: log.file.clone().unwrap_or_default(), error }
+    }
+
     /// The exit code of the process: 2 for what the user wrote, 1 for what the system did; for the store those of
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Listen { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
@@ -131,43 +148,46 @@ fn is_of_the_disk(error: &io::Error) -> bool {
     )
 }
 
-/// How long the last words to everyone may take.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// Runs the broker until it is told to stop (SIGTERM or SIGINT).
+/// Runs the broker until it is told to stop (SIGTERM or SIGINT); how it ends then, [`Drain`] says.
 ///
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Arc::new(Config::load(options)?);
-    log::start(&config.log);
+    log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
     let policy = authorisation::policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
-    let tally = Arc::<Tally>::default();
-    let host = |keeping| Box::new(ShardHost::new(keeping, Arc::clone(&tally)));
+    let (tally, why) = (Arc::<Tally>::default(), Why::default());
+    let (presences, events) = events::line();
+    let host = |keeping| Box::new(ShardHost::new(keeping, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
-        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, token);
-        return althing_net::run(shard, run(config, admin, Some(text)))?;
+        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
+        return althing_net::run(shard, run(config, admin, Some(text), events))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
-    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, token);
-    let result = althing_net::run(shard, run(config, admin, text))?;
+    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
+    let result = althing_net::run(shard, run(config, admin, text, events))?;
     result.and(storage.close())
 }
 
 /// `token` is the text of a token that was made just now.
-async fn run(config: Arc<Config>, mut admin: Admin, token: Option<String>) -> Result<(), ServeError> {
-    let mut stop = Stop::new()?;
+async fn run(
+    config: Arc<Config>,
+    mut admin: Admin,
+    token: Option<String>,
+    events: Receiver<Presence>,
+) -> Result<(), ServeError> {
+    let mut signals = Signals::new()?;
     let store = admin.store.clone();
     let (listening, accepting) = listening::listen(&config)?;
     let for_admin = admin::Bound::new(&config)?;
@@ -180,22 +200,27 @@ async fn run(config: Arc<Config>, mut admin: Admin, token: Option<String>) -> Re
     }
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
-    let signal = tokio::select! {
-        signal = stop.wait() => signal,
+    tokio::spawn(events::publish(events));
+    tokio::spawn(log::reopen_when_asked()?);
+    let manager = Manager::from_environment();
+    tokio::spawn(manager.watchdog());
+    manager.ready(listening.len());
+    let asked = tokio::select! {
+        asked = signals.next() => asked,
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
     };
-    tracing::info!("{signal}: saying goodbye to everyone");
     admin.stop_being_ready();
+    let drain = Drain::new(asked, &config);
+    manager.stopping(drain.deadline());
+    tracing::info!("{}: nobody is let in any more", asked.name());
     sys.abort();
     for task in accepting {
         task.abort();
     }
-    local::close_all(Reason::ShuttingDown);
     tokio::select! {
-        () = local::drained() => {}
+        () = drain.run() => {}
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-        () = tokio::time::sleep(DRAIN) => tracing::warn!("some peers did not close their side in time"),
-        signal = stop.wait() => tracing::warn!("{signal} again: leaving at once"),
+        asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
     }
     Ok(())
 }
@@ -222,25 +247,6 @@ fn raise_descriptor_limit() {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!("at most {:?} connections: the limit cannot be raised: {error}", limit.current);
-        }
-    }
-}
-
-/// The signals that end the broker.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

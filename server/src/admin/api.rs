@@ -1,10 +1,12 @@
 //! `/api/v1`: everything about the running broker, with its OpenAPI document.
 
+mod limits;
 mod queues;
 mod retained;
 mod server;
 mod sessions;
 mod subscriptions;
+mod why;
 
 use super::Admin;
 use super::problem::Problem;
@@ -33,6 +35,8 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(subscriptions::routes())
         .merge(retained::routes())
         .merge(queues::routes())
+        .merge(limits::routes())
+        .merge(why::routes())
 }
 
 /// This document.

@@ -1,5 +1,6 @@
 //! What the shard's host counts for the metrics: who was refused what.
 
+use crate::why::reason_name;
 use althing_core::Reason;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,7 @@ impl Tally {
     /// Counts one: `kind` says what was refused.
     pub fn refused(&self, kind: &'static str, reason: Reason) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        *refusals.entry((kind, snake(&format!("{reason:?}")))).or_default() += 1;
+        *refusals.entry((kind, reason_name(reason))).or_default() += 1;
     }
 
     /// What has been counted: kind, reason, number.
@@ -22,18 +23,6 @@ impl Tally {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.iter().map(|((kind, reason), count)| (*kind, reason.clone(), *count)).collect()
     }
-}
-
-/// `NotAuthorised` as label values are written: `not_authorised`.
-fn snake(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 4);
-    for (place, letter) in name.char_indices() {
-        if letter.is_ascii_uppercase() && place > 0 {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }
 
 #[cfg(test)]

@@ -182,6 +182,8 @@ described! {
         pub level: tracing::Level,
         /// What a line looks like: `text` for people, `json` for programs, one object a line.
         pub format: LogFormat,
+        /// The file that lines are added to; without one they go to standard error. SIGUSR1 opens it anew.
+        pub file: Option<PathBuf>,
     }
 }
 
@@ -202,6 +204,10 @@ described! {
         pub data: PathBuf,
         /// How often `$SYS` is brought up to date, in seconds; 0 = never.
         pub sys_interval_s: u32,
+        /// The time over which goodbyes are spread when the broker stops, so that not all clients come back in one moment.
+        pub drain_ms: u64,
+        /// How long the last clients may take after that to close their side.
+        pub drain_timeout_ms: u64,
     }
 }
 
