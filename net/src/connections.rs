@@ -43,12 +43,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, since_ns: u64) -> Self {
+    /// A connection from which `input` has been read already.
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut, since_ns: u64) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
             out: OutBuffer::default(),
-            input: BytesMut::new(),
+            has_more: !input.is_empty(),
+            input,
             waker: None,
             link,
             since_ns,
@@ -58,7 +60,6 @@ impl Connection {
             pace: Pace::Ready,
             waits: false,
             waits_for_store: false,
-            has_more: false,
             is_dirty: false,
             is_blocked: false,
             is_shut: false,
@@ -72,6 +73,11 @@ impl Connection {
         let is_new = !self.is_dirty && !self.is_blocked;
         self.is_dirty |= is_new;
         is_new
+    }
+
+    /// What the peer has not been sent yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.len() + self.stream.pending_bytes()
     }
 
     /// Has the connection's task polled again.

@@ -5,6 +5,7 @@
 //! calling thread; [`local`] talks to the one that runs there.
 //!
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
+//! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
@@ -25,9 +26,12 @@ mod handle;
 mod host;
 mod listener;
 pub mod local;
+mod opening;
+mod proxy;
 mod reading;
 mod shard;
 mod timers;
+mod tls;
 mod transport;
 mod writing;
 
@@ -36,6 +40,8 @@ pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
 pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};
-pub use listener::{AdaptorFactory, Listener};
+pub use listener::{AdaptorFactory, Gate, Listener};
 pub use local::{AbortOnPanic, run};
+pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
+pub use tls::{Describe, TlsAcceptor, TlsTerms};

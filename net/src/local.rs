@@ -1,7 +1,7 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
 use crate::door::{DoorFactory, DoorSocket};
-use crate::listener::{self, AdaptorFactory, Listener};
+use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
@@ -48,8 +48,8 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
 }
 
 /// Accepts from `listener` until the task is aborted.
-pub fn listen(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
-    tokio::spawn(listener::accept_all(listener, entrance, factory))
+pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, gate, entrance, factory))
 }
 
 /// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
@@ -119,7 +119,8 @@ pub(crate) fn with<R>(act: impl FnOnce(&mut Shard) -> R) -> R {
     with_running(act).expect("called from outside of the thread of a running shard")
 }
 
-fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
+/// The same where there may be none any more.
+pub(crate) fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
     let _core_guard = AbortOnPanic;
     SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
 }

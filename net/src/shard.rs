@@ -9,6 +9,7 @@ use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
+use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
 use althing_core::broker::{Broker, Pace, Statistics};
@@ -73,6 +74,10 @@ pub struct Shard {
     pub(crate) clock: Clock,
     handle: Handle,
     pub(crate) connections: Connections,
+    /// Connections on their way in: through a proxy's header, or a TLS handshake.
+    opening: usize,
+    /// Everyone has been told goodbye: nobody comes in any more.
+    is_closing: bool,
     /// What the broker wants done and nobody has done yet.
     pub(crate) effects: Effects,
     /// The other `Effects`, whose memory is used in turn.
@@ -81,6 +86,7 @@ pub struct Shard {
     requests: VecDeque<Request>,
     pub(crate) doors: Doors,
     pub(crate) read_buffer: BytesMut,
+    pub(crate) scratch: Scratch,
     pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) dirty: Vec<PeerId>,
     pub(crate) dirty_spare: Vec<PeerId>,
@@ -120,11 +126,14 @@ impl Shard {
             clock,
             handle: Handle::new(),
             connections: Connections::new(shard),
+            opening: 0,
+            is_closing: false,
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
             doors: Doors::new(shard),
             read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            scratch: Scratch::default(),
             spares: Vec::new(),
             dirty: Vec::new(),
             dirty_spare: Vec::new(),
@@ -163,17 +172,41 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes a new connection in.
-    pub(crate) fn accept(&mut self, stream: Stream, link: Link, factory: &AdaptorFactory) {
-        if self.connections.len() >= self.limits.connections_max {
-            return self.turned_away(link.listener(), "limits.connections_max is reached".into());
+    /// Whether there may be one more on its way in; tells if not.
+    pub(crate) fn begin_opening(&mut self, link: &Link) -> bool {
+        if self.connections.len() + self.opening >= self.limits.connections_max {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+            return false;
+        }
+        self.opening += 1;
+        true
+    }
+
+    pub(crate) fn end_opening(&mut self) {
+        self.opening -= 1;
+    }
+
+    /// Asked once for every connection, when it is known whose it is and before anything is spent on it; tells if it is
+    /// not let in.
+    pub(crate) fn admits(&mut self, link: &Link) -> bool {
+        let is_full = self.connections.len() >= self.limits.connections_max;
+        if is_full {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+        }
+        !is_full
+    }
+
+    /// Takes a new connection in, from which `input` has been read already.
+    pub(crate) fn accept(&mut self, stream: Stream, link: Link, input: BytesMut, factory: &AdaptorFactory) {
+        if self.is_closing {
+            return;
         }
         let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
         let since_ns = self.clock.now().mono_ns;
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, since_ns));
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input, since_ns));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -211,6 +244,7 @@ impl Shard {
 
     /// Ends every conversation: those that the broker knows, and those that have not come so far.
     pub(crate) fn close_all(&mut self, reason: Reason) {
+        self.is_closing = true;
         let now = self.clock.now();
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);

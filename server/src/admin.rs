@@ -25,6 +25,7 @@ pub use token::Token;
 use crate::config::{Config, Durability, Listen};
 use crate::serve::ServeError;
 use crate::storage::Watch;
+use crate::tls::TlsStores;
 use crate::why::Why;
 use althing_net::{Address, Handle};
 use axum::Router;
@@ -54,6 +55,8 @@ pub struct Admin {
     pub store: Option<Watch>,
     /// Where the languages listen.
     pub listeners: Vec<Listen>,
+    /// The certificates of the listeners.
+    pub tls: Arc<TlsStores>,
     /// What the host has counted.
     pub tally: Arc<Tally>,
     /// What went wrong lately, and for whom.
@@ -82,6 +85,7 @@ impl Admin {
             config,
             store,
             listeners: Vec::new(),
+            tls: Arc::default(),
             tally,
             why,
             token,

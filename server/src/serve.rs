@@ -13,6 +13,7 @@ use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
+use crate::tls::{self, TlsError};
 use crate::why::Why;
 use althing_core::Entropy;
 use althing_core::broker::Broker;
@@ -44,6 +45,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A certificate, a key or a list of revoked certificates has to be corrected.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
         "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
@@ -98,7 +102,7 @@ impl ServeError {
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Tls(_) => 2,
             Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
@@ -189,7 +193,8 @@ async fn run(
 ) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let store = admin.store.clone();
-    let (listening, accepting) = listening::listen(&config)?;
+    admin.tls.apply(tls::prepare(&config.listens()?)?);
+    let (listening, accepting) = listening::listen(&config, &admin.tls)?;
     let for_admin = admin::Bound::new(&config)?;
     greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
     admin.listeners.clone_from(&listening);
@@ -198,6 +203,7 @@ async fn run(
     for Listen { name, address, .. } in &listening {
         tracing::info!("{name} listens on {address}");
     }
+    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
     tokio::spawn(events::publish(events));
@@ -214,6 +220,7 @@ async fn run(
     manager.stopping(drain.deadline());
     tracing::info!("{}: nobody is let in any more", asked.name());
     sys.abort();
+    expiry.abort();
     for task in accepting {
         task.abort();
     }

@@ -14,7 +14,7 @@ use althing_core::{
     Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, PeerId, Reason, Receive,
     Request, Topic,
 };
-use althing_net::{Address, Clock, Host, Listener, Notice, Shard, local};
+use althing_net::{Address, Clock, Gate, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -76,6 +76,7 @@ impl House {
         let address = listener.address().clone();
         local::listen(
             listener,
+            Gate::default(),
             Arc::new(Entrance { name: "line", ..Entrance::default() }),
             Arc::new(|_| Box::new(LineAdaptor::default())),
         );

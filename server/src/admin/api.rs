@@ -1,5 +1,6 @@
 //! `/api/v1`: everything about the running broker, with its OpenAPI document.
 
+mod certificates;
 mod limits;
 mod queues;
 mod retained;
@@ -36,6 +37,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(retained::routes())
         .merge(queues::routes())
         .merge(limits::routes())
+        .merge(certificates::routes())
         .merge(why::routes())
 }
 
