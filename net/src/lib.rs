@@ -8,7 +8,7 @@
 //! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
-//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Handle`]: what other threads have the shard do.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
@@ -30,6 +30,7 @@ mod opening;
 mod proxy;
 mod reading;
 mod shard;
+mod throttling;
 mod timers;
 mod tls;
 mod transport;

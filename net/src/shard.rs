@@ -62,6 +62,8 @@ pub struct Counters {
     pub payload_bytes_sent: u64,
     /// How often a publisher was asked to wait for a slow subscriber.
     pub pauses: u64,
+    /// How often a publisher was not read for a while because it was faster than it may be.
+    pub throttles: u64,
     /// How often a subscriber was declared stalled.
     pub stalls: u64,
 }
@@ -236,6 +238,11 @@ impl Shard {
         let now = self.clock.now();
         self.broker.loaded(now, loaded, &mut self.effects);
         self.settle(now);
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.broker.set_limits(Arc::clone(&limits));
+        self.limits = limits;
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
@@ -422,14 +429,26 @@ impl Shard {
     }
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
+        if let Some(connection) = self.connections.get_mut(peer).filter(|connection| !connection.held.is_empty()) {
+            return connection.held.extend(self.requests.drain(..));
+        }
         while let Some(request) = self.requests.pop_front() {
-            if matches!(request, Request::Disconnect(_))
+            self.request_of_connection(now, peer, request);
+            if self.is_throttled_now(peer)
                 && let Some(connection) = self.connections.get_mut(peer)
             {
-                connection.has_left = true;
+                return connection.held.extend(self.requests.drain(..));
             }
-            self.request(now, peer, request);
         }
+    }
+
+    pub(crate) fn request_of_connection(&mut self, now: Now, peer: PeerId, request: Request) {
+        if matches!(request, Request::Disconnect(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.has_left = true;
+        }
+        self.request(now, peer, request);
     }
 
     /// Counts a request and hands it to the broker.
@@ -491,6 +510,9 @@ impl Shard {
             for subscriber in work.resume.drain(..) {
                 self.resume(subscriber);
             }
+            for (publisher, until_ns) in work.throttle.drain(..) {
+                self.throttle(publisher, until_ns);
+            }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
                 work.forward.clear();
@@ -526,12 +548,14 @@ impl Shard {
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
+        self.release_held(now, peer);
         let Some(connection) = self.connections.get_mut(peer) else { return };
         let Some(adaptor) = connection.adaptor.take() else { return };
         // An adaptor that has panicked may do so again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(adaptor)));
         connection.input = BytesMut::new();
         (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
+        connection.throttled_until_ns = 0;
         connection.pace = Pace::Ready;
         // The adaptor's deadlines are void.
         connection.armed_ns = u64::MAX;
@@ -581,5 +605,6 @@ fn is_empty(effects: &Effects) -> bool {
         && effects.verify.is_empty()
         && effects.pause.is_empty()
         && effects.resume.is_empty()
+        && effects.throttle.is_empty()
         && effects.events.is_empty()
 }
