@@ -42,7 +42,9 @@ impl Broker {
         let mut forgotten = 0;
         self.step(effects, |broker, effects| {
             for topic in topics.iter().filter(|topic| !topic.is_reserved()) {
+                let before = broker.last_value_author(topic);
                 if broker.retained.clear(topic) {
+                    broker.count_last_value(before, None);
                     effects.store.push(Record::Retained { topic: topic.detached(), message: None });
                     forgotten += 1;
                 }
@@ -83,6 +85,7 @@ impl Broker {
                     effects.store.push(Record::Settled { queue: QueueKey::Session(session.key()), sequence });
                 }
                 broker.count_unqueued(size_bytes);
+                broker.count_use(index);
                 broker.dropped(index, "an administrator has emptied the queue", effects);
                 dropped += 1;
             }
