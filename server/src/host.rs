@@ -2,6 +2,7 @@
 
 use crate::admin::Tally;
 use crate::events::{self, Presence};
+use crate::identity::{Identities, late};
 use crate::log::{self, Dam};
 use crate::storage::ShardEnd;
 use crate::why::{Incident, Kind, Why};
@@ -22,6 +23,8 @@ use tracing::Level;
 #[derive(Debug)]
 pub struct ShardHost {
     keeping: Keeping,
+    identities: Arc<Identities>,
+    late: late::Sender,
     dam: Dam,
     tally: Arc<Tally>,
     why: Why,
@@ -80,15 +83,9 @@ impl Host for ShardHost {
         }
     }
 
-    /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
-        Some(match verify.authentication {
-            None => Verdict::Accept { identity: Default::default(), data: None },
-            Some(authentication) => Verdict::Refuse(Refusal::new(
-                Reason::BadAuthenticationMethod,
-                format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
-            )),
-        })
+        let (peer, late) = (verify.peer, self.late.clone());
+        self.identities.verify(verify, move |verdict| late.send(peer, verdict))
     }
 
     fn forward(&mut self, words: &mut Vec<(u16, Word)>) {
@@ -114,9 +111,16 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there, which notes what goes wrong, counts it, and tells who comes and goes.
-    pub fn new(keeping: Keeping, tally: Arc<Tally>, why: Why, events: events::Sender) -> Self {
-        Self { keeping, dam: Dam::default(), tally, why, events }
+    /// A host whose records go there, who asks these identities, notes what goes wrong, counts it, and tells who comes and
+    /// goes.
+    pub fn new(
+        keeping: Keeping,
+        (identities, late): (Arc<Identities>, late::Sender),
+        tally: Arc<Tally>,
+        why: Why,
+        events: events::Sender,
+    ) -> Self {
+        Self { keeping, identities, late, dam: Dam::default(), tally, why, events }
     }
 
     fn event(&mut self, event: &Event) {

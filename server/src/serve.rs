@@ -7,6 +7,7 @@ use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::{Identities, late};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
@@ -16,6 +17,7 @@ use crate::systemd::Manager;
 use crate::tls::{self, TlsError};
 use crate::why::Why;
 use althing_core::Entropy;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
@@ -159,29 +161,42 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Arc::new(Config::load(options)?);
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = authorisation::policy(&config)?;
+    let (identities, policy) = identities_and_policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
     let (tally, why) = (Arc::<Tally>::default(), Why::default());
+    let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let host = |keeping| Box::new(ShardHost::new(keeping, Arc::clone(&tally), why.clone(), presences));
+    let asked = (Arc::clone(&identities), late);
+    let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
         let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
-        return althing_net::run(shard, run(config, admin, Some(text), events))?;
+        return althing_net::run(shard, run(config, admin, Some(text), events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
     let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
-    let result = althing_net::run(shard, run(config, admin, text, events))?;
+    let result = althing_net::run(shard, run(config, admin, text, events, verdicts))?;
     result.and(storage.close())
+}
+
+/// Who may come in, and what they may do then.
+fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), ServeError> {
+    let mut policy = authorisation::policy(config)?;
+    let prepared = Identities::prepare(&config.identity, &config.server.data).map_err(ConfigError::Contradiction)?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    policy.users = prepared.users();
+    Ok((Identities::start(&config.identity, prepared)?, policy))
 }
 
 /// `token` is the text of a token that was made just now.
@@ -190,7 +205,9 @@ async fn run(
     mut admin: Admin,
     token: Option<String>,
     events: Receiver<Presence>,
+    verdicts: late::Receiver,
 ) -> Result<(), ServeError> {
+    tokio::spawn(verdicts.deliver());
     let mut signals = Signals::new()?;
     let store = admin.store.clone();
     admin.tls.apply(tls::prepare(&config.listens()?)?);
