@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two medians this close are the same: "no worse" does not turn on noise.
 SAME = 0.02
 OURS = ("target/release/althing serve --data {data} --set mqtt.bind=127.0.0.1:{port} --set coap.enabled=false "
-        "--set stomp.enabled=false --set log.level=error")
+        "--set stomp.enabled=false --set admin.enabled=false --set log.level=error")
 GENERATOR = "target/release/althing bench mqtt"
 
 # Everything that would make mosquitto queue, drop, wait or write less or more than is asked of it is off.

@@ -1,7 +1,7 @@
 //! What the broker remembers of one client: its queue, what is on its way, what it subscribed to.
 
 use crate::authorisation::Principal;
-use crate::broker::Pace;
+use crate::broker::{Allowance, Pace};
 use crate::hash::Seeded;
 use crate::message::{Guarantee, Origin};
 use crate::queue::{Entry, Queue};
@@ -39,6 +39,15 @@ pub(crate) struct Session {
     pub resending: bool,
     /// Messages that were dropped on their way to it.
     pub drops: u64,
+    /// Messages of it that were refused, and those that reached nobody.
+    pub refusals: u64,
+    pub unheard: u64,
+    /// What its principal may use; `None` while nobody has a bound.
+    pub allowance: Option<Box<Allowance>>,
+    /// Whether its topics are under the mount point of its listener.
+    pub is_mounted: bool,
+    /// Whether its allowance bounds what it publishes.
+    pub is_metered: bool,
     /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
     pub pressed_ns: Option<u64>,
     /// Whether each of its subscriptions gets its own delivery of a message.
@@ -232,5 +241,16 @@ impl Sessions {
 
     pub fn len(&self) -> usize {
         self.places.len() - self.vacant.len()
+    }
+
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All of them, by their places.
+    pub fn indices(&self) -> Vec<u32> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, session)| session.is_some()).map(|(index, _)| index as u32).collect()
     }
 }

@@ -44,7 +44,7 @@ impl Shard {
         if connection.adaptor.is_none() {
             return self.discard(peer, cx);
         }
-        if connection.paused_for.is_some() || connection.waits || connection.waits_for_store {
+        if connection.is_held_back() || connection.waits || connection.waits_for_store {
             return;
         }
         if connection.has_more {
@@ -127,7 +127,7 @@ impl Shard {
             if received == Receive::NeedMore {
                 return input;
             }
-            if connection.waits || connection.paused_for.is_some() || adds_to_backlog {
+            if connection.waits || connection.is_held_back() || adds_to_backlog {
                 connection.has_more = true;
                 return input;
             }

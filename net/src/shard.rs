@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
+use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -61,6 +62,8 @@ pub struct Counters {
     pub payload_bytes_sent: u64,
     /// How often a publisher was asked to wait for a slow subscriber.
     pub pauses: u64,
+    /// How often a publisher was not read for a while because it was faster than it may be.
+    pub throttles: u64,
     /// How often a subscriber was declared stalled.
     pub stalls: u64,
 }
@@ -71,6 +74,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    handle: Handle,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
@@ -122,6 +126,7 @@ impl Shard {
             host,
             limits,
             clock,
+            handle: Handle::new(),
             connections: Connections::new(shard),
             opening: 0,
             is_closing: false,
@@ -150,6 +155,11 @@ impl Shard {
             waiting_for_store: Vec::new(),
             doors_waiting_for_store: Vec::new(),
         }
+    }
+
+    /// Reaches this shard from other threads, once it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.
@@ -197,7 +207,8 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
+        let since_ns = self.clock.now().mono_ns;
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input, since_ns));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -227,6 +238,11 @@ impl Shard {
         let now = self.clock.now();
         self.broker.loaded(now, loaded, &mut self.effects);
         self.settle(now);
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.broker.set_limits(Arc::clone(&limits));
+        self.limits = limits;
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
@@ -413,14 +429,26 @@ impl Shard {
     }
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
+        if let Some(connection) = self.connections.get_mut(peer).filter(|connection| !connection.held.is_empty()) {
+            return connection.held.extend(self.requests.drain(..));
+        }
         while let Some(request) = self.requests.pop_front() {
-            if matches!(request, Request::Disconnect(_))
+            self.request_of_connection(now, peer, request);
+            if self.is_throttled_now(peer)
                 && let Some(connection) = self.connections.get_mut(peer)
             {
-                connection.has_left = true;
+                return connection.held.extend(self.requests.drain(..));
             }
-            self.request(now, peer, request);
         }
+    }
+
+    pub(crate) fn request_of_connection(&mut self, now: Now, peer: PeerId, request: Request) {
+        if matches!(request, Request::Disconnect(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.has_left = true;
+        }
+        self.request(now, peer, request);
     }
 
     /// Counts a request and hands it to the broker.
@@ -482,6 +510,9 @@ impl Shard {
             for subscriber in work.resume.drain(..) {
                 self.resume(subscriber);
             }
+            for (publisher, until_ns) in work.throttle.drain(..) {
+                self.throttle(publisher, until_ns);
+            }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
                 work.forward.clear();
@@ -517,12 +548,14 @@ impl Shard {
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
+        self.release_held(now, peer);
         let Some(connection) = self.connections.get_mut(peer) else { return };
         let Some(adaptor) = connection.adaptor.take() else { return };
         // An adaptor that has panicked may do so again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(adaptor)));
         connection.input = BytesMut::new();
         (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
+        connection.throttled_until_ns = 0;
         connection.pace = Pace::Ready;
         // The adaptor's deadlines are void.
         connection.armed_ns = u64::MAX;
@@ -572,5 +605,6 @@ fn is_empty(effects: &Effects) -> bool {
         && effects.verify.is_empty()
         && effects.pause.is_empty()
         && effects.resume.is_empty()
+        && effects.throttle.is_empty()
         && effects.events.is_empty()
 }

@@ -52,6 +52,7 @@ impl Broker {
             self.fire(now, timer, effects);
         }
         for expired in self.retained.expire(now.mono_ns, TURN_RETAINED) {
+            self.count_expired(&expired);
             effects.store.push(Record::Retained { topic: expired.topic.clone(), message: None });
         }
         for _ in 0..TURN_SESSIONS.min(self.draining.len()) {

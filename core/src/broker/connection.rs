@@ -90,16 +90,17 @@ impl Broker {
                     self.exchanges.insert(peer, exchange);
                 }
             }
-            Verdict::Refuse(refusal) => {
+            Verdict::Refuse { refusal, why } => {
                 let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
-                self.refuse(peer, &client, refusal, effects);
+                let why = why.map_or_else(|| refusal.to_string(), |why| format!("{refusal}: {why}"));
+                self.refuse_because(peer, &client, refusal, &why, effects);
             }
             Verdict::Accept { identity, data } => {
                 let step = step(data);
                 match exchange.connect {
                     Some(connect) => self.open(now, peer, *connect, identity, step, effects),
                     None => {
-                        self.rename(peer, identity, effects);
+                        self.rename(now, peer, identity, effects);
                         if let Some(step) = step {
                             effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
                         }
@@ -110,20 +111,28 @@ impl Broker {
     }
 
     /// A connection has proven another name.
-    fn rename(&mut self, peer: PeerId, identity: Arc<Identity>, effects: &mut Effects) {
+    fn rename(&mut self, now: Now, peer: PeerId, identity: Arc<Identity>, effects: &mut Effects) {
         let Some(index) = self.peers.get(&peer).copied() else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
         let is_other = session.principal.identity.name != identity.name;
         session.principal.identity = identity;
         if is_other {
             session.origin = None;
+            self.open_account(now, index);
             self.record_session(index, effects);
         }
     }
 
     fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
-        let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
-        effects.events.push(Event::Refused { client: client.into(), reason, why });
+        let why = refusal.to_string();
+        self.refuse_because(peer, client, refusal, &why, effects);
+    }
+
+    /// The same, where the log may know more than the peer.
+    fn refuse_because(&mut self, peer: PeerId, client: &str, refusal: Refusal, why: &str, effects: &mut Effects) {
+        let why = format!("connection refused: {why}");
+        self.statistics.connections_refused += 1;
+        effects.events.push(Event::Refused { client: client.into(), reason: refusal.reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
 
@@ -141,6 +150,9 @@ impl Broker {
             Some(client) => (ByteString::from(&client[..]), false),
             None => (self.assign_client_id(&connect.link.entrance.realm), true),
         };
+        if let Err(refusal) = self.mount_will(&mut connect) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         let link = connect.link.clone();
         let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
         if let Some(will) = &connect.will
@@ -150,6 +162,9 @@ impl Broker {
             return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
         }
         let found = self.find_session(&connect.link.entrance.realm, &client);
+        if let Err(refusal) = self.may_connect(&principal, found) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         if let Some(index) = found {
             self.take_over(now, index, effects);
             self.meet_deadlines(now, index, effects);
@@ -166,7 +181,7 @@ impl Broker {
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
-        let session_expiry_s = self.attach(peer, index, connect, principal.clone(), effects);
+        let session_expiry_s = self.attach(now, peer, index, connect, principal.clone(), effects);
         effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
         let connected = Connected {
             session_present: resumed.is_some(),
@@ -214,6 +229,11 @@ impl Broker {
             draining: false,
             resending: false,
             drops: 0,
+            refusals: 0,
+            unheard: 0,
+            allowance: None,
+            is_metered: false,
+            is_mounted: false,
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
@@ -243,6 +263,7 @@ impl Broker {
     /// Ties a connection to its session; returns the session expiry that holds.
     fn attach(
         &mut self,
+        now: Now,
         peer: PeerId,
         index: u32,
         connect: Connect,
@@ -255,14 +276,19 @@ impl Broker {
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
         session.epoch = epoch;
+        session.is_mounted = !principal.link.entrance.mount_point.is_empty();
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);
+        self.open_account(now, index);
+        let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
+        let inflight_max = session.allowance.as_ref().and_then(|allowance| allowance.quota.inflight_max);
         session.live = false;
         session.pace = Pace::Ready;
         session.expiry_s = expiry_s;
         session.stored |= session.lasts();
-        session.window = connect.window.min(self.limits.inflight_max).max(1);
+        let inflight_max = inflight_max.unwrap_or(u16::MAX).min(self.limits.inflight_max);
+        session.window = connect.window.min(inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
         session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will.map(|will| Box::new(stored_will(*will)));
@@ -320,6 +346,7 @@ impl Broker {
         }
         self.forget_at_most_once(index);
         self.let_go(index);
+        self.count_use(index);
         self.begin_absence(now, index, effects);
         // A session that never ends and has no will is to the store what it was.
         if known != self.sessions.get(index).map(Session::fact) {
@@ -371,6 +398,7 @@ impl Broker {
     pub(super) fn end_session(&mut self, now: Now, index: u32, effects: &mut Effects) {
         self.publish_will(now, index, effects);
         self.drop_subscriptions(now, index, effects);
+        self.close_account(now, index);
         let Some(session) = self.sessions.get(index) else { return };
         let hash = self.hasher.hash_one((&session.realm[..], &session.principal.client[..]));
         if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == index) {
