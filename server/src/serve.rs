@@ -1,5 +1,6 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::admin::{self, Admin, Tally, Token};
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
@@ -170,58 +171,71 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::clone(&policy), entropy);
     let clock = Clock::default();
-    let why = Why::default();
+    let (tally, why) = (Arc::<Tally>::default(), Why::default());
     let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let parts = Parts { identities: Arc::clone(&identities), tls: stores, manager: Manager::from_environment() };
-    let host = |keeping| Box::new(ShardHost::new(keeping, (identities, late), why, presences));
+    let asked = (Arc::clone(&identities), late);
+    let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
-    let (options, config) = (options.clone(), Arc::new(config));
-    let running = Running { options, config: Arc::clone(&config), policy, parts, events, verdicts };
+    let config = Arc::new(config);
+    let running = Running { options: options.clone(), policy, identities, events, verdicts };
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), running.run(None))?;
+        let shard = shard(Keeping::Memory(Memory::default()));
+        let (token, text) = Token::random()?;
+        let admin = Admin::new(shard.handle(), config, None, stores, tally, why, token);
+        return althing_net::run(shard, running.run(admin, Some(text)))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, running.run(Some(storage.watch())))?;
+    let (token, text) = Token::of(&config.server.data)?;
+    let admin = Admin::new(shard.handle(), config, Some(storage.watch()), stores, tally, why, token);
+    let result = althing_net::run(shard, running.run(admin, text))?;
     result.and(storage.close())
 }
 
 /// What the broker runs with, on the shard's thread.
 struct Running {
     options: ServeOptions,
-    config: Arc<Config>,
     policy: Arc<Policy>,
-    parts: Parts,
+    identities: Arc<Identities>,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
 }
 
 impl Running {
-    async fn run(self, store: Option<Watch>) -> Result<(), ServeError> {
-        let Self { options, config, policy, parts, events, verdicts } = self;
+    /// `token` is the text of a token that was made just now.
+    async fn run(self, mut admin: Admin, token: Option<String>) -> Result<(), ServeError> {
+        let Self { options, policy, identities, events, verdicts } = self;
         tokio::spawn(verdicts.deliver());
         let mut signals = Signals::new()?;
-        let (listening, accepting) = listening::listen(&config, &parts.tls)?;
-        greet(&listening, &config);
+        let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
+        let (listening, accepting) = listening::listen(&config, &admin.tls)?;
+        let for_admin = admin::Bound::new(&config)?;
+        greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
+        let manager = Manager::from_environment();
+        let parts = Parts { identities, tls: Arc::clone(&admin.tls), manager };
+        let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
+        admin.reload = Some(reload);
+        admin.listeners.clone_from(&listening);
+        let admin = Arc::new(admin);
+        let _serving = for_admin.serve(Arc::clone(&admin))?;
         for Listen { name, address, .. } in &listening {
             tracing::info!("{name} listens on {address}");
         }
-        let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&parts.tls)));
+        let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
         let mut failed = tokio::spawn(failure_of(store.clone()));
         let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
         tokio::spawn(events::publish(events));
         tokio::spawn(log::reopen_when_asked()?);
-        let manager = parts.manager;
         tokio::spawn(manager.watchdog());
-        let (reloader, _reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
         tokio::spawn(reloader.attend(listening.len()));
         manager.ready(listening.len());
         let asked = tokio::select! {
             asked = signals.next() => asked,
             Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
         };
+        admin.stop_being_ready();
         let drain = Drain::new(asked, &config);
         manager.stopping(drain.deadline());
         tracing::info!("{}: nobody is let in any more", asked.name());
@@ -247,10 +261,11 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], config: &Config) {
+fn greet(listening: &[Listen], for_admin: &[Address], token: Option<&str>, config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
     let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
+    let _ = io::stdout().lock().write_all(banner::for_admin(for_admin, token).as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.
