@@ -140,7 +140,8 @@ pub fn prepare(config: &Config) -> Result<Lan, LanError> {
 fn authority(directory: &Path, host: Option<&str>) -> Result<Authority, LanError> {
     match Authority::open(directory) {
         Err(IssueError::NoAuthority(_)) => {
-            let (authority, issued) = Authority::new(&format!("Althing on {}", host.unwrap_or("this machine")), AUTHORITY_DAYS)?;
+            let (authority, issued) =
+                Authority::new(&format!("Althing on {}", host.unwrap_or("this machine")), AUTHORITY_DAYS)?;
             issued.write(directory, Existing::Keep)?;
             Ok(authority)
         }
@@ -246,7 +247,9 @@ fn addresses() -> Vec<IpAddr> {
 /// Of the kernel's routing table: an address, and in the next line that it is ours.
 fn v4_addresses(table: &str) -> impl Iterator<Item = Ipv4Addr> {
     let pairs = table.lines().zip(table.lines().skip(1));
-    pairs.filter(|(_, next)| next.trim() == "/32 host LOCAL").filter_map(|(line, _)| line.trim().strip_prefix("|-- ")?.parse().ok())
+    pairs
+        .filter(|(_, next)| next.trim() == "/32 host LOCAL")
+        .filter_map(|(line, _)| line.trim().strip_prefix("|-- ")?.parse().ok())
 }
 
 /// Of the kernel's list: the address in hexadecimal, then numbers of which the third is its scope; 00 = everywhere.
@@ -268,13 +271,13 @@ impl Lan {
     /// What a person has to know, and lines to copy.
     pub fn text(&self, program: &str, listening: &[Listen]) -> String {
         let mut text = String::from("Other machines may come in, inside TLS, with a password (--lan):\n");
-        let shown: Vec<_> = self.addresses.iter().map(|address| match address {
+        let shown = self.addresses.iter().map(|address| match address {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         });
         for Listen { protocol, address, .. } in listening.iter().filter(|listen| listen.tls.is_some()) {
             let Some(port) = address.port() else { continue };
-            let places: Vec<_> = shown.iter().map(|address| format!("{address}:{port}")).collect();
+            let places: Vec<_> = shown.clone().map(|address| format!("{address}:{port}")).collect();
             // Writing to a string does not fail.
             let _ = writeln!(text, "  {}s  {}", protocol.row.name, places.join("  "));
         }
@@ -282,7 +285,10 @@ impl Lan {
         let _ = writeln!(text, "  CA certificate, to be copied to them: {}", authority.display());
         let _ = writeln!(text, "  SHA-256 {}", self.fingerprint);
         if let Some(password) = &self.password {
-            let _ = writeln!(text, "  user {USER}, password {password} (shown this once; `{program} users --help` for more of them)");
+            let _ = writeln!(
+                text,
+                "  user {USER}, password {password} (shown this once; `{program} users --help` for more of them)"
+            );
         }
         let port = listening.iter().find(|listen| listen.name == "mqtt-tls").and_then(|listen| listen.address.port());
         if let Some(port) = port {
@@ -305,7 +311,8 @@ mod tests {
     fn load(set: &[&str]) -> Result<Config, String> {
         let set = set.iter().map(|text| (*text).to_owned()).collect();
         let data = Some("/nonexistent".into());
-        Config::read(&ServeOptions { set, data, lan: true, ..ServeOptions::default() }).map_err(|error| error.to_string())
+        Config::read(&ServeOptions { set, data, lan: true, ..ServeOptions::default() })
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -337,7 +344,8 @@ mod tests {
     fn the_kernels_tables_tell_the_addresses() {
         let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     |-- 10.0.0.7\n        /32 host LOCAL\n";
         assert_eq!(v4_addresses(trie).collect::<Vec<_>>(), [Ipv4Addr::new(10, 0, 0, 7)]);
-        let list = "fe800000000000000000000000000001 02 40 20 80 eth0\n20010db8000000000000000000000002 02 40 00 80 eth0\n";
+        let list =
+            "fe800000000000000000000000000001 02 40 20 80 eth0\n20010db8000000000000000000000002 02 40 00 80 eth0\n";
         assert_eq!(v6_addresses(list).collect::<Vec<_>>(), ["2001:db8::2".parse::<Ipv6Addr>().unwrap()]);
     }
 
@@ -347,7 +355,7 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         let ca = authority(&directory, Some("box")).unwrap();
         let path = directory.join("localhost.crt");
-        let mut made = |addresses: &[&str]| {
+        let made = |addresses: &[&str]| {
             let addresses: Vec<IpAddr> = addresses.iter().map(|it| it.parse().unwrap()).collect();
             renew(&directory, &ca, Some("box"), &addresses).unwrap();
             fs::read_to_string(&path).unwrap()
@@ -379,6 +387,9 @@ mod tests {
     #[test]
     fn a_password_is_random_and_can_be_typed() {
         let (one, other) = (password().unwrap(), password().unwrap());
-        assert!(one != other && one.len() == 19 && one.chars().all(|it| it.is_ascii_alphanumeric() || it == '-'), "{one}");
+        assert!(
+            one != other && one.len() == 19 && one.chars().all(|it| it.is_ascii_alphanumeric() || it == '-'),
+            "{one}"
+        );
     }
 }

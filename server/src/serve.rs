@@ -7,6 +7,7 @@ use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
 use crate::identity::{Identities, late};
+use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
@@ -38,6 +39,8 @@ pub struct ServeOptions {
     pub port_offset: u16,
     /// `KEY=VALUE`, each; they win over the environment, which wins over the file.
     pub set: Vec<String>,
+    /// Let other machines in, the safe way.
+    pub lan: bool,
 }
 
 /// Why there is no broker.
@@ -46,6 +49,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Other machines cannot be let in.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// A certificate, a key or a list of revoked certificates has to be corrected.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -104,7 +110,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Tls(_) => 2,
-            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::Lan(_) | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
@@ -158,6 +164,7 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
     let (identities, policy) = identities_and_policy(&config)?;
@@ -172,12 +179,12 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let host = |keeping| Box::new(ShardHost::new(keeping, (identities, late), why, presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events, verdicts))?;
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, lan, events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch()), events, verdicts))?;
+    let result = althing_net::run(shard, run(config, Some(storage.watch()), lan, events, verdicts))?;
     result.and(storage.close())
 }
 
@@ -195,6 +202,7 @@ fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), S
 async fn run(
     config: Config,
     store: Option<Watch>,
+    lan: Option<Lan>,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
 ) -> Result<(), ServeError> {
@@ -203,7 +211,7 @@ async fn run(
     let stores = Arc::new(TlsStores::default());
     stores.apply(tls::prepare(&config.listens()?)?);
     let (listening, accepting) = listening::listen(&config, &stores)?;
-    greet(&listening, &config);
+    greet(&listening, &config, lan.as_ref());
     for Listen { name, address, .. } in &listening {
         tracing::info!("{name} listens on {address}");
     }
@@ -243,10 +251,14 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], config: &Config) {
+fn greet(listening: &[Listen], config: &Config, lan: Option<&Lan>) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
+    let mut text = banner::text(&program, listening, config);
+    if let Some(lan) = lan {
+        text.push_str(&lan.text(&program, listening));
+    }
     // Whoever closes our standard output does not want to be greeted.
-    let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.
