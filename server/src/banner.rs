@@ -3,6 +3,7 @@
 use crate::config::{Config, Durability, Listen};
 use crate::identity::users::Users;
 use crate::identity::users_file;
+use althing_net::Address;
 use std::fmt::Write;
 
 /// The greeting. `program` is how this program was called.
@@ -66,6 +67,22 @@ fn known(listens: &[&Listen], config: &Config) -> String {
     ];
     let ways: Vec<String> = ways.into_iter().flatten().collect();
     if ways.is_empty() { "nobody: there is no user yet".into() } else { ways.join(", ") }
+}
+
+/// Where administrators are listened to; with the token, when it was made just now.
+pub fn for_admin(addresses: &[Address], token: Option<&str>) -> String {
+    let mut text = String::new();
+    for address in addresses {
+        // Writing to a string does not fail.
+        let _ = match address {
+            Address::Tcp(address) => writeln!(text, "  admin  http://{address}"),
+            Address::Unix(path) => writeln!(text, "  admin  {}", path.display()),
+        };
+    }
+    if let Some(token) = token.filter(|_| addresses.iter().any(|address| matches!(address, Address::Tcp(_)))) {
+        let _ = writeln!(text, "  administrator's token, shown only now: {token}");
+    }
+    text
 }
 
 /// What becomes of sessions and messages.
