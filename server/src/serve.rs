@@ -7,6 +7,7 @@ use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
 use crate::identity::{Identities, late};
+use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
@@ -39,6 +40,8 @@ pub struct ServeOptions {
     pub port_offset: u16,
     /// `KEY=VALUE`, each; they win over the environment, which wins over the file.
     pub set: Vec<String>,
+    /// Let other machines in, the safe way.
+    pub lan: bool,
 }
 
 /// Why there is no broker.
@@ -50,6 +53,9 @@ pub enum ServeError {
     /// Files that the configuration names have to be corrected: everything that is wrong, a sentence each.
     #[error("{}", .0.join("\n"))]
     Prepare(Vec<String>),
+    /// Other machines cannot be let in.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
         "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
@@ -105,7 +111,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Prepare(_) => 2,
-            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::Lan(_) | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
@@ -159,6 +165,7 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
     let Prepared { config, policy, identities, tls } = Prepared::read(config).map_err(ServeError::Prepare)?;
@@ -183,15 +190,23 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
         let admin = Admin::new(shard.handle(), config, None, stores, tally, why, token);
-        return althing_net::run(shard, running.run(admin, Some(text)))?;
+        return althing_net::run(shard, running.run(admin, Secrets { token: Some(text), lan }))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
     let admin = Admin::new(shard.handle(), config, Some(storage.watch()), stores, tally, why, token);
-    let result = althing_net::run(shard, running.run(admin, text))?;
+    let result = althing_net::run(shard, running.run(admin, Secrets { token: text, lan }))?;
     result.and(storage.close())
+}
+
+/// What is shown at the start and never again.
+struct Secrets {
+    /// The administrators' token, when it was made just now.
+    token: Option<String>,
+    /// What other machines need.
+    lan: Option<Lan>,
 }
 
 /// What the broker runs with, on the shard's thread.
@@ -204,15 +219,14 @@ struct Running {
 }
 
 impl Running {
-    /// `token` is the text of a token that was made just now.
-    async fn run(self, mut admin: Admin, token: Option<String>) -> Result<(), ServeError> {
+    async fn run(self, mut admin: Admin, secrets: Secrets) -> Result<(), ServeError> {
         let Self { options, policy, identities, events, verdicts } = self;
         tokio::spawn(verdicts.deliver());
         let mut signals = Signals::new()?;
         let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
         let (listening, accepting) = listening::listen(&config, &admin.tls)?;
         let for_admin = admin::Bound::new(&config)?;
-        greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
+        greet(&config, &listening, &for_admin.addresses(), &secrets);
         let manager = Manager::from_environment();
         let parts = Parts { identities, tls: Arc::clone(&admin.tls), manager };
         let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
@@ -261,11 +275,15 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], for_admin: &[Address], token: Option<&str>, config: &Config) {
+fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
+    let mut text = banner::text(&program, listening, config);
+    text.push_str(&banner::for_admin(for_admin, secrets.token.as_deref()));
+    if let Some(lan) = &secrets.lan {
+        text.push_str(&lan.text(&program, listening));
+    }
     // Whoever closes our standard output does not want to be greeted.
-    let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
-    let _ = io::stdout().lock().write_all(banner::for_admin(for_admin, token).as_bytes());
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

@@ -243,11 +243,12 @@ impl Listener {
                 imported.set(Some(line), &key("proxy_protocol"), true);
                 imported.set(Some(line), &key("proxy_networks"), vec!["0.0.0.0/0", "::/0"]);
             }
-            "max_connections" => match value.parse::<u32>() {
-                Ok(number) => imported.set(Some(line), &key("connections_max"), i64::from(number)),
-                // Any number below zero says that there is no bound.
-                Err(_) => {}
-            },
+            // Any number below zero says that there is no bound.
+            "max_connections" => {
+                if let Ok(number) = value.parse::<u32>() {
+                    imported.set(Some(line), &key("connections_max"), i64::from(number));
+                }
+            }
             "mount_point" if value.ends_with('/') => imported.set(Some(line), &key("mount_point"), value),
             "mount_point" => {
                 imported.leave_out(line, "a mount point ends in / here: whole levels are put before topics")
@@ -255,11 +256,9 @@ impl Listener {
             "max_topic_alias" => whole(line, "limits.topic_alias_maximum", imported),
             "max_topic_alias_broker" => whole(line, "limits.topic_alias_out_maximum", imported),
             "accept_protocol_versions" => accepted_versions(line, imported),
-            "tls_version" => match value {
-                "tlsv1.3" => imported.set(Some(line), "tls.versions", vec!["1.3"]),
-                // It is the least version there as well.
-                _ => {}
-            },
+            "tls_version" if value == "tlsv1.3" => imported.set(Some(line), "tls.versions", vec!["1.3"]),
+            // The least version that is spoken is the least of mosquitto's.
+            "tls_version" => {}
             "capath" => {
                 imported.leave_out(line, "CAs are read from one file here: put them together, and set client_ca")
             }
