@@ -9,7 +9,7 @@ import contextlib
 
 import aiocoap
 
-from broker import HOST
+from broker import HOST, Althing
 from mosquitto_clients import Prompt
 from report import DEADLINE_S, Skip, expect, within
 
@@ -78,6 +78,21 @@ class House(Prompt):
         return await within(context.request(message).response, f"the response to {code} {message.get_request_uri()}")
 
 
+@contextlib.asynccontextmanager
+async def proving(house):
+    """The same house at a broker of its own, where everyone has to prove its address."""
+    broker = Althing(settings=["coap.address_proof=always"])
+    await broker.start()
+    try:
+        proving = House(broker, house.topic)
+        # Whoever ends the case ends what it has started.
+        proving.running = house.running
+        yield proving
+    finally:
+        await broker.stop()
+        broker.remove()
+
+
 # libcoap's client.
 
 
@@ -137,7 +152,30 @@ async def _(house):
     expect((await house.coap_client("fetch", "-e", "x"))[:4], "4.05", "a method that topics do not know")
 
 
+@case(LIBCOAP, "an address proves itself by Echo")
+async def _(house):
+    async with proving(house) as house:
+        await house.publish("-r", "-q", "1", "-t", house.topic, "-m", "<" + "x" * 500 + ">")
+        expect(len(await house.coap_client("get")), 502, "the length of a value beyond the allowance")
+        async with house.observer() as until:
+            expect(len(await until(">")), 502, "the length of the first response")
+            await house.publish("-q", "1", "-t", house.topic, "-m", "<next>")
+            expect((await until("<next>")).strip(), "<next>", "the notification")
+
+
 # aiocoap.
+
+
+@case(AIOCOAP, "an address proves itself by Echo")
+async def _(house):
+    async with proving(house) as house, house.context() as context:
+        await house.publish("-r", "-q", "1", "-t", house.topic, "-m", "x" * 500)
+        # aiocoap leaves it to its user to send the option back.
+        challenge = await house.ask(context, aiocoap.GET, observe=0)
+        expect((challenge.code, challenge.opt.observe), (aiocoap.UNAUTHORIZED, None), "the first response")
+        proven = await house.ask(context, aiocoap.GET, echo=challenge.opt.echo)
+        expect(len(proven.payload), 500, "the length of the value")
+        expect((await house.ask(context, aiocoap.GET)).code, aiocoap.CONTENT, "the code while the address is known")
 
 
 @case(AIOCOAP, "codes of the methods")

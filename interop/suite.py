@@ -6,6 +6,7 @@ import logging
 import resource
 import sys
 
+import attacks
 import cases
 import coap
 import mosquitto_clients
@@ -35,6 +36,7 @@ COLUMNS = {
     "mqtt.js 5": cases.column(MqttJsPeer, 5),
     "node-red": node_red.run,
     "raw socket": raw.run,
+    "attacks": attacks.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),

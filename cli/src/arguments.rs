@@ -4,8 +4,10 @@ use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
 use althing_bench::BenchArguments;
+use althing_server::issue::{AUTHORITY_DAYS, LEAF_DAYS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +50,12 @@ pub enum Command {
     /// it is specified. Bytes that are none of the protocol are shown up to the mistake, with the reason; the exit code is 5.
     #[command(after_help = exit_codes_help())]
     Decode(DecodeArguments),
+    /// Make certificates for a laboratory: a CA, and what it signs for servers and clients
+    ///
+    /// All of them are ECDSA on P-256. Key files can be read by their owner alone; keep ca.key off the broker's machine when the
+    /// laboratory grows up.
+    #[command(subcommand, after_help = exit_codes_help())]
+    Cert(CertCommand),
     /// Look at, repair, copy or dump what a broker has stored
     ///
     /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
@@ -108,6 +116,62 @@ pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
     #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
+}
+
+/// `althing cert`
+#[derive(Subcommand, Debug)]
+pub enum CertCommand {
+    /// Make a CA: DIR/ca.crt for everybody, DIR/ca.key for nobody
+    #[command(after_help = exit_codes_help())]
+    Ca {
+        /// Where it goes, made if need be
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// What it is called
+        #[arg(long, default_value = "Althing lab CA")]
+        name: String,
+        /// How many days it holds
+        #[arg(long, value_name = "N", default_value_t = AUTHORITY_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+        /// Replace what is there: nothing that the old CA has signed is trusted any more
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a server's certificate, signed by the CA in DIR; the first name names its files
+    #[command(after_help = exit_codes_help())]
+    Server {
+        /// Where the CA is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// A name that clients connect to, repeatable; localhost brings the loopback addresses with it
+        #[arg(long, required_unless_present = "ip")]
+        name: Vec<String>,
+        /// An address that clients connect to, repeatable
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Vec<IpAddr>,
+        /// How many days it holds, at most as long as the CA
+        #[arg(long, value_name = "N", default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+        /// Replace what is there; a broker that uses it takes the new one by itself
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a client's certificate, signed by the CA in DIR
+    #[command(after_help = exit_codes_help())]
+    Client {
+        /// Where the CA is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Who it is: the common name, and the name of its files
+        #[arg(long)]
+        name: String,
+        /// How many days it holds, at most as long as the CA
+        #[arg(long, value_name = "N", default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+        /// Replace what is there
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// `althing store`

@@ -1,8 +1,10 @@
 //! How to reach a broker and as whom: the options that every client command shares, and the CONNECT they make.
 
+use crate::credentials::Credentials;
 use crate::exit::Failure;
-use crate::foreign::ForeignPlan;
+use crate::foreign::{ForeignPlan, Language};
 use crate::properties::{Given, properties_help};
+use crate::tls::{Tls, TlsArguments};
 use crate::url::Url;
 use althing_core::topic::TopicLimits;
 use althing_core::{Guarantee, Topic};
@@ -13,8 +15,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The port of MQTT without TLS.
+/// The ports of MQTT (§4.2), without and with TLS.
 const PORT_DEFAULT: u16 = 1883;
+const TLS_PORT_DEFAULT: u16 = 8883;
 
 /// The options in common; short forms as in mosquitto's tools, so `-h` is the host.
 #[derive(Args, Clone, Debug)]
@@ -26,19 +29,21 @@ pub struct ConnectionArguments {
     /// The broker's name or address
     #[arg(short = 'h', long, default_value = "localhost", conflicts_with_all = ["unix", "url"])]
     host: String,
-    /// The broker's port [default: 1883]
+    /// The broker's port; 8883 asks for TLS [default: 1883, with TLS 8883]
     #[arg(short, long, conflicts_with_all = ["unix", "url"])]
     port: Option<u16>,
     /// Connect to a unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     unix: Option<PathBuf>,
-    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic]; pub and sub take coap:// and stomp:// too
+    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic], mqtts:// with TLS;
+    /// pub and sub take coap://, stomp:// and stomps:// too
     #[arg(short = 'L', long)]
     url: Option<String>,
-    /// User name
+    /// User name [default: $ALTHING_USERNAME, or the first line of the file $ALTHING_USERNAME_FILE]
     #[arg(short = 'u', long, allow_hyphen_values = true)]
     username: Option<String>,
     /// Password; other users of this machine can see it in the process list
+    /// [default: $ALTHING_PASSWORD, or the first line of the file $ALTHING_PASSWORD_FILE]
     #[arg(short = 'P', long = "pw", visible_alias = "password", allow_hyphen_values = true)]
     password: Option<String>,
     /// Client identifier [default: the broker assigns one]
@@ -62,6 +67,8 @@ pub struct ConnectionArguments {
     /// How long connecting may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArguments,
     #[command(flatten)]
     will: WillArguments,
     #[arg(short = 'D', long = "property", num_args = 3..=4, allow_negative_numbers = true,
@@ -105,6 +112,16 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// The name or address that a certificate is for; empty for a unix socket.
+    fn host(&self) -> &str {
+        match self {
+            Self::Tcp(host, _) => host,
+            Self::Unix(_) => "",
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -120,6 +137,8 @@ impl fmt::Display for Endpoint {
 pub struct Plan {
     /// Where to.
     pub endpoint: Endpoint,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Tls>,
     /// The first packet.
     pub connect: Connect,
     /// The last packet.
@@ -148,8 +167,11 @@ impl ConnectionArguments {
         properties.apply_to_connect(&mut connect)?;
         let mut disconnect = Disconnect::default();
         properties.apply_to_disconnect(&mut disconnect);
+        let is_tls = self.is_tls(url.as_ref())?;
+        let endpoint = self.endpoint(url.as_ref(), if is_tls { TLS_PORT_DEFAULT } else { PORT_DEFAULT });
         Ok(Plan {
-            endpoint: self.endpoint(url.as_ref()),
+            tls: is_tls.then(|| self.tls.prepare(endpoint.host())).transpose()?,
+            endpoint,
             connect,
             disconnect,
             connect_timeout: self.connect_timeout,
@@ -176,28 +198,53 @@ impl ConnectionArguments {
                 return Err(Failure::usage(text));
             }
         }
+        let is_tls = self.is_tls(Some(&url))?;
+        if is_tls && language == Language::Coap {
+            return Err(Failure::usage("coap:// is without TLS: leave the options of TLS out or use mqtts://"));
+        }
+        let Credentials { username, password } = self.credentials(Some(&url))?;
         Ok(Some(ForeignPlan {
             language,
+            port: url.port.unwrap_or(language.port_default(is_tls)),
+            tls: is_tls.then(|| self.tls.prepare(&url.host)).transpose()?,
             host: url.host,
-            port: url.port.unwrap_or(language.port_default()),
-            username: self.username.clone().or(url.username),
-            password: self.password.clone().or(url.password),
+            username,
+            password,
             timeout: self.connect_timeout,
             topic: url.topic,
         }))
     }
 
-    fn endpoint(&self, url: Option<&Url>) -> Endpoint {
-        match (url, &self.unix) {
-            (Some(url), _) => Endpoint::Tcp(url.host.clone(), url.port.unwrap_or(PORT_DEFAULT)),
-            (None, Some(path)) => Endpoint::Unix(path.clone()),
-            (None, None) => Endpoint::Tcp(self.host.clone(), self.port.unwrap_or(PORT_DEFAULT)),
+    /// Any option of TLS asks for it, and so does its port; a URL says it by itself.
+    fn is_tls(&self, url: Option<&Url>) -> Result<bool, Failure> {
+        match url {
+            Some(url) if !url.tls && self.tls.any() => Err(Failure::usage(
+                "this URL is without TLS: use mqtts:// or stomps://, or leave the options of TLS out",
+            )),
+            Some(url) => Ok(url.tls),
+            None if self.unix.is_some() && self.tls.any() => {
+                Err(Failure::usage("a unix socket is without TLS: leave the options of TLS out"))
+            }
+            None => Ok(self.tls.any() || self.port == Some(TLS_PORT_DEFAULT)),
         }
     }
 
-    fn connect(&self, url: Option<&Url>) -> Result<Connect, Failure> {
+    fn endpoint(&self, url: Option<&Url>, port_default: u16) -> Endpoint {
+        match (url, &self.unix) {
+            (Some(url), _) => Endpoint::Tcp(url.host.clone(), url.port.unwrap_or(port_default)),
+            (None, Some(path)) => Endpoint::Unix(path.clone()),
+            (None, None) => Endpoint::Tcp(self.host.clone(), self.port.unwrap_or(port_default)),
+        }
+    }
+
+    fn credentials(&self, url: Option<&Url>) -> Result<Credentials, Failure> {
         let username = self.username.clone().or_else(|| url.and_then(|url| url.username.clone()));
         let password = self.password.clone().or_else(|| url.and_then(|url| url.password.clone()));
+        Credentials { username, password }.or_environment()
+    }
+
+    fn connect(&self, url: Option<&Url>) -> Result<Connect, Failure> {
+        let Credentials { username, password } = self.credentials(url)?;
         if self.protocol_version != Version::V5 && password.is_some() && username.is_none() {
             // [MQTT-3.1.2-22] of MQTT 3.1.1.
             return Err(Failure::usage("a password needs a user name in MQTT 3: add -u"));

@@ -11,6 +11,7 @@ use crate::output::{Log, Printer};
 use crate::payload::Payloads;
 use crate::stop::Stop;
 use crate::subscriber::parse_filter;
+use crate::tls::Tls;
 use althing_core::{Filter, Topic};
 use althing_mqtt::client::publication;
 use bytes::Bytes;
@@ -38,11 +39,12 @@ impl Language {
     }
 
     /// Where its brokers listen.
-    pub fn port_default(self) -> u16 {
-        match self {
-            Self::Coap => althing_coap::PROTOCOL.default_port,
-            Self::Stomp => althing_stomp::PROTOCOL.default_port,
-        }
+    pub fn port_default(self, is_tls: bool) -> u16 {
+        let row = match self {
+            Self::Coap => &althing_coap::PROTOCOL,
+            Self::Stomp => &althing_stomp::PROTOCOL,
+        };
+        row.default_tls_port.filter(|_| is_tls).unwrap_or(row.default_port)
     }
 }
 
@@ -53,6 +55,8 @@ pub struct ForeignPlan {
     /// Name or address.
     pub host: String,
     pub port: u16,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Tls>,
     pub username: Option<String>,
     pub password: Option<String>,
     /// How long connecting, and each answer of the broker, may take.

@@ -1,24 +1,20 @@
 //! The client half of MQTT on a socket: connects, carries bytes both ways, keeps its timers.
 
-use crate::connection::{Endpoint, Plan};
+use crate::connection::Plan;
 use crate::exit::{ExitCode, Failure};
 use crate::output::Log;
 use crate::refusal;
+use crate::socket::Socket;
+use crate::tls;
 use althing_core::Now;
 use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options};
 use althing_mqtt::packet::{ConnAck, Disconnect, Publish, Subscribe, Unsubscribe};
 use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep_until, timeout};
 
-/// Room for one read; a burst of small messages comes in one.
-const READ_BYTES: usize = 64 * 1_024;
-/// Slices for one vectored write.
-const SLICES: usize = 16;
 /// How long a goodbye may take: a broker that has hung must not hold the user up.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,7 +41,9 @@ pub struct Link {
 #[derive(Debug)]
 pub enum Lost {
     /// The socket failed, or the broker closed it without a word.
-    Transport(String),
+    Transport(io::Error),
+    /// We spoke plain text, and it answered with an alert of TLS.
+    SpeaksTls,
     /// The broker said goodbye.
     Goodbye(Box<Disconnect>),
     /// One side broke the protocol, or fell silent.
@@ -109,8 +107,7 @@ impl Link {
         self.input.clear();
         self.events.clear();
         self.broken = None;
-        let socket = Socket::connect(&endpoint).await.map_err(|error| refusal::cannot_connect(&endpoint, &error))?;
-        self.socket = Some(socket);
+        self.socket = Some(Socket::connect(&endpoint, self.plan.tls.as_ref()).await?);
         self.log.debug(&format!("connected to {endpoint}, sending CONNECT"));
         self.client.connect(self.clock.now());
         loop {
@@ -129,7 +126,7 @@ impl Link {
                 }
                 Ok(_) => {}
                 Err(lost) => {
-                    return Err(refusal::while_connecting(self.client.options().connect.version, &endpoint, &lost));
+                    return Err(refusal::while_connecting(&self.plan, &lost));
                 }
             }
         }
@@ -219,64 +216,36 @@ impl Link {
             self.say_why_and_close().await;
             return Err(Lost::Protocol(error));
         }
-        let Some(socket) = &self.socket else { return Err(Lost::Transport("not connected".to_owned())) };
-        let writing = !self.client.output().is_empty();
-        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let Some(socket) = &mut self.socket else {
+            return Err(Lost::Transport(io::Error::new(ErrorKind::NotConnected, "not connected")));
+        };
         let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
-        let ready = tokio::select! {
-            ready = socket.ready(interest) => ready,
+        let moved = tokio::select! {
+            moved = socket.exchange(self.client.output(), &mut self.input) => moved,
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                 self.broken = self.client.timeout(self.clock.now()).err();
                 return Ok(None);
             }
         };
-        let moved = match ready {
-            Ok(ready) if ready.is_writable() && writing => self.write(),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = moved.and_then(|()| self.read()) {
+        if !self.established && self.plan.tls.is_none() && tls::is_alert(&self.input) {
+            self.socket = None;
+            return Err(Lost::SpeaksTls);
+        }
+        self.receive();
+        if let Err(error) = moved {
             // What the broker said before it closed explains more than the error does.
             if self.events.is_empty() && self.broken.is_none() {
                 self.socket = None;
-                return Err(Lost::Transport(error.to_string()));
+                return Err(Lost::Transport(error));
             }
         }
         Ok(None)
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        let output = self.client.output();
-        while !output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = output.slices(&mut slices);
-            match socket.try_write_vectored(&slices[..used]) {
-                Ok(written) => output.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // The broker may have said why before it closed: reading finds that out.
-                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-                    return self.read().and(Err(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        self.input.reserve(READ_BYTES);
-        match socket.try_read_buf(&mut self.input) {
-            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the broker closed the connection")),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
+    fn receive(&mut self) {
         let mut events = Vec::new();
         self.broken = self.client.receive(self.clock.now(), &mut self.input, &mut events).err();
         self.events.extend(events);
-        Ok(())
     }
 
     /// Says goodbye and waits, for a while, until the broker has taken everything.
@@ -287,18 +256,10 @@ impl Link {
         self.say_why_and_close().await;
     }
 
-    /// Writes what waits, then reads until the broker closes: closing with bytes unread would
-    /// reset the connection, and the broker might never see our last packets.
     async fn say_why_and_close(&mut self) {
         let Some(mut socket) = self.socket.take() else { return };
         let rest = self.client.output().take_all();
-        let goodbye = async {
-            socket.write_all(&rest).await?;
-            socket.shutdown().await?;
-            while socket.read_some().await? > 0 {}
-            io::Result::Ok(())
-        };
-        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+        let _ = timeout(CLOSE_TIMEOUT, socket.finish(&rest)).await;
     }
 }
 
@@ -324,60 +285,5 @@ impl Clock {
     /// When a time of this clock is.
     pub fn instant(&self, mono_ns: u64) -> Instant {
         self.start + Duration::from_nanos(mono_ns)
-    }
-}
-
-/// TCP or a unix socket.
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// The same call on whichever socket it is.
-macro_rules! either {
-    ($self:expr, $socket:ident => $call:expr) => {
-        match $self {
-            Socket::Tcp($socket) => $call,
-            Socket::Unix($socket) => $call,
-        }
-    };
-}
-
-impl Socket {
-    async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
-        match endpoint {
-            Endpoint::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
-            }
-            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-        }
-    }
-
-    async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
-        either!(self, socket => socket.ready(interest).await)
-    }
-
-    fn try_read_buf(&self, input: &mut BytesMut) -> io::Result<usize> {
-        either!(self, socket => socket.try_read_buf(input))
-    }
-
-    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, socket => socket.try_write_vectored(slices))
-    }
-
-    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        either!(self, socket => socket.write_all(bytes).await)
-    }
-
-    async fn shutdown(&mut self) -> io::Result<()> {
-        either!(self, socket => socket.shutdown().await)
-    }
-
-    async fn read_some(&mut self) -> io::Result<usize> {
-        let mut sink = [0; 4_096];
-        either!(self, socket => socket.read(&mut sink).await)
     }
 }

@@ -1,7 +1,9 @@
 //! `althing`: the broker and its tools in one binary.
 
 mod arguments;
+mod cert;
 mod connection;
+mod credentials;
 mod decode;
 mod derived;
 mod exit;
@@ -17,10 +19,13 @@ mod publish;
 mod refusal;
 mod reply;
 mod request;
+mod socket;
 mod stop;
 mod store;
 mod subscribe;
 mod subscriber;
+mod tls;
+mod trust;
 mod url;
 
 use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
@@ -50,6 +55,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
+        Command::Cert(command) => cert::run(&command)?,
         Command::Store(command) => return store::run(&command),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,

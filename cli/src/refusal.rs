@@ -1,6 +1,6 @@
 //! What the broker's reason codes and the socket's errors mean to the user: an exit code and a sentence that says what to do.
 
-use crate::connection::Endpoint;
+use crate::connection::{Endpoint, Plan};
 use crate::exit::{ExitCode, Failure};
 use crate::link::Lost;
 use althing_core::Reason;
@@ -26,7 +26,8 @@ pub fn cannot_connect(endpoint: &Endpoint, error: &Error) -> Failure {
 }
 
 /// The connection ended before CONNACK said yes.
-pub fn while_connecting(version: Version, endpoint: &Endpoint, lost: &Lost) -> Failure {
+pub fn while_connecting(plan: &Plan, lost: &Lost) -> Failure {
+    let (version, endpoint) = (plan.connect.version, &plan.endpoint);
     let older = if version == Version::V5 { ": does it speak MQTT 5? if not, use -V 311" } else { "" };
     match lost {
         Lost::Protocol(ClientError::Refused(connack)) => refused(version, connack),
@@ -36,10 +37,22 @@ pub fn while_connecting(version: Version, endpoint: &Endpoint, lost: &Lost) -> F
         ),
         Lost::Protocol(error) => client_error(error),
         Lost::Goodbye(disconnect) => goodbye(disconnect),
-        Lost::Transport(text) => {
-            Failure::new(ExitCode::CannotConnect, format!("{endpoint} hung up before it let us in ({text}){older}"))
+        Lost::SpeaksTls => speaks_tls(endpoint),
+        Lost::Transport(error) => {
+            // In TLS 1.3 a server refuses a client's certificate when the client's handshake is over (RFC 8446 §4.4.2.4).
+            plan.tls.as_ref().and_then(|tls| tls.explain(endpoint, error)).unwrap_or_else(|| {
+                let tls = if plan.tls.is_none() { ": does it want TLS? if so, use mqtts://" } else { "" };
+                let text = format!("{endpoint} hung up before it let us in ({error}){tls}{older}");
+                Failure::new(ExitCode::CannotConnect, text)
+            })
         }
     }
+}
+
+/// A broker answered plain text with an alert of TLS.
+pub fn speaks_tls(endpoint: &Endpoint) -> Failure {
+    let text = format!("{endpoint} speaks TLS on this port: use mqtts:// or stomps://, or name its CA with --cafile");
+    Failure::new(ExitCode::CannotConnect, text)
 }
 
 /// CONNACK said no (§3.2.2.2, MQTT 3.1.1 §3.2.2.3).
@@ -79,7 +92,8 @@ pub fn acknowledgement(what: &str, code: u8) -> Failure {
 /// The connection is over and will not be opened again.
 pub fn lost(lost: &Lost) -> Failure {
     match lost {
-        Lost::Transport(text) => Failure::new(ExitCode::Runtime, format!("the connection was lost: {text}")),
+        Lost::Transport(error) => Failure::new(ExitCode::Runtime, format!("the connection was lost: {error}")),
+        Lost::SpeaksTls => Failure::new(ExitCode::Protocol, "the broker began to speak TLS"),
         Lost::Goodbye(disconnect) => goodbye(disconnect),
         Lost::Protocol(error) => client_error(error),
     }
@@ -125,7 +139,7 @@ fn goodbye(disconnect: &Disconnect) -> Failure {
 pub fn may_reconnect(lost: &Lost) -> bool {
     match lost {
         Lost::Transport(_) | Lost::Protocol(ClientError::PingTimeout | ClientError::ConnectTimeout) => true,
-        Lost::Protocol(_) => false,
+        Lost::Protocol(_) | Lost::SpeaksTls => false,
         Lost::Goodbye(disconnect) => matches!(
             reason::from_code(disconnect.code),
             Reason::Normal
@@ -212,7 +226,7 @@ mod tests {
         assert!(!may_reconnect(&disconnect(0x87)));
         assert!(!may_reconnect(&disconnect(0x82)));
         assert!(may_reconnect(&disconnect(0x8b)));
-        assert!(may_reconnect(&Lost::Transport("reset".into())));
+        assert!(may_reconnect(&Lost::Transport(ErrorKind::ConnectionReset.into())));
     }
 
     #[test]

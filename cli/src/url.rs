@@ -8,6 +8,8 @@ use crate::foreign::Language;
 pub struct Url {
     /// The language besides MQTT.
     pub language: Option<Language>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
     /// User name, percent-decoded.
     pub username: Option<String>,
     /// Password, percent-decoded.
@@ -20,29 +22,37 @@ pub struct Url {
     pub topic: Option<String>,
 }
 
-/// Schemes of other transports, so that the error can say what is the matter.
-const OTHER_TRANSPORTS: [&str; 3] = ["mqtts", "ws", "wss"];
+/// Scheme, language besides MQTT, whether TLS is spoken; the names that other tools use, ours first.
+const SCHEMES: [(&str, Option<Language>, bool); 10] = [
+    ("mqtt", None, false),
+    ("tcp", None, false),
+    ("mqtts", None, true),
+    ("ssl", None, true),
+    ("tls", None, true),
+    ("coap", Some(Language::Coap), false),
+    ("stomp", Some(Language::Stomp), false),
+    ("stomps", Some(Language::Stomp), true),
+    ("stomp+tls", Some(Language::Stomp), true),
+    ("stomp+ssl", Some(Language::Stomp), true),
+];
+
+/// What other tools know and this one does not, and what to use instead.
+const NOT_SPOKEN: [(&str, &str); 3] = [("ws", "mqtt"), ("wss", "mqtts"), ("coaps", "coap")];
 
 impl Url {
     /// Reads `text`; errors are usage errors.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
-            Failure::usage(format!("{text} is no URL: write mqtt://[user[:password]@]host[:port][/topic]"))
-        })?;
-        if OTHER_TRANSPORTS.contains(&scheme) {
-            return Err(Failure::usage(format!(
-                "{scheme}:// is not spoken yet: use mqtt:// on the broker's plain port"
-            )));
+        // The text may hold a password: no error shows more than the scheme.
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| Failure::usage("that is no URL: write mqtt://[user[:password]@]host[:port][/topic]"))?;
+        if let Some((_, other)) = NOT_SPOKEN.iter().find(|(name, _)| *name == scheme) {
+            return Err(Failure::usage(format!("{scheme}:// is not spoken yet: use {other}://")));
         }
-        let language = match scheme {
-            "mqtt" | "tcp" => None,
-            "coap" => Some(Language::Coap),
-            "stomp" => Some(Language::Stomp),
-            _ => {
-                let text = format!("{scheme}:// is no known scheme: use mqtt://, coap:// or stomp://");
-                return Err(Failure::usage(text));
-            }
-        };
+        let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
+        let (_, language, tls) = *known.ok_or_else(|| {
+            Failure::usage("the URL has no known scheme: use mqtt://, mqtts://, coap://, stomp:// or stomps://")
+        })?;
         let (authority, topic) = match rest.split_once('/') {
             Some((authority, topic)) => (authority, Some(topic)),
             None => (rest, None),
@@ -59,7 +69,7 @@ impl Url {
         };
         let (host, port) = split_port(address)?;
         let topic = topic.filter(|topic| !topic.is_empty()).map(percent_decode).transpose()?;
-        Ok(Self { language, username, password, host, port, topic })
+        Ok(Self { language, tls, username, password, host, port, topic })
     }
 }
 
@@ -81,14 +91,15 @@ fn split_port(address: &str) -> Result<(String, Option<u16>), Failure> {
     }
     let port = port
         .map(|port| {
-            port.parse().map_err(|_| Failure::usage(format!("{port} is no port: use a number from 1 to 65535")))
+            // Without a host, this may be a password.
+            port.parse().map_err(|_| Failure::usage("the URL has no valid port: use a number from 1 to 65535"))
         })
         .transpose()?;
     Ok((host.to_owned(), port))
 }
 
 fn percent_decode(text: &str) -> Result<String, Failure> {
-    let wrong = || Failure::usage(format!("{text} in the URL is not percent-encoded UTF-8: write % as %25"));
+    let wrong = || Failure::usage("the URL is not percent-encoded UTF-8: write % as %25");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -130,6 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_says_whether_tls_is_spoken() {
+        for text in ["mqtts://h", "ssl://h", "tls://h"] {
+            assert_eq!((url(text).language, url(text).tls), (None, true), "{text}");
+        }
+        for text in ["stomps://h", "stomp+tls://h", "stomp+ssl://h"] {
+            assert_eq!((url(text).language, url(text).tls), (Some(Language::Stomp), true), "{text}");
+        }
+        assert!(!url("mqtt://h").tls && !url("stomp://h").tls);
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        for text in
+            ["ann:secret@h", "mqtt://ann:secret", "http://ann:secret@h", "mqtt://ann:secret%@h", "mqtt://a:secret@h:x"]
+        {
+            let failure = Url::parse(text).unwrap_err();
+            assert!(!failure.text.contains("secret"), "{}", failure.text);
+        }
+    }
+
+    #[test]
     fn what_is_left_out_stays_open() {
         let none = url("mqtt://localhost");
         assert_eq!(none.host, "localhost");
@@ -156,7 +188,8 @@ mod tests {
         for text in [
             "localhost",
             "http://h",
-            "mqtts://h",
+            "wss://h",
+            "coaps://h",
             "mqtt://",
             "mqtt://:1883",
             "mqtt://h:port",

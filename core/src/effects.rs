@@ -1,5 +1,6 @@
 //! What follows from a request. The broker fills it, the shard that runs the broker empties it.
 
+use crate::authorisation::Principal;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::{Guarantee, Message};
@@ -105,8 +106,8 @@ pub enum Event {
     Connected {
         /// The connection.
         peer: PeerId,
-        /// The session's id.
-        client: ByteString,
+        /// Whose it is.
+        principal: Principal,
         /// Whether it was there before.
         resumed: bool,
     },
@@ -114,8 +115,8 @@ pub enum Event {
     Disconnected {
         /// The connection.
         peer: PeerId,
-        /// The session's id.
-        client: ByteString,
+        /// Whose it was.
+        principal: Principal,
         /// Why.
         reason: crate::verbs::Reason,
     },

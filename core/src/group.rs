@@ -155,3 +155,81 @@ impl Group {
         self.members.is_empty() && (!self.stands || self.queue.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Guarantee::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+
+    fn session(index: u32) -> SessionRef {
+        SessionRef { shard: 0, index, id: u64::from(index) }
+    }
+
+    /// A group with a member for each `(window, lasts)`, all at `ExactlyOnce`.
+    fn group(filter: &str, members: &[(u32, bool)]) -> Group {
+        let filter = Filter::again(filter).expect("a filter");
+        let node = crate::tree::Tree::<crate::routes::Subscribers>::new(1).insert(filter.pattern());
+        let mut group = Group::new(Arc::new(filter), node);
+        for (index, (window, lasts)) in members.iter().enumerate() {
+            group.join(member(index as u32, *window, *lasts));
+        }
+        group
+    }
+
+    fn member(index: u32, window: u32, lasts: bool) -> Member {
+        let options = SubscriptionOptions { guarantee: ExactlyOnce, ..SubscriptionOptions::default() };
+        Member { session: session(index), principal: Arc::default(), options, window, outstanding: 0, lasts }
+    }
+
+    fn chosen(group: &mut Group, guarantee: Guarantee, count: usize) -> Vec<Option<u32>> {
+        (0..count).map(|_| group.choose(guarantee, |_, _| true).map(|(session, _)| session.index)).collect()
+    }
+
+    #[test]
+    fn everyone_gets_a_turn_and_nobody_more_than_it_takes() {
+        let mut group = group("$share/g/a", &[(2, false), (0, false), (1, false), (3, false)]);
+        let turns = chosen(&mut group, AtLeastOnce, 7);
+        assert_eq!(turns, [Some(0), Some(2), Some(3), Some(0), Some(3), Some(3), None]);
+        assert!(!group.has_credit());
+        assert_eq!(chosen(&mut group, AtMostOnce, 4), [Some(0), Some(2), Some(3), Some(0)], "these are not counted");
+        group.member_mut(session(3)).expect("a member").outstanding = 2;
+        assert!(group.has_credit());
+        assert_eq!(chosen(&mut group, ExactlyOnce, 2), [Some(3), None]);
+    }
+
+    #[test]
+    fn whoever_may_not_have_a_message_is_passed_over() {
+        let mut group = group("$share/g/a", &[(2, false), (2, false), (2, false)]);
+        let mut turn = || group.choose(AtLeastOnce, |place, _| place != 1).map(|(session, _)| session.index);
+        assert_eq!([turn(), turn(), turn(), turn(), turn()], [Some(0), Some(2), Some(0), Some(2), None]);
+    }
+
+    #[test]
+    fn how_long_a_member_lasts_may_change() {
+        let mut group = group("$share/g/a", &[(1, false)]);
+        assert!(!group.is_durable());
+        assert!(group.set_window(session(0), 0, true) && group.is_durable());
+        assert!(group.set_window(session(0), 5, true) && group.is_durable());
+        assert!(group.set_window(session(0), 5, false) && !group.is_durable());
+        assert!(!group.set_window(session(1), 5, true) && !group.is_durable(), "nobody's");
+        group.join(member(0, 0, true));
+        assert!(group.is_durable());
+        group.remove(session(0));
+        assert!(!group.is_durable() && group.is_idle());
+    }
+
+    #[test]
+    fn a_message_waits_where_somebody_may_take_it_later() {
+        for (filter, members, at_most_once, at_least_once) in [
+            ("$share/g/a", &[][..], false, false),
+            ("$share/g/a", &[(0, false)], false, false),
+            ("$share/g/a", &[(1, false)], false, true),
+            ("$share/g/a", &[(0, true)], false, true),
+            ("$queue/q", &[], true, true),
+        ] {
+            let group = group(filter, members);
+            let keeps = (group.keeps(AtMostOnce), group.keeps(AtLeastOnce));
+            assert_eq!(keeps, (at_most_once, at_least_once), "{filter} with {members:?}");
+        }
+    }
+}

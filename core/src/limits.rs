@@ -13,81 +13,83 @@ pub enum Overflow {
     Refuse,
 }
 
-/// The bounds that protect everyone from each one.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Names and filters. 128 levels bound the work of a match; real trees have fewer than 16.
-    pub topic: TopicLimits,
-    /// Largest packet taken from or made for a peer. 16 MiB: above any telemetry, below what a
-    /// thousand liars could use to fill the memory.
-    pub packet_bytes_max: usize,
-    /// Largest packet before a peer is connected: room for a will of 64 KiB with its names, and no more for
-    /// those who have not said who they are.
-    pub packet_bytes_before_connect_max: usize,
-    /// From accept to a complete CONNECT. A dribbling peer holds a descriptor no longer than this.
-    pub connect_timeout_ms: u64,
-    /// From the first byte of a packet to its last, once connected.
-    pub packet_timeout_ms: u64,
-    /// Longest keep alive that the broker accepts; MQTT 5 clients are told (Server Keep Alive).
-    /// Dead peers without keep alive are found by TCP keep-alive.
-    pub keep_alive_s_max: u16,
-    /// Unacknowledged messages that the broker takes from one peer (MQTT 5 Receive Maximum).
-    pub receive_maximum: u16,
-    /// Unacknowledged messages on their way to one peer, at most; the peer may ask for fewer.
-    pub inflight_max: u16,
-    /// Topic aliases that a peer may set up (MQTT 5 Topic Alias Maximum).
-    pub topic_alias_maximum: u16,
-    /// Topic aliases that the broker sets up towards a peer that allows them.
-    pub topic_alias_out_maximum: u16,
-    /// Sessions, connected or not, in one shard.
-    pub sessions_max: usize,
-    /// Subscriptions of one session: a million filters from one client must not fill the house.
-    pub subscriptions_per_session_max: usize,
-    /// Filters in one SUBSCRIBE.
-    pub filters_per_request_max: usize,
-    /// Client id length; MQTT allows 65,535, nobody needs it.
-    pub client_id_bytes_max: usize,
-    /// Longest time that a session outlives its connection, in seconds; `u32::MAX` = for ever.
-    pub session_expiry_s_max: u32,
-    /// Messages waiting for one session or group.
-    pub queue_messages_max: usize,
-    /// Bytes waiting for one session or group.
-    pub queue_bytes_max: usize,
-    /// Queues (`$queue/NAME`) in one shard: everyone may make one by publishing to it.
-    pub queues_max: usize,
-    /// Messages waiting for a connected subscriber before its publishers are asked to wait, for at most
-    /// `stall_ms`; they may go on when half of them have left.
-    pub queue_high_messages: usize,
-    /// The same in bytes.
-    pub queue_high_bytes: usize,
-    /// Bytes waiting in all queues of a shard.
-    pub queue_bytes_total_max: usize,
-    /// Of the stored messages of one connected session or attended group, how many wait in memory where a store can
-    /// read the others back: enough to keep a fast peer busy meanwhile.
-    pub queue_memory_messages: usize,
-    /// The same in bytes.
-    pub queue_memory_bytes: usize,
-    /// What happens beyond the three bounds above.
-    pub queue_overflow: Overflow,
-    /// Whether QoS 0 messages wait for an absent session too.
-    pub queue_at_most_once: bool,
-    /// Retained messages in one shard.
-    pub retained_messages_max: usize,
-    /// Bytes of retained messages in one shard.
-    pub retained_bytes_max: usize,
-    /// Nodes of the subscription tree that one match may visit. Beyond it the publish is refused:
-    /// a tree built to be slow must not stall everyone.
-    pub match_visits_max: usize,
-    /// Topics whose matches are remembered.
-    pub route_cache_max: usize,
-    /// Bytes waiting for a peer's socket before its publishers are asked to wait.
-    pub write_buffer_high_bytes: usize,
-    /// Bytes waiting below which they may go on.
-    pub write_buffer_low_bytes: usize,
-    /// How long publishers wait for one slow subscriber; then it counts as stalled and loses QoS 0.
-    pub stall_ms: u64,
-    /// Connections at once.
-    pub connections_max: usize,
+crate::described! {
+    /// The bounds that protect everyone from each one.
+    #[derive(Clone, Debug)]
+    pub struct Limits {
+        /// Names and filters. 128 levels bound the work of a match; real trees have fewer than 16.
+        pub topic: TopicLimits,
+        /// Largest packet taken from or made for a peer. 16 MiB: above any telemetry, below what a
+        /// thousand liars could use to fill the memory.
+        pub packet_bytes_max: usize,
+        /// Largest packet before a peer is connected: room for a will of 64 KiB with its names, and no more for
+        /// those who have not said who they are.
+        pub packet_bytes_before_connect_max: usize,
+        /// From accept to a complete CONNECT. A dribbling peer holds a descriptor no longer than this.
+        pub connect_timeout_ms: u64,
+        /// From the first byte of a packet to its last, once connected.
+        pub packet_timeout_ms: u64,
+        /// Longest keep alive that the broker accepts; MQTT 5 clients are told (Server Keep Alive).
+        /// Dead peers without keep alive are found by TCP keep-alive.
+        pub keep_alive_s_max: u16,
+        /// Unacknowledged messages that the broker takes from one peer (MQTT 5 Receive Maximum).
+        pub receive_maximum: u16,
+        /// Unacknowledged messages on their way to one peer, at most; the peer may ask for fewer.
+        pub inflight_max: u16,
+        /// Topic aliases that a peer may set up (MQTT 5 Topic Alias Maximum).
+        pub topic_alias_maximum: u16,
+        /// Topic aliases that the broker sets up towards a peer that allows them.
+        pub topic_alias_out_maximum: u16,
+        /// Sessions, connected or not, in one shard.
+        pub sessions_max: usize,
+        /// Subscriptions of one session: a million filters from one client must not fill the house.
+        pub subscriptions_per_session_max: usize,
+        /// Filters in one SUBSCRIBE.
+        pub filters_per_request_max: usize,
+        /// Client id length; MQTT allows 65,535, nobody needs it.
+        pub client_id_bytes_max: usize,
+        /// Longest time that a session outlives its connection, in seconds; `u32::MAX` = for ever.
+        pub session_expiry_s_max: u32,
+        /// Messages waiting for one session or group.
+        pub queue_messages_max: usize,
+        /// Bytes waiting for one session or group.
+        pub queue_bytes_max: usize,
+        /// Queues (`$queue/NAME`) in one shard: everyone may make one by publishing to it.
+        pub queues_max: usize,
+        /// Messages waiting for a connected subscriber before its publishers are asked to wait, for at most
+        /// `stall_ms`; they may go on when half of them have left.
+        pub queue_high_messages: usize,
+        /// The same in bytes.
+        pub queue_high_bytes: usize,
+        /// Bytes waiting in all queues of a shard.
+        pub queue_bytes_total_max: usize,
+        /// Of the stored messages of one connected session or attended group, how many wait in memory where a store can
+        /// read the others back: enough to keep a fast peer busy meanwhile.
+        pub queue_memory_messages: usize,
+        /// The same in bytes.
+        pub queue_memory_bytes: usize,
+        /// What happens beyond the three bounds above.
+        pub queue_overflow: Overflow,
+        /// Whether QoS 0 messages wait for an absent session too.
+        pub queue_at_most_once: bool,
+        /// Retained messages in one shard.
+        pub retained_messages_max: usize,
+        /// Bytes of retained messages in one shard.
+        pub retained_bytes_max: usize,
+        /// Nodes of the subscription tree that one match may visit. Beyond it the publish is refused:
+        /// a tree built to be slow must not stall everyone.
+        pub match_visits_max: usize,
+        /// Topics whose matches are remembered.
+        pub route_cache_max: usize,
+        /// Bytes waiting for a peer's socket before its publishers are asked to wait.
+        pub write_buffer_high_bytes: usize,
+        /// Bytes waiting below which they may go on.
+        pub write_buffer_low_bytes: usize,
+        /// How long publishers wait for one slow subscriber; then it counts as stalled and loses QoS 0.
+        pub stall_ms: u64,
+        /// Connections at once.
+        pub connections_max: usize,
+    }
 }
 
 impl Limits {

@@ -30,6 +30,8 @@ pub struct Row {
     pub default_port: u16,
     /// Where the first start listens: loopback only.
     pub default_bind: &'static str,
+    /// The registered or customary port inside TLS, where there is one over streams.
+    pub default_tls_port: Option<u16>,
     /// One line for help texts.
     pub description: &'static str,
 }

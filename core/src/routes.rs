@@ -142,6 +142,12 @@ impl Routes {
         Ok(route)
     }
 
+    /// Whether anybody gets a message published to `topic`; the cache is left alone.
+    pub fn is_heard(&mut self, topic: &Topic) -> bool {
+        self.found.clear();
+        self.tree.matching(topic, self.visits_max, &mut self.found).is_ok() && !self.found.is_empty()
+    }
+
     /// Notes that `topic` was searched for; returns whether it was so lately.
     fn comes_again(&mut self, topic: &Topic) -> bool {
         let hash = self.cache.hasher().hash_one(topic.text());

@@ -38,13 +38,15 @@ impl fmt::Display for TopicError {
 
 impl std::error::Error for TopicError {}
 
-/// How long and how deep names and filters may be.
-#[derive(Clone, Copy, Debug)]
-pub struct TopicLimits {
-    /// Bytes of UTF-8; a protocol with 16-bit lengths ends at 65,535 anyway.
-    pub length_bytes_max: usize,
-    /// Levels, that is separators plus one. Bounds the work of a match.
-    pub levels_max: usize,
+crate::described! {
+    /// How long and how deep names and filters may be.
+    #[derive(Clone, Copy, Debug)]
+    pub struct TopicLimits {
+        /// Bytes of UTF-8; a protocol with 16-bit lengths ends at 65,535 anyway.
+        pub length_bytes_max: usize,
+        /// Levels, that is separators plus one. Bounds the work of a match.
+        pub levels_max: usize,
+    }
 }
 
 impl Default for TopicLimits {

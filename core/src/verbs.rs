@@ -411,3 +411,11 @@ pub enum Reason {
     /// New connections come too fast.
     ConnectionRateExceeded,
 }
+
+impl Reason {
+    /// Whether it is the broker that goes, and not the peer: sessions are resumed later, here or elsewhere, so nobody's
+    /// will is due.
+    pub fn is_stop(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::UseAnotherServer | Self::ServerMoved)
+    }
+}

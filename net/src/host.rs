@@ -6,7 +6,6 @@ use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
 use bytestring::ByteString;
-use std::net::SocketAddr;
 
 /// The program around a shard: its store, its identities, its log, its other shards. Calls come from the
 /// event loop: they must not block, and not use [`local`](crate::local), whose shard is making them.
@@ -46,8 +45,8 @@ pub trait Host {
 /// What happened.
 #[derive(Debug)]
 pub enum Notice<'a> {
-    /// The broker says so; with the address of the peer that it speaks of, if it speaks of one.
-    Event(&'a Event, Option<SocketAddr>),
+    /// The broker says so.
+    Event(&'a Event),
     /// A conversation is over.
     Closed {
         /// Whose.

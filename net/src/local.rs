@@ -7,7 +7,8 @@ use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
-use althing_core::{Message, Now, PeerId, Reason};
+use althing_core::verbs::Refusal;
+use althing_core::{Message, Now, PeerId, Reason, Topic};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -59,6 +60,11 @@ pub fn publish(message: Message) {
     with(|shard| shard.publish(message));
 }
 
+/// Whether anybody would get a message published to `topic`.
+pub fn is_heard(topic: &Topic) -> bool {
+    with(|shard| shard.broker.is_heard(topic))
+}
+
 /// A late answer to [`Host::verify`](crate::Host::verify).
 pub fn verified(peer: PeerId, verdict: Verdict) {
     with(|shard| shard.verified(peer, verdict));
@@ -67,6 +73,16 @@ pub fn verified(peer: PeerId, verdict: Verdict) {
 /// The answer to one of [`Host::load`](crate::Host::load).
 pub fn loaded(loaded: Loaded) {
     with(|shard| shard.loaded(loaded));
+}
+
+/// Everyone who is connected, but for the peers of doors.
+pub fn peers() -> Vec<PeerId> {
+    with(|shard| shard.peers())
+}
+
+/// Says goodbye to these; those that have gone meanwhile do not matter.
+pub fn close(peers: &[PeerId], refusal: &Refusal) {
+    with(|shard| shard.close(peers, refusal));
 }
 
 /// Says goodbye to everyone, for `reason`.

@@ -205,13 +205,25 @@ impl Shard {
         let now = self.clock.now();
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
-        for peer in self.connections.peers() {
-            let answer = Answer::Close(Refusal::new(reason, "the broker is stopping"));
-            self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
-            self.end(now, peer, Close { refusal: Refusal::new(reason, "the broker is stopping"), publish_will: false });
+        self.close(&self.peers(), &Refusal::new(reason, "the broker is stopping"));
+        self.flush_doors();
+    }
+
+    /// Everyone who is connected, but for the peers of doors.
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        self.connections.peers()
+    }
+
+    /// Says goodbye to these.
+    pub(crate) fn close(&mut self, peers: &[PeerId], refusal: &Refusal) {
+        let now = self.clock.now();
+        for peer in peers {
+            let answer = Answer::Close(refusal.clone());
+            self.call(now, *peer, |adaptor, out| adaptor.answer(now, answer, out));
+            // An adaptor may have nothing to say before its peer has connected.
+            self.end(now, *peer, Close { refusal: refusal.clone(), publish_will: false });
         }
         self.settle(now);
-        self.flush_doors();
     }
 
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -415,8 +427,7 @@ impl Shard {
             }
             work.ticket = 0;
             for event in work.events.drain(..) {
-                let remote = self.remote_of(&event);
-                self.host.notice(Notice::Event(&event, remote));
+                self.host.notice(Notice::Event(&event));
             }
             for (peer, answer) in work.answers.drain(..) {
                 self.answer(now, peer, answer);
@@ -469,14 +480,6 @@ impl Shard {
         }
     }
 
-    fn remote_of(&self, event: &Event) -> Option<std::net::SocketAddr> {
-        let (Event::Connected { peer, .. } | Event::Disconnected { peer, .. }) = event else { return None };
-        match door_of(*peer) {
-            Some(door) => self.doors.remote(door, *peer),
-            None => self.connections.get(*peer)?.link.remote,
-        }
-    }
-
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
@@ -521,7 +524,7 @@ impl Shard {
 /// The session's name, from the event that the broker has just made of its end.
 fn client_that_left(effects: &Effects, peer: PeerId) -> Option<ByteString> {
     effects.events.iter().rev().find_map(|event| match event {
-        Event::Disconnected { peer: who, client, .. } if *who == peer => Some(client.clone()),
+        Event::Disconnected { peer: who, principal, .. } if *who == peer => Some(principal.client.clone()),
         _ => None,
     })
 }

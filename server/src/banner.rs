@@ -1,23 +1,21 @@
 //! What a person sees first: what listens, and lines to try.
 
-use crate::config::{Config, Durability};
-use crate::protocols::Protocol;
-use althing_net::Address;
+use crate::config::{Config, Durability, Listen};
 use std::fmt::Write;
 
 /// The greeting. `program` is how this program was called.
-pub fn text(program: &str, listening: &[(&Protocol, Address)], config: &Config) -> String {
+pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
     let mut text = format!("althing {}  one topic space for every thing\n", env!("CARGO_PKG_VERSION"));
-    for (protocol, address) in listening {
-        let row = protocol.row;
+    for Listen { name, protocol, address, .. } in listening {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {:<6} {address}  {} {}", row.name, row.title, row.versions);
+        let _ = writeln!(text, "  {name:<6} {address}  {} {}", protocol.row.title, protocol.row.versions);
     }
-    let is_local = listening.iter().all(|(_, address)| address.is_local());
-    let reach = if is_local { "loopback only, no password" } else { "open to other machines, no password" };
+    let reach = if !listening.iter().any(Listen::is_reachable) { "loopback only" } else { "open to other machines" };
+    let anonymous = listening.iter().any(|listen| listen.entrance.anonymous);
+    let reach = format!("{reach}, {}", if anonymous { "no password" } else { "nobody without credentials" });
     let _ = writeln!(text, "  {reach}");
     let _ = writeln!(text, "  sessions and messages {}", keeping(config));
-    if let Some(port) = listening.iter().find(|it| it.0.row.name == "mqtt").and_then(|it| it.1.port()) {
+    if let Some(port) = listening.iter().find(|it| it.name == "mqtt").and_then(|it| it.address.port()) {
         let option = if port == 1883 { String::new() } else { format!("-p {port} ") };
         let _ = writeln!(text, "Try it, from two more terminals:");
         let _ = writeln!(text, "  mosquitto_sub {option}-t 'demo/#' -v       or  {program} sub {option}-t 'demo/#' -v");
@@ -46,11 +44,7 @@ fn keeping(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocols::PROTOCOLS;
-
-    fn text(program: &str, listening: &[(&Protocol, Address)]) -> String {
-        super::text(program, listening, &Config::new(0))
-    }
+    use crate::identity::config::Anonymous;
 
     #[test]
     fn the_greeting_says_what_an_acknowledgement_promises() {
@@ -64,10 +58,19 @@ mod tests {
 
     #[test]
     fn the_greeting_says_what_is_true() {
-        let local = text("althing", &[(&PROTOCOLS[0], "127.0.0.1:1883".parse().unwrap())]);
-        assert!(local.contains("127.0.0.1:1883") && local.contains("loopback only"), "{local}");
+        let greeting = |config: &Config| text("althing", &config.listens().unwrap(), config);
+        let mut config = Config::new(0);
+        let local = greeting(&config);
+        assert!(local.contains("127.0.0.1:1883") && local.contains("loopback only, no password"), "{local}");
         assert!(local.contains("mosquitto_sub -t 'demo/#' -v"), "{local}");
-        let open = text("althing", &[(&PROTOCOLS[0], "[::]:2883".parse().unwrap())]);
-        assert!(open.contains("open to other machines") && open.contains("mosquitto_pub -p 2883 -t"), "{open}");
+        config.languages[0].bind = vec!["[::]:2883".parse().unwrap()];
+        config.identity.anonymous = Anonymous::Everywhere;
+        let open = greeting(&config);
+        assert!(
+            open.contains("open to other machines, no password") && open.contains("mosquitto_pub -p 2883 -t"),
+            "{open}"
+        );
+        config.identity.anonymous = Anonymous::Nowhere;
+        assert!(greeting(&config).contains("nobody without credentials"));
     }
 }

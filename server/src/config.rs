@@ -3,112 +3,69 @@
 //! Every key can be written three ways: `stall_ms` in `[limits]` of the file, `ALTHING__LIMITS__STALL_MS` in the
 //! environment, and `--set limits.stall_ms=500`. A key that does not exist is an error in all three.
 
-mod keys;
-mod sources;
+mod field;
+pub mod form;
+pub mod keys;
+mod listening;
+pub mod sections;
+pub(crate) mod sources;
 
+pub use listening::{Listen, TlsSettings};
+pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
 pub use sources::{ConfigError, Setting, Source};
 
+use crate::authorisation;
+use crate::identity::config as identity;
 use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
+use althing_core::quota::Quotas;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
-use std::fmt;
-use std::net::SocketAddr;
+use althing_stomp::StompConfig;
+use identity::IdentityConfig;
+use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[mqtt]`, `[stomp]`, …: where each language listens, in the order of the protocol table.
-    pub listen: Vec<Listen>,
+    pub languages: Vec<Language>,
+    /// `[listeners.NAME]`.
+    pub listeners: BTreeMap<String, ListenerKeys>,
     /// `[mqtt]`: how it is spoken.
     pub mqtt: MqttConfig,
+    /// `[stomp]`: how it is spoken.
+    pub stomp: StompConfig,
     /// `[coap]`: how it is spoken.
     pub coap: CoapConfig,
-    /// `[log]`.
-    pub log: Log,
+    /// `[tls]`.
+    pub tls: TlsKeys,
+    /// `[identity]`.
+    pub identity: IdentityConfig,
+    /// `[authorisation]`.
+    pub authorisation: Authorisation,
+    /// `[quotas.default]`, `[quotas.users.NAME]`, …
+    pub quotas: Quotas,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[log]`.
+    pub log: Log,
     /// `[server]`.
     pub server: Server,
     /// `[store]`.
     pub store: Store,
-}
-
-/// Where a language listens.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Whether it listens at all.
-    pub enabled: bool,
-    /// Where.
-    pub bind: Vec<Address>,
-}
-
-/// What is logged, and how.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// What is important enough.
-    pub level: tracing::Level,
-    /// What a line looks like.
-    pub format: LogFormat,
-}
-
-/// What a line of the log looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line, for programs.
-    Json,
-}
-
-/// The program itself.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Where what must outlive the process is kept.
-    pub data: PathBuf,
-    /// Whether listeners that other machines can reach may let everyone in.
-    pub anonymous_beyond_loopback: bool,
-    /// How often `$SYS` is brought up to date, in seconds; 0 = never.
-    pub sys_interval_s: u32,
-}
-
-/// What must outlive the process, and how surely.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// What an acknowledgement promises.
-    pub durability: Durability,
-    /// With [`Durability::Interval`]: how often everything is synced, in milliseconds; what a power cut may cost.
-    pub interval_ms: u64,
-    /// What the data directory may hold, in bytes.
-    pub bytes_max: u64,
-    /// Length of a segment of the log, in bytes.
-    pub segment_bytes: u32,
-}
-
-/// What an acknowledgement promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It is on disk: it survives a power cut.
-    Sync,
-    /// The system has it, and syncs it soon: it survives the end of this process, but not always that of the machine.
-    Interval,
-    /// It is in memory, and ends with this process. No directory is touched.
-    Memory,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sync => "sync",
-            Self::Interval => "interval",
-            Self::Memory => "memory",
-        })
-    }
+    /// Where each key that somebody has set was written.
+    pub origins: BTreeMap<String, Source>,
+    /// What every default port is moved by.
+    port_offset: u16,
 }
 
 /// A segment that is shorter is mostly head and seal; one that is longer makes cleaning and spares lumpy.
@@ -117,23 +74,37 @@ const SEGMENT_BYTES: RangeInclusive<u32> = 64 << 10..=1 << 30;
 /// One that is written, one that is cleaned, the spare and the reserve.
 const SEGMENTS_MIN: u64 = 4;
 
+/// Where the admin interface listens on loopback.
+const ADMIN_PORT: u16 = 8_080;
+
 impl Config {
     /// What holds when nothing is said. `port_offset` is added to every default port, see [`moved`].
     pub fn new(port_offset: u16) -> Self {
         let bind = |row: &Row| default_bind(row, port_offset).into_iter().collect();
+        let language = |row: &Row| Language { enabled: true, bind: bind(row), tls_bind: None };
+        let admin = Address::Tcp((Ipv4Addr::LOCALHOST, moved(ADMIN_PORT, port_offset)).into());
         Self {
-            listen: PROTOCOLS.iter().map(|it| Listen { enabled: true, bind: bind(it.row) }).collect(),
+            languages: PROTOCOLS.iter().map(|it| language(it.row)).collect(),
+            listeners: BTreeMap::new(),
             mqtt: MqttConfig::default(),
+            stomp: StompConfig::default(),
             coap: CoapConfig::default(),
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            tls: TlsKeys::default(),
+            identity: IdentityConfig::default(),
+            authorisation: Authorisation::default(),
+            quotas: Quotas::default(),
             limits: Limits::default(),
-            server: Server { data: "./althing-data".into(), anonymous_beyond_loopback: false, sys_interval_s: 10 },
+            admin: Admin { enabled: true, bind: vec![admin], certificate: None, key: None },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
+            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,
                 bytes_max: u64::MAX,
                 segment_bytes: althing_store::Options::default().segment_bytes,
             },
+            origins: BTreeMap::new(),
+            port_offset,
         }
     }
 
@@ -154,6 +125,7 @@ impl Config {
         }
         if let Some(data) = &options.data {
             config.server.data.clone_from(data);
+            config.origins.insert("server.data".into(), Source::Data);
         }
         config.check()?;
         Ok(config)
@@ -164,6 +136,11 @@ impl Config {
     /// # Errors
     /// When there is no such key, or it takes no such value.
     pub fn apply(&mut self, setting: &Setting) -> Result<(), ConfigError> {
+        if setting.key == "authorisation.rules" {
+            self.authorisation.rules = authorisation::rules_of(setting)?;
+            self.origins.insert(setting.key.clone(), setting.source.clone());
+            return Ok(());
+        }
         let Some(result) = keys::set(self, &setting.key, &setting.value) else {
             return Err(ConfigError::UnknownKey {
                 source_text: setting.source.to_string(),
@@ -176,7 +153,17 @@ impl Config {
             key: setting.key.clone(),
             expected,
             value: setting.value.to_string(),
-        })
+        })?;
+        self.origins.insert(setting.key.clone(), setting.source.clone());
+        Ok(())
+    }
+
+    /// Whether any listener lets in peers from other machines.
+    ///
+    /// # Errors
+    /// As [`Config::listens`].
+    pub fn is_reachable(&self) -> Result<bool, ConfigError> {
+        Ok(self.listens()?.iter().any(Listen::is_reachable))
     }
 
     /// What no single key can tell.
@@ -187,13 +174,12 @@ impl Config {
             ));
         }
         self.store.check()?;
-        for (protocol, listen) in PROTOCOLS.iter().zip(&self.listen) {
-            let open = listen.bind.iter().find(|address| !address.is_local());
-            if let Some(address) = open.filter(|_| listen.enabled && !self.server.anonymous_beyond_loopback) {
-                let name = protocol.row.name;
+        for listen in self.listens()?.iter().filter(|it| it.is_reachable() && !it.entrance.anonymous) {
+            if !self.identity.can_prove_anybody(&self.server.data) && !listen.proves_by_certificate(&self.identity) {
                 return Err(ConfigError::Contradiction(format!(
-                    "{name}.bind = \"{address}\" can be reached from other machines, where everyone would be let in without \
-                     a password: bind it to 127.0.0.1, or set server.anonymous_beyond_loopback = true"
+                    "{} on {} can be reached from other machines, and nobody could log in there: add a user (`althing users \
+                     add NAME`), or let everyone in with identity.anonymous = \"everywhere\"",
+                    listen.name, listen.address
                 )));
             }
         }
@@ -233,6 +219,13 @@ fn default_bind(row: &Row, port_offset: u16) -> Option<Address> {
     Some(Address::Tcp(address))
 }
 
+/// Where it listens inside TLS when nothing is said but a certificate.
+fn default_tls_bind(row: &Row, port_offset: u16) -> Option<Address> {
+    let mut address: SocketAddr = row.default_bind.parse().ok()?;
+    address.set_port(moved(row.default_tls_port?, port_offset));
+    Some(Address::Tcp(address))
+}
+
 /// A port moved by an offset. Beyond the last port it goes on above the privileged ones, so that any offset
 /// moves every language; the banner says where each one listens.
 fn moved(port: u16, offset: u16) -> u16 {
@@ -266,7 +259,7 @@ mod tests {
             "store.segment_bytes=1048576",
         ])
         .unwrap();
-        assert_eq!(config.listen[0].bind.len(), 2);
+        assert_eq!(config.languages[0].bind.len(), 2);
         assert_eq!((config.log.level, config.log.format), (tracing::Level::DEBUG, LogFormat::Json));
         assert_eq!((config.limits.stall_ms, config.limits.topic.levels_max), (500, 16));
         assert_eq!(config.limits.queue_overflow, althing_core::limits::Overflow::Refuse);
@@ -278,6 +271,7 @@ mod tests {
     #[test]
     fn a_mistake_is_named_with_what_would_be_right() {
         for (set, expected) in [
+            ("coap.tls_bind=1", "--set coap.tls_bind=1: there is no key `coap.tls_bind`; did you mean `coap.bind`?"),
             ("mqtt.bnd=1", "--set mqtt.bnd=1: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
             (
                 "limits.stal_ms=1",
@@ -312,16 +306,95 @@ mod tests {
     #[test]
     fn other_machines_are_let_in_only_on_purpose() {
         let error = config(&["mqtt.bind=0.0.0.0:1883"]).unwrap_err();
-        assert!(error.contains("server.anonymous_beyond_loopback = true"), "{error}");
-        assert!(config(&["mqtt.bind=*:1883", "server.anonymous_beyond_loopback=true"]).is_ok());
+        assert!(
+            error.contains("althing users add") && error.contains("identity.anonymous = \"everywhere\""),
+            "{error}"
+        );
+        assert!(config(&["mqtt.bind=*:1883", "identity.anonymous=everywhere"]).is_ok());
         assert!(config(&["mqtt.bind=*:1883", "mqtt.enabled=false"]).is_ok());
+        // What a proxy passes on comes from anywhere.
+        let proxied = [
+            "listeners.front.protocol=mqtt",
+            "listeners.front.bind=127.0.0.1:1",
+            "listeners.front.proxy_protocol=true",
+        ];
+        assert!(config(&proxied).is_err());
+        assert!(config(&[proxied.as_slice(), &["listeners.front.anonymous=true"]].concat()).is_ok());
+    }
+
+    #[test]
+    fn listeners_have_names_and_what_they_do_not_say_from_their_sections() {
+        let config = config(&[
+            "tls.certificate=a.pem",
+            "tls.key=a.key",
+            "listeners.garden.protocol=mqtt",
+            "listeners.garden.bind=[\"127.0.0.1:1\", \"127.0.0.1:2\"]",
+            "listeners.garden.tls=true",
+            "listeners.garden.certificate=b.pem",
+            "listeners.garden.key=b.key",
+            "listeners.garden.mount_point=garden/",
+            "listeners.garden.anonymous=false",
+        ])
+        .unwrap();
+        let listens = config.listens().unwrap();
+        let shown: Vec<_> =
+            listens.iter().map(|it| format!("{} {} {}", it.name, it.address, it.tls.is_some())).collect();
+        assert_eq!(
+            shown,
+            [
+                "mqtt 127.0.0.1:1883 false",
+                "mqtt-tls 127.0.0.1:8883 true",
+                "stomp 127.0.0.1:61613 false",
+                "stomp-tls 127.0.0.1:61614 true",
+                "coap 127.0.0.1:5683 false",
+                "garden 127.0.0.1:1 true",
+                "garden 127.0.0.1:2 true",
+            ]
+        );
+        let certificate = |index: usize| listens[index].tls.as_ref().unwrap().certificates[0].certificate.clone();
+        assert_eq!((certificate(1), certificate(5)), ("a.pem".into(), "b.pem".into()));
+        assert_eq!((&listens[5].entrance.mount_point[..], listens[5].entrance.anonymous), ("garden/", false));
+        assert!(listens[0].entrance.anonymous);
+    }
+
+    #[test]
+    fn listeners_that_do_not_hold_together_are_named() {
+        let on = "listeners.a.bind=127.0.0.1:1";
+        for (set, expected) in [
+            (&["listeners.a.protocol=mqtt"][..], "listeners.a listens nowhere: set listeners.a.bind"),
+            (&[on], "listeners.a.protocol = \"\" is none that is spoken here: set one of mqtt, stomp, coap"),
+            (&[on, "listeners.a.protocol=mqtt", "listeners.a.tls=true"], "listeners.a.tls: TLS needs a certificate"),
+            (&[on, "listeners.a.protocol=coap", "listeners.a.tls=true"], "listeners.a: coap is spoken over datagrams"),
+            (
+                &[on, "listeners.a.protocol=mqtt", "listeners.a.mount_point=x"],
+                "listeners.a.mount_point = \"x\" must end in /",
+            ),
+            (&["listeners.mqtt.bind=127.0.0.1:1"], "listeners.mqtt: a listener of this name is there already"),
+            (&["mqtt.tls_bind=127.0.0.1:1"], "mqtt.tls_bind: TLS needs a certificate"),
+            (
+                &["mqtt.tls_bind=127.0.0.1:1", "tls.certificate=a", "tls.key=a", "tls.client_certificate=required"],
+                "mqtt.tls_bind: peers' certificates cannot be verified",
+            ),
+        ] {
+            let error = config(set).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_of_tables_may_have_dots() {
+        let config = config(&["quotas.users.a.b@c.messages_per_s=5", "quotas.default.bytes_per_s=6"]).unwrap();
+        assert_eq!(config.quotas.users["a.b@c"].messages_per_s, Some(5));
+        assert_eq!(config.quotas.default.bytes_per_s, Some(6));
+        let error = self::config(&["quotas.users.a.b.message_per_s=5"]).unwrap_err();
+        assert!(error.ends_with("did you mean `quotas.users.a.b.messages_per_s`?"), "{error}");
     }
 
     #[test]
     fn the_offset_moves_default_ports_only() {
         let mut options = ServeOptions { port_offset: 1_000, ..Default::default() };
         let ports = |options: &ServeOptions| -> Vec<Option<u16>> {
-            Config::load(options).unwrap().listen.iter().map(|listen| listen.bind.first()?.port()).collect()
+            Config::load(options).unwrap().languages.iter().map(|listen| listen.bind.first()?.port()).collect()
         };
         assert_eq!(ports(&options)[..2], [Some(2_883), Some(62_613)]);
         options.set.push("mqtt.bind=127.0.0.1:7".into());

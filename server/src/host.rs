@@ -1,7 +1,9 @@
 //! What a shard needs from the program: the store, identities, the log.
 
-use crate::log::{Dam, Kind};
+use crate::events::{self, Presence};
+use crate::log::{self, Dam};
 use crate::storage::ShardEnd;
+use crate::why::{Incident, Kind, Why};
 use althing_core::effects::{Event, Verdict, Verify};
 use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
@@ -19,6 +21,8 @@ use tracing::Level;
 pub struct ShardHost {
     keeping: Keeping,
     dam: Dam,
+    why: Why,
+    events: events::Sender,
 }
 
 /// Where records go.
@@ -91,49 +95,42 @@ impl Host for ShardHost {
 
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
-            Notice::Event(event, remote) => self.event(event, remote),
-            Notice::Closed { link, client, why } => {
-                let who = Who { client: client.as_deref(), link };
-                self.closed(&who, why);
-            }
+            Notice::Event(event) => self.event(event),
+            Notice::Closed { link, client, why } => self.closed(&Who { client: client.as_deref(), link }, why),
             Notice::TurnedAway { listener, why } => {
                 self.line(
                     Level::WARN,
                     ("turned away", None),
                     format_args!("a connection to {listener} was turned away: {why}"),
                 );
+                self.why.note(None, Incident { listener: Some(listener), ..Incident::now(Kind::TurnedAway, why) });
             }
-            Notice::Stalled { link, waiting_bytes } => {
-                let who = Who { client: None, link };
-                self.line(
-                    Level::WARN,
-                    ("stalled", None),
-                    format_args!("{who} does not read: {waiting_bytes} bytes wait for it, and publishers do no longer"),
-                );
-            }
+            Notice::Stalled { link, waiting_bytes } => self.stalled(link, waiting_bytes),
         }
     }
 }
 
 impl ShardHost {
-    /// A host whose records go there.
-    pub fn new(keeping: Keeping) -> Self {
-        Self { keeping, dam: Dam::default() }
+    /// A host whose records go there, which notes what goes wrong and tells who comes and goes.
+    pub fn new(keeping: Keeping, why: Why, events: events::Sender) -> Self {
+        Self { keeping, dam: Dam::default(), why, events }
     }
 
-    fn event(&mut self, event: &Event, remote: Option<SocketAddr>) {
+    fn event(&mut self, event: &Event) {
         match event {
-            Event::Connected { client, resumed, .. } => {
-                let place = Place(remote);
+            Event::Connected { principal, resumed, .. } => {
+                let place = Place(principal.link.remote);
                 let how = if *resumed { " and resumed its session" } else { "" };
                 self.line(
                     Level::INFO,
                     ("connected", None),
-                    format_args!("client {:?} connected from {place}{how}", &client[..]),
+                    format_args!("client {:?} connected from {place}{how}", &principal.client[..]),
                 );
+                self.events.send(Presence::connected(principal, *resumed));
             }
-            Event::Disconnected { client, reason, .. } => {
-                tracing::debug!("client {:?} is disconnected ({reason:?})", &client[..]);
+            Event::Disconnected { principal, reason, .. } => {
+                tracing::debug!("client {:?} is disconnected ({reason:?})", &principal.client[..]);
+                self.events.send(Presence::disconnected(principal, *reason));
             }
             Event::Dropped { client, why, count } => {
                 self.line(
@@ -141,12 +138,20 @@ impl ShardHost {
                     ("dropped", None),
                     format_args!("a message for {:?} was dropped, its loss number {count}: {why}", &client[..]),
                 );
+                let why = format!("a message for it was dropped, its loss number {count}: {why}");
+                self.why.note(Some(client), Incident::now(Kind::Dropped, why));
             }
-            Event::Refused { client, why, .. } => {
-                self.line(Level::WARN, ("refused", None), format_args!("client {:?}: {why}", &client[..]));
+            Event::Refused { client, reason, why } => {
+                self.line(Level::WARN, ("refused", Some(*reason)), format_args!("client {:?}: {why}", &client[..]));
+                // Without a client it is said again, with the address, when the connection closes.
+                if !client.is_empty() {
+                    self.why.note(Some(client), Incident::now(Kind::Refused, &why[..]).reason(*reason));
+                }
             }
             Event::Unheard { client, topic, count } => {
                 tracing::debug!("client {:?}: nobody heard {topic}, its unheard message number {count}", &client[..]);
+                let why = format!("nobody was subscribed to {topic}; {count} of its messages have reached nobody");
+                self.why.note(Some(client), Incident::now(Kind::Unheard, why));
             }
         }
     }
@@ -157,15 +162,27 @@ impl ShardHost {
             | Reason::WithWill
             | Reason::ConnectionLost
             | Reason::SessionTakenOver
-            | Reason::ShuttingDown
             | Reason::AdministrativeAction => Level::INFO,
+            reason if reason.is_stop() => Level::INFO,
             _ => Level::WARN,
         };
         self.line(level, ("closed", Some(why.reason)), format_args!("{who} is gone: {why}"));
+        let is_goodbye = matches!(why.reason, Reason::Normal | Reason::WithWill) || why.reason.is_stop();
+        if !is_goodbye {
+            let incident = Incident::now(Kind::Closed, why.text.as_ref()).reason(why.reason).through(who.link);
+            self.why.note(who.client, incident);
+        }
+    }
+
+    fn stalled(&mut self, link: &Link, waiting_bytes: usize) {
+        let who = Who { client: None, link };
+        let text = format!("does not read: {waiting_bytes} bytes wait for it, and publishers do no longer");
+        self.line(Level::WARN, ("stalled", None), format_args!("{who} {text}"));
+        self.why.note(None, Incident::now(Kind::Stalled, format!("it {text}")).through(link));
     }
 
     /// One line, unless too many like it have been written just now.
-    fn line(&mut self, level: Level, kind: Kind, text: fmt::Arguments<'_>) {
+    fn line(&mut self, level: Level, kind: log::Kind, text: fmt::Arguments<'_>) {
         let is_wanted = match level {
             Level::INFO => tracing::enabled!(Level::INFO),
             _ => tracing::enabled!(Level::WARN),

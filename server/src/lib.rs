@@ -2,17 +2,26 @@
 //!
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
 //! table of languages; `host` is what a shard needs from us; `storage` is the store's thread; `sys` tells of the broker in its own
-//! topics; `banner` greets.
+//! topics, `events` of who comes and goes; `why` remembers what went wrong for whom; `drain` is the orderly end; `systemd` is
+//! what the service manager hears; `banner` greets; `issue` makes certificates.
 #![forbid(unsafe_code)]
 
+pub mod authorisation;
 mod banner;
 pub mod config;
+mod drain;
+mod events;
 mod host;
-mod log;
+pub mod identity;
+pub mod issue;
+mod listening;
+pub mod log;
 pub mod protocols;
 mod serve;
 mod storage;
 mod sys;
+pub mod systemd;
+pub mod why;
 
 pub use config::{Config, ConfigError};
 pub use serve::{ServeError, ServeOptions, serve};

@@ -6,7 +6,7 @@ use althing_core::Entropy;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttAdaptor;
 use althing_net::{AdaptorFactory, DoorFactory};
-use althing_stomp::{StompAdaptor, StompConfig};
+use althing_stomp::StompAdaptor;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -56,6 +56,6 @@ fn coap(config: &Config) -> DoorFactory {
 
 fn stomp(config: &Config) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());
-    let config = Arc::new(StompConfig::default());
+    let config = Arc::new(config.stomp.clone());
     Arc::new(move |link| Box::new(StompAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config))))
 }

@@ -1,26 +1,28 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::authorisation;
 use crate::banner;
-use crate::config::{Config, ConfigError, Durability};
+use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
+use crate::drain::{Drain, Signals};
+use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::listening;
 use crate::log;
-use crate::protocols::{PROTOCOLS, Protocol, Speaker};
+use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
-use althing_core::authorisation::Policy;
+use crate::systemd::Manager;
+use crate::why::Why;
+use althing_core::Entropy;
 use althing_core::broker::Broker;
-use althing_core::link::Entrance;
-use althing_core::{Entropy, Reason};
-use althing_net::{AdaptorFactory, Address, Clock, DoorFactory, DoorSocket, Listener, Shard, local};
+use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::Receiver;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +45,12 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
-        "cannot listen on {address} for {protocol}: {error}; choose another with --set {protocol}.bind=… or --port-offset N"
+        "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
+        bind_key(listener)
     )]
     Listen {
-        /// Which language wanted it.
-        protocol: &'static str,
+        /// Which listener wanted it.
+        listener: &'static str,
         /// Where.
         address: Address,
         /// What the system says.
@@ -66,6 +69,16 @@ pub enum ServeError {
         "THE STORE HAS FAILED: {0}. What was acknowledged was on disk; what was not is lost. Look after the disk, then start again"
     )]
     Store(Failure),
+    /// The log has nowhere to go.
+    #[error(
+        "cannot write the log to {file}: {error}; choose another place with --set log.file=…, or leave it out for standard error"
+    )]
+    Log {
+        /// Where it was to go.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The system gives us no event queue or no signals.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
@@ -76,17 +89,31 @@ impl ServeError {
         Self::Open { directory: directory.to_owned(), error }
     }
 
+    fn log(log: &Log, error: io::Error) -> Self {
+        Self::Log { file: log.file.clone().unwrap_or_default(), error }
+    }
+
     /// The exit code of the process: 2 for what the user wrote, 1 for what the system did; for the store those of
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Listen { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
             Self::Open { error: OpenError::Io { .. }, .. } | Self::Store(_) => 74,
         }
+    }
+}
+
+/// The key that says where a listener listens.
+fn bind_key(listener: &str) -> String {
+    let language = |name: &str| PROTOCOLS.iter().any(|protocol| protocol.row.name == name);
+    match listener.strip_suffix("-tls") {
+        Some(name) if language(name) => format!("{name}.tls_bind"),
+        _ if language(listener) => format!("{listener}.bind"),
+        _ => format!("listeners.{listener}.bind"),
     }
 }
 
@@ -120,56 +147,61 @@ fn is_of_the_disk(error: &io::Error) -> bool {
     )
 }
 
-/// How long the last words to everyone may take.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// Runs the broker until it is told to stop (SIGTERM or SIGINT).
+/// Runs the broker until it is told to stop (SIGTERM or SIGINT); how it ends then, [`Drain`] says.
 ///
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
-    log::start(&config.log);
+    log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
+    let policy = authorisation::policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping)));
+    let why = Why::default();
+    let (presences, events) = events::line();
+    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None))?;
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch())))?;
+    let result = althing_net::run(shard, run(config, Some(storage.watch()), events))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>) -> Result<(), ServeError> {
-    let mut stop = Stop::new()?;
-    let (listening, accepting) = listen(&config)?;
+async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
+    let mut signals = Signals::new()?;
+    let (listening, accepting) = listening::listen(&config)?;
     greet(&listening, &config);
-    for (protocol, address) in &listening {
-        tracing::info!("{} listens on {address}", protocol.row.name);
+    for Listen { name, address, .. } in &listening {
+        tracing::info!("{name} listens on {address}");
     }
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
-    let signal = tokio::select! {
-        signal = stop.wait() => signal,
+    tokio::spawn(events::publish(events));
+    tokio::spawn(log::reopen_when_asked()?);
+    let manager = Manager::from_environment();
+    tokio::spawn(manager.watchdog());
+    manager.ready(listening.len());
+    let asked = tokio::select! {
+        asked = signals.next() => asked,
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
     };
-    tracing::info!("{signal}: saying goodbye to everyone");
+    let drain = Drain::new(asked, &config);
+    manager.stopping(drain.deadline());
+    tracing::info!("{}: nobody is let in any more", asked.name());
     sys.abort();
     for task in accepting {
         task.abort();
     }
-    local::close_all(Reason::ShuttingDown);
     tokio::select! {
-        () = local::drained() => {}
+        () = drain.run() => {}
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-        () = tokio::time::sleep(DRAIN) => tracing::warn!("some peers did not close their side in time"),
-        signal = stop.wait() => tracing::warn!("{signal} again: leaving at once"),
+        asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
     }
     Ok(())
 }
@@ -182,57 +214,7 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-type Listening = Vec<(&'static Protocol, Address)>;
-
-/// A socket that nobody serves yet.
-enum Bound {
-    Streams(Listener, AdaptorFactory),
-    Datagrams(DoorSocket, DoorFactory),
-}
-
-impl Bound {
-    fn new(protocol: &Protocol, address: &Address, config: &Config) -> io::Result<Self> {
-        Ok(match protocol.speaker {
-            Speaker::Adaptor(factory) => Self::Streams(Listener::bind(address)?, factory(config)),
-            Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(address)?, factory(config)),
-        })
-    }
-
-    fn address(&self) -> &Address {
-        match self {
-            Self::Streams(listener, _) => listener.address(),
-            Self::Datagrams(socket, _) => socket.address(),
-        }
-    }
-
-    fn serve(self, name: &'static str) -> JoinHandle<()> {
-        let entrance = Arc::new(Entrance { name, anonymous: true, ..Entrance::default() });
-        match self {
-            Self::Streams(listener, factory) => local::listen(listener, entrance, factory),
-            Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
-        }
-    }
-}
-
-/// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
-fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
-    let mut bound = Vec::new();
-    for (protocol, listen) in PROTOCOLS.iter().zip(&config.listen) {
-        for address in listen.bind.iter().filter(|_| listen.enabled) {
-            let socket = Bound::new(protocol, address, config).map_err(|error| ServeError::Listen {
-                protocol: protocol.row.name,
-                address: address.clone(),
-                error,
-            })?;
-            bound.push((protocol, socket));
-        }
-    }
-    let listening = bound.iter().map(|(protocol, socket)| (*protocol, socket.address().clone())).collect();
-    let start = |(protocol, socket): (&'static Protocol, Bound)| socket.serve(protocol.row.name);
-    Ok((listening, bound.into_iter().map(start).collect()))
-}
-
-fn greet(listening: &Listening, config: &Config) {
+fn greet(listening: &[Listen], config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
     let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
@@ -245,25 +227,6 @@ fn raise_descriptor_limit() {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!("at most {:?} connections: the limit cannot be raised: {error}", limit.current);
-        }
-    }
-}
-
-/// The signals that end the broker.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -35,7 +35,7 @@ fn come_back(house: &mut House, station: StationId, name: &str) {
 }
 
 fn code(house: &House, station: StationId) -> u8 {
-    house.at(station).connack().unwrap().code
+    house.at(station).connack().map_or(0xff, |connack| connack.code)
 }
 
 /// A policy in which `name` may neither subscribe to `secret/#` nor receive it.

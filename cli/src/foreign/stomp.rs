@@ -3,23 +3,25 @@
 use super::{ForeignPlan, Message, Publication, lost};
 use crate::exit::{ExitCode, Failure};
 use crate::link::Clock;
+use crate::refusal;
+use crate::socket::Socket;
+use crate::tls;
 use althing_core::Filter;
 use althing_core::topic::TopicLimits;
 use althing_stomp::client::{AckMode, Client, ClientError, Event, Options};
 use althing_stomp::destination;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
 /// One connection.
 #[derive(Debug)]
 pub struct Link {
     client: Client,
-    socket: TcpStream,
+    socket: Socket,
+    plan: ForeignPlan,
     input: BytesMut,
     events: VecDeque<Event>,
     /// Messages that came while something else was waited for.
@@ -31,7 +33,7 @@ pub struct Link {
 impl Link {
     /// Opens the socket and waits for CONNECTED.
     pub async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
-        let socket = TcpStream::connect((plan.host.as_str(), plan.port)).await;
+        let socket = Socket::connect(&plan.endpoint(), plan.tls.as_ref()).await?;
         let options = Options {
             host: plan.host.clone().into(),
             login: plan.username.clone().map(Into::into),
@@ -40,7 +42,8 @@ impl Link {
         };
         let mut link = Self {
             client: Client::new(options),
-            socket: socket.map_err(|error| plan.cannot_connect(&error))?,
+            socket,
+            plan: plan.clone(),
             input: BytesMut::new(),
             events: VecDeque::new(),
             messages: VecDeque::new(),
@@ -107,7 +110,7 @@ impl Link {
     async fn receipt(&mut self, receipt: Result<Option<u64>, ClientError>) -> Result<(), Failure> {
         match receipt.map_err(failure)? {
             Some(number) => self.wait_for(|event| *event == Event::Receipt(number)).await,
-            None => self.flush().await.map_err(|error| lost(&error)),
+            None => self.socket.write_out(self.client.output()).await.map_err(|error| self.lost(&error)),
         }
     }
 
@@ -119,11 +122,6 @@ impl Link {
                 _ => {}
             }
         }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        let output = self.client.output().take_all();
-        self.socket.write_all(&output).await
     }
 
     /// The next event; an ERROR is a failure.
@@ -141,21 +139,28 @@ impl Link {
     }
 
     async fn progress(&mut self) -> Result<(), Failure> {
-        self.flush().await.map_err(|error| lost(&error))?;
         let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
-        let read = tokio::select! {
-            read = self.socket.read_buf(&mut self.input) => read,
+        let moved = tokio::select! {
+            moved = self.socket.exchange(self.client.output(), &mut self.input) => moved,
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                 return self.client.timeout(self.clock.now()).map_err(failure);
             }
         };
-        if read.map_err(|error| lost(&error))? == 0 {
-            return Err(lost(&io::Error::new(ErrorKind::UnexpectedEof, "the broker closed it")));
+        if !self.client.is_connected() && self.plan.tls.is_none() && tls::is_alert(&self.input) {
+            return Err(refusal::speaks_tls(&self.plan.endpoint()));
         }
         let mut events = Vec::new();
         let received = self.client.receive(self.clock.now(), &mut self.input, &mut events);
         self.events.extend(events);
-        received.map_err(failure)
+        received.map_err(failure)?;
+        // An ERROR that came before the end says why.
+        if self.events.is_empty() { moved.map_err(|error| self.lost(&error)) } else { Ok(()) }
+    }
+
+    /// The connection broke. In TLS 1.3 that may be a server that refuses our certificate.
+    fn lost(&self, error: &io::Error) -> Failure {
+        let tls = self.plan.tls.as_ref().filter(|_| !self.client.is_connected());
+        tls.and_then(|tls| tls.explain(&self.plan.endpoint(), error)).unwrap_or_else(|| lost(error))
     }
 }
 

@@ -255,7 +255,7 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
 
 /// Reads one packet whose remaining length takes one byte, and checks its type.
 #[track_caller]
-pub fn expect_packet(stream: &mut TcpStream, first_byte: u8) -> Vec<u8> {
+pub fn expect_packet(stream: &mut impl Read, first_byte: u8) -> Vec<u8> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).unwrap();
     assert!(head[1] < 0x80, "a longer packet than the script expects");

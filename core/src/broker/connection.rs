@@ -159,10 +159,10 @@ impl Broker {
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
-        let session_expiry_s = self.attach(peer, index, connect, principal, effects);
+        let session_expiry_s = self.attach(peer, index, connect, principal.clone(), effects);
         self.time_proof(now, index);
         self.rights_changed(index);
-        effects.events.push(Event::Connected { peer, client: client.clone(), resumed: resumed.is_some() });
+        effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
         let connected = Connected {
             session_present: resumed.is_some(),
             response_information: Some(format!("reply/{client}").into()),
@@ -301,7 +301,7 @@ impl Broker {
         session.pressed_ns = None;
         session.pending.clear();
         session.snapshots.clear();
-        let client = session.principal.client.clone();
+        let principal = session.principal.clone();
         let known = session.stored.then(|| session.fact());
         // Of a session that was not to outlive its connection too little was kept to begin now (§3.14.2.2.2).
         if let Some(expiry_s) = disconnect.session_expiry_s.filter(|_| session.lasts()) {
@@ -311,7 +311,7 @@ impl Broker {
             session.will = None;
         }
         let lasts = session.lasts();
-        effects.events.push(Event::Disconnected { peer, client, reason: disconnect.reason });
+        effects.events.push(Event::Disconnected { peer, principal, reason: disconnect.reason });
         self.return_group_entries(now, index, effects);
         if !lasts {
             return self.end_session(now, index, effects);

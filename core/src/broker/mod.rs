@@ -30,6 +30,7 @@ use crate::routes::Routes;
 use crate::session::Sessions;
 use crate::shard::Word;
 use crate::time::{Deadline, Entropy, Now};
+use crate::topic::Topic;
 use crate::verbs::{Answer, PeerId, Reason, Refusal, Request};
 use clock::Timer;
 use connection::Exchange;
@@ -290,6 +291,12 @@ impl Broker {
                 effects.answers.push((*peer, Answer::Close(refusal.clone())));
             }
         });
+    }
+
+    /// Whether anybody would get a message published to `topic`. For topics that are rarely published to: the answer is
+    /// searched for each time.
+    pub fn is_heard(&mut self, topic: &Topic) -> bool {
+        self.routes.is_heard(topic)
     }
 
     /// Counters and gauges as of now.

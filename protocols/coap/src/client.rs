@@ -48,6 +48,8 @@ pub enum Event {
 /// A request that is not over.
 #[derive(Debug)]
 struct Request {
+    /// As it was asked, until it is answered; `None` after that, and once it was asked again with an Echo option.
+    message: Option<Box<Message>>,
     token: Token,
     id: u16,
     /// `None` once it has been acknowledged, or when nobody acknowledges it.
@@ -130,17 +132,39 @@ impl Client {
             message.options.add(number::URI_PATH, Bytes::copy_from_slice(segment.as_bytes()));
         }
         finish(&mut message);
+        let transmission = self.send(now, &message);
+        let newest = (message.options.uint(number::OBSERVE) == Some(0)).then_some((0, 0));
+        let expires_ns = now.after_s(EXCHANGE_LIFETIME_S);
+        let (token, id) = (message.token, message.id);
+        let message = Some(Box::new(message));
+        self.requests.push(Request { message, token, id, transmission, expires_ns, newest });
+        token
+    }
+
+    /// Sends a request, and sees to its repeats when it has to arrive.
+    fn send(&mut self, now: Now, message: &Message) -> Option<Transmission> {
         let mut datagram = Vec::new();
-        encode(&message, &mut datagram);
-        let transmission = (kind == Kind::Confirmable).then(|| {
+        encode(message, &mut datagram);
+        let transmission = (message.kind == Kind::Confirmable).then(|| {
             let datagram = Bytes::copy_from_slice(&datagram);
             Transmission::new(now, message.id, datagram, &self.config, &mut self.entropy)
         });
         self.output.push(datagram);
-        let newest = (message.options.uint(number::OBSERVE) == Some(0)).then_some((0, 0));
-        let expires_ns = now.after_s(EXCHANGE_LIFETIME_S);
-        self.requests.push(Request { token: message.token, id: message.id, transmission, expires_ns, newest });
-        message.token
+        transmission
+    }
+
+    /// Asks once more, with what shows the server that we are where we say (RFC 9175 §2.3). False when it was asked with
+    /// it already.
+    fn ask_again(&mut self, now: Now, place: usize, echo: &Bytes) -> bool {
+        let Some(mut message) = self.requests[place].message.take() else { return false };
+        self.next_id = self.next_id.wrapping_add(1);
+        message.id = self.next_id;
+        message.options.add(number::ECHO, echo.clone());
+        let transmission = self.send(now, &message);
+        let request = &mut self.requests[place];
+        (request.id, request.transmission, request.expires_ns) =
+            (message.id, transmission, now.after_s(EXCHANGE_LIFETIME_S));
+        true
     }
 
     /// Datagrams for the server, in order; takes them.
@@ -230,8 +254,14 @@ impl Client {
 
     fn respond(&mut self, now: Now, message: Message, events: &mut Vec<Event>) {
         let Some(place) = self.requests.iter().position(|request| request.token == message.token) else { return };
+        if message.code == Code::UNAUTHORIZED
+            && let Some(echo) = message.options.get(number::ECHO)
+            && self.ask_again(now, place, echo)
+        {
+            return;
+        }
         let request = &mut self.requests[place];
-        request.transmission = None;
+        (request.message, request.transmission) = (None, None);
         request.expires_ns = u64::MAX;
         let sequence = message.options.uint(number::OBSERVE).filter(|_| message.code.is_success());
         let is_observed = match (&mut request.newest, sequence) {

@@ -2,42 +2,59 @@
 
 use althing_core::protocol::Row;
 
-/// Configuration of the CoAP listeners: the transmission parameters of §4.8, and what anyone who can write any
-/// address on a datagram may make the broker keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CoapConfig {
-    /// ACK_TIMEOUT: how long a confirmable message waits for its acknowledgement the first time, before the
-    /// random factor of 1 to 1.5. 2 s: round trips of constrained networks are that long.
-    pub ack_timeout_ms: u64,
-    /// MAX_RETRANSMIT: repeats before the other end counts as gone; with 2 s that takes 62 to 93 s.
-    pub max_retransmit: u8,
-    /// How long an answer of the broker may take before an empty acknowledgement says that it will come
-    /// separately. Well below the client's own ACK_TIMEOUT.
-    pub separate_after_ms: u64,
-    /// Observers hear a confirmable message at least this often (RFC 7641 §4.5: 24 hours at most), and before
-    /// the first one is acknowledged nothing but that one.
-    pub observer_check_s: u32,
-    /// Largest payload in one of our datagrams. 1,024 bytes fit every path without fragments (§4.6).
-    pub payload_bytes_max: usize,
-    /// Remote addresses with a session.
-    pub endpoints_max: usize,
-    /// How long a remote address keeps its session after its last request, unless it observes something.
-    pub endpoint_idle_s: u32,
-    /// Requests of one remote address that wait for the broker. More are dropped, and come again.
-    pub pending_per_endpoint_max: usize,
-    /// Observations of one IP address.
-    pub observations_per_address_max: usize,
-    /// Observations in total.
-    pub observations_max: usize,
-    /// Message ids remembered, to carry out once what arrives twice; the oldest are forgotten first.
-    pub exchanges_max: usize,
-    /// Bytes of the answers remembered with them.
-    pub exchanges_bytes_max: usize,
+althing_core::described! {
+    /// Configuration of the CoAP listeners: the transmission parameters of §4.8, and what anyone who can write any
+    /// address on a datagram may make the broker keep.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CoapConfig {
+        /// From whom more than a short answer is kept until it has proven that it is where it says (RFC 9175 §2.4).
+        pub address_proof: AddressProof,
+        /// ACK_TIMEOUT: how long a confirmable message waits for its acknowledgement the first time, before the
+        /// random factor of 1 to 1.5. 2 s: round trips of constrained networks are that long.
+        pub ack_timeout_ms: u64,
+        /// MAX_RETRANSMIT: repeats before the other end counts as gone; with 2 s that takes 62 to 93 s.
+        pub max_retransmit: u8,
+        /// How long an answer of the broker may take before an empty acknowledgement says that it will come
+        /// separately. Well below the client's own ACK_TIMEOUT.
+        pub separate_after_ms: u64,
+        /// Observers hear a confirmable message at least this often (RFC 7641 §4.5: 24 hours at most), and before
+        /// the first one is acknowledged nothing but that one.
+        pub observer_check_s: u32,
+        /// Largest payload in one of our datagrams. 1,024 bytes fit every path without fragments (§4.6).
+        pub payload_bytes_max: usize,
+        /// Remote addresses with a session.
+        pub endpoints_max: usize,
+        /// How long a remote address keeps its session after its last request, unless it observes something.
+        pub endpoint_idle_s: u32,
+        /// Requests of one remote address that wait for the broker. More are dropped, and come again.
+        pub pending_per_endpoint_max: usize,
+        /// Observations of one IP address.
+        pub observations_per_address_max: usize,
+        /// Observations in total.
+        pub observations_max: usize,
+        /// Message ids remembered, to carry out once what arrives twice; the oldest are forgotten first.
+        pub exchanges_max: usize,
+        /// Bytes of the answers remembered with them.
+        pub exchanges_bytes_max: usize,
+    }
+}
+
+/// Who has to prove that it is where it says, before it gets more than three times what it sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressProof {
+    /// Nobody: for networks where nobody can write a wrong address.
+    Never,
+    /// Everyone on other machines: the system lets nobody there pretend to be on this one.
+    #[default]
+    BeyondLoopback,
+    /// Everyone.
+    Always,
 }
 
 impl Default for CoapConfig {
     fn default() -> Self {
         Self {
+            address_proof: AddressProof::BeyondLoopback,
             ack_timeout_ms: 2_000,
             max_retransmit: 4,
             separate_after_ms: 500,
@@ -69,5 +86,6 @@ pub const PROTOCOL: Row = Row {
     constrained_devices: "yes, over UDP",
     default_port: 5683,
     default_bind: "127.0.0.1:5683",
+    default_tls_port: None,
     description: "the web's resources and methods for small devices, over datagrams",
 };

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod observing;
+mod proof;
 mod replying;
 
 use crate::codec::{DecodeError, decode, encode, encode_empty};
@@ -19,6 +20,7 @@ use althing_core::{Answer, Deadline, Delivery, Door, DoorOut, Entropy, Limits, N
 use bytes::Bytes;
 use endpoint::{Endpoint, Goal, Pending, Reply};
 use hashbrown::HashMap;
+use proof::{Allowance, Proofs};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +43,7 @@ struct Shared {
     limits: Arc<Limits>,
     entropy: Entropy,
     exchanges: Exchanges,
+    proofs: Proofs,
     observers: HashMap<IpAddr, usize, Seeded>,
     observations: usize,
     correlation: u32,
@@ -67,6 +70,7 @@ impl CoapDoor {
                 observers: HashMap::with_hasher(hasher),
                 observations: 0,
                 correlation: 0,
+                proofs: Proofs::new(&config, &mut entropy),
                 config,
                 limits,
                 entropy,
@@ -89,7 +93,7 @@ impl CoapDoor {
         self.timers.len()
     }
 
-    fn message(&mut self, now: Now, remote: SocketAddr, message: Message, out: &mut DoorOut<'_>) {
+    fn message(&mut self, now: Now, remote: SocketAddr, message: Message, bytes: usize, out: &mut DoorOut<'_>) {
         match (message.kind, message.code) {
             (Kind::Acknowledgement | Kind::Reset, Code::EMPTY) => {
                 self.with_endpoint(now, remote, out, |endpoint, turn| match message.kind {
@@ -98,7 +102,7 @@ impl CoapDoor {
                 });
             }
             (Kind::Confirmable | Kind::NonConfirmable, code) if code.is_request() => {
-                self.request(now, remote, &message, out);
+                self.request(now, remote, &message, bytes, out);
             }
             // A ping (§4.3), or the response to a request that we never made.
             (Kind::Confirmable, _) => reset(remote, message.id, out),
@@ -106,13 +110,24 @@ impl CoapDoor {
         }
     }
 
-    fn request(&mut self, now: Now, remote: SocketAddr, message: &Message, out: &mut DoorOut<'_>) {
+    /// A request that came in a datagram of `bytes`.
+    fn request(&mut self, now: Now, remote: SocketAddr, message: &Message, bytes: usize, out: &mut DoorOut<'_>) {
         let wanted = resource::wanted(now, message, &self.shared.config, &self.shared.limits);
         let wanted = match wanted {
             None => return,
-            Some(Wanted::Response(response)) => return self.respond_without_state(remote, message, response, out),
+            Some(Wanted::Response(response)) => {
+                let allowance = self.allowance(now, remote, message, bytes);
+                return self.respond_without_state(now, remote, message, response, allowance, out);
+            }
             Some(wanted) => wanted,
         };
+        let allowance = self.allowance(now, remote, message, bytes);
+        // Notifications would go on and on; and places are short when half of them are taken.
+        let needs_proof = matches!(wanted, Wanted::Observe(..)) || self.is_crowded(remote);
+        if needs_proof && !allowance.is_proven() {
+            let challenge = self.shared.proofs.challenge(now, remote);
+            return self.respond_without_state(now, remote, message, challenge, allowance, out);
+        }
         // What only reads is read again: it may be answered anew (§4.5), and floods of it push nothing
         // else out of the memory.
         let is_kept = matches!(wanted, Wanted::Publish(..) | Wanted::Observe(..));
@@ -125,7 +140,7 @@ impl CoapDoor {
         }
         if !self.admit(now, remote, out) {
             let response = Response::error(Code::SERVICE_UNAVAILABLE, "as many clients are served as may be");
-            return self.respond_without_state(remote, message, response, out);
+            return self.respond_without_state(now, remote, message, response, allowance, out);
         }
         self.with_endpoint(now, remote, out, |endpoint, turn| {
             endpoint.heard_ns = now.mono_ns;
@@ -135,7 +150,8 @@ impl CoapDoor {
             if is_kept {
                 turn.shared.exchanges.begin(now, remote, message.id);
             }
-            endpoint.carry_out(message, wanted, turn);
+            endpoint.is_proven |= allowance.is_proven();
+            endpoint.carry_out(message, wanted, allowance, turn);
         });
     }
 
@@ -160,11 +176,26 @@ impl CoapDoor {
         true
     }
 
+    /// Whether a new address would be one of the second half of those that are served.
+    fn is_crowded(&self, remote: SocketAddr) -> bool {
+        self.endpoints.len() >= self.shared.config.endpoints_max / 2 && !self.endpoints.contains_key(&remote)
+    }
+
+    /// What may answer a request: all that is wanted, when this address has proven itself before or does so now.
+    fn allowance(&self, now: Now, remote: SocketAddr, request: &Message, bytes: usize) -> Allowance {
+        if self.endpoints.get(&remote).is_some_and(|endpoint| endpoint.is_proven) {
+            return Allowance::UNLIMITED;
+        }
+        self.shared.proofs.allowance(now, remote, request, bytes)
+    }
+
     fn respond_without_state(
         &mut self,
+        now: Now,
         remote: SocketAddr,
         request: &Message,
         response: Response,
+        allowance: Allowance,
         out: &mut DoorOut<'_>,
     ) {
         let (kind, id) = match request.kind {
@@ -175,6 +206,7 @@ impl CoapDoor {
             }
         };
         let message = message_of(kind, id, request.token, response);
+        let message = self.shared.within(allowance, now, remote, message);
         out.datagrams.push_with(remote, |bytes| encode(&message, bytes));
     }
 
@@ -224,7 +256,7 @@ impl CoapDoor {
 impl Door for CoapDoor {
     fn receive(&mut self, now: Now, remote: SocketAddr, datagram: Bytes, out: &mut DoorOut<'_>) {
         match decode(&datagram) {
-            Ok(message) => self.message(now, remote, message, out),
+            Ok(message) => self.message(now, remote, message, datagram.len(), out),
             Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) => reset(remote, id, out),
             Err(_) => {}
         }
@@ -269,6 +301,19 @@ impl Door for CoapDoor {
 }
 
 impl Shared {
+    /// The message, or where it is more than may be sent there, the challenge in its place.
+    fn within(&self, allowance: Allowance, now: Now, remote: SocketAddr, message: Message) -> Message {
+        if allowance.is_proven() {
+            return message;
+        }
+        let mut datagram = Vec::new();
+        encode(&message, &mut datagram);
+        if datagram.len() <= allowance.bytes {
+            return message;
+        }
+        message_of(message.kind, message.id, message.token, self.proofs.challenge(now, remote))
+    }
+
     /// A correlation for the next request.
     fn next_correlation(&mut self) -> u32 {
         self.correlation = self.correlation.wrapping_add(1);
@@ -300,7 +345,7 @@ impl Shared {
 
 impl Endpoint {
     /// Begins what a request wants.
-    fn carry_out(&mut self, message: &Message, wanted: Wanted, turn: &mut Turn<'_, '_>) {
+    fn carry_out(&mut self, message: &Message, wanted: Wanted, allowance: Allowance, turn: &mut Turn<'_, '_>) {
         let correlation = turn.shared.next_correlation();
         let (goal, request) = match wanted {
             Wanted::Response(_) => return,
@@ -321,7 +366,7 @@ impl Endpoint {
                 (Goal::Publish(code), Request::Publish(publish))
             }
         };
-        let reply = Reply::to(turn.now, message, turn.shared.config.separate_after_ms);
+        let reply = Reply::to(turn.now, message, allowance, turn.shared.config.separate_after_ms);
         let held = match self.is_connected {
             true => {
                 turn.out.requests.push_back((self.peer, request));

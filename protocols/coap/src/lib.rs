@@ -23,5 +23,5 @@ pub mod resource;
 pub mod transmission;
 
 pub use client::Client;
-pub use config::{CoapConfig, PROTOCOL};
+pub use config::{AddressProof, CoapConfig, PROTOCOL};
 pub use door::CoapDoor;

@@ -105,7 +105,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The numbers of the options that are known here (§12.2, RFC 7641 §6, RFC 7959 §6).
+/// The numbers of the options that are known here (§12.2, RFC 7641 §6, RFC 7959 §6, RFC 9175 §6).
 #[allow(missing_docs, reason = "the names are those of the registry")]
 pub mod number {
     pub const URI_HOST: u16 = 3;
@@ -123,6 +123,7 @@ pub mod number {
     pub const PROXY_URI: u16 = 35;
     pub const PROXY_SCHEME: u16 = 39;
     pub const SIZE1: u16 = 60;
+    pub const ECHO: u16 = 252;
 
     /// Whether whoever does not know the option must not go on without it (§5.4.6).
     pub const fn is_critical(number: u16) -> bool {

@@ -4,13 +4,15 @@ use crate::packet::Version;
 use althing_core::protocol::Row;
 use bytestring::ByteString;
 
-/// Configuration of the MQTT listeners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MqttConfig {
-    /// The oldest version that is let in; older clients get their version's "unacceptable protocol version".
-    pub version_min: Version,
-    /// Where clients are sent when the broker says "use another server" or "server moved" (§4.11).
-    pub server_reference: Option<ByteString>,
+althing_core::described! {
+    /// Configuration of the MQTT listeners.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MqttConfig {
+        /// The oldest version that is let in; older clients get their version's "unacceptable protocol version".
+        pub version_min: Version,
+        /// Where clients are sent when the broker says "use another server" or "server moved" (§4.11).
+        pub server_reference: Option<ByteString>,
+    }
 }
 
 impl Default for MqttConfig {
@@ -34,5 +36,6 @@ pub const PROTOCOL: Row = Row {
     constrained_devices: "yes, over TCP",
     default_port: 1883,
     default_bind: "127.0.0.1:1883",
+    default_tls_port: Some(8883),
     description: "the lightweight publish/subscribe protocol of most IoT devices",
 };

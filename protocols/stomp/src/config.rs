@@ -2,18 +2,20 @@
 
 use althing_core::protocol::Row;
 
-/// Configuration of the STOMP listeners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StompConfig {
-    /// Header lines in one frame. Each costs memory of its own.
-    pub headers_max: usize,
-    /// Bytes of command and headers of one frame. No header is longer than MQTT's strings then, which end at
-    /// 65,535 bytes.
-    pub header_bytes_max: usize,
-    /// The shortest interval at which a peer may ask for our heart-beats; 0 = we send none.
-    pub heart_beat_send_ms: u32,
-    /// The interval at which we would like a peer's heart-beats; 0 = we want none.
-    pub heart_beat_receive_ms: u32,
+althing_core::described! {
+    /// Configuration of the STOMP listeners.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct StompConfig {
+        /// Header lines in one frame. Each costs memory of its own.
+        pub headers_max: usize,
+        /// Bytes of command and headers of one frame. No header is longer than MQTT's strings then, which end at
+        /// 65,535 bytes.
+        pub header_bytes_max: usize,
+        /// The shortest interval at which a peer may ask for our heart-beats; 0 = we send none.
+        pub heart_beat_send_ms: u32,
+        /// The interval at which we would like a peer's heart-beats; 0 = we want none.
+        pub heart_beat_receive_ms: u32,
+    }
 }
 
 impl Default for StompConfig {
@@ -37,5 +39,6 @@ pub const PROTOCOL: Row = Row {
     constrained_devices: "no",
     default_port: 61613,
     default_bind: "127.0.0.1:61613",
+    default_tls_port: Some(61614),
     description: "the plain-text messaging protocol of scripts and web pages",
 };

@@ -1,186 +1,259 @@
 //! The table of keys.
 
-use super::{Config, Durability, LogFormat};
+use super::field::{Field, fields};
+use super::form::Form;
+use super::sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use super::{Config, identity};
 use crate::protocols::PROTOCOLS;
+use althing_coap::CoapConfig;
 use althing_core::Limits;
-use althing_core::limits::Overflow;
+use althing_core::described::Described;
+use althing_core::quota::Quota;
 use althing_core::topic::TopicLimits;
-use althing_net::Address;
-use bytestring::ByteString;
-use std::path::PathBuf;
+use althing_mqtt::MqttConfig;
+use althing_stomp::StompConfig;
+use identity::{CertificateConfig, IdentityConfig};
+use std::collections::BTreeMap;
 use toml::Value;
+
+/// The keys that are there in every configuration, but for those that each language has.
+const KEYS: &[&[Field<Config>]] = &[
+    fields!(Config, "mqtt.", [mqtt], MqttConfig { live: [], restart: [version_min server_reference], structures: [] }),
+    fields!(Config, "stomp.", [stomp], StompConfig {
+        live: [], restart: [headers_max header_bytes_max heart_beat_send_ms heart_beat_receive_ms], structures: []
+    }),
+    fields!(Config, "coap.", [coap], CoapConfig {
+        live: [],
+        restart: [
+            address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
+            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max
+        ],
+        structures: []
+    }),
+    fields!(Config, "tls.", [tls], TlsKeys {
+        live: [certificate key certificates client_ca client_certificate crl],
+        restart: [handshake_timeout_ms versions],
+        structures: []
+    }),
+    fields!(Config, "identity.", [identity], IdentityConfig {
+        live: [password_file mosquitto_password_file], restart: [anonymous], structures: [certificate]
+    }),
+    fields!(Config, "identity.certificate.", [identity.certificate], CertificateConfig {
+        live: [enabled name], restart: [], structures: []
+    }),
+    fields!(Config, "authorisation.", [authorisation], Authorisation {
+        live: [otherwise rules file mosquitto_acl_file banned_users banned_clients banned_networks],
+        restart: [],
+        structures: []
+    }),
+    fields!(Config, "quotas.default.", [quotas.default], Quota {
+        live: [
+            connections_max sessions_max subscriptions_max retained_messages_max queue_bytes_max messages_per_s
+            bytes_per_s inflight_max message_bytes_max
+        ],
+        restart: [],
+        structures: []
+    }),
+    fields!(Config, "limits.", [limits], Limits {
+        live: [],
+        restart: [
+            packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
+            receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
+            subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
+            queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
+            queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
+            retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
+            write_buffer_low_bytes stall_ms connections_max
+        ],
+        structures: [topic]
+    }),
+    fields!(Config, "limits.topic_", [limits.topic], TopicLimits {
+        live: [], restart: [length_bytes_max levels_max], structures: []
+    }),
+    fields!(Config, "admin.", [admin], Admin { live: [], restart: [enabled bind certificate key], structures: [] }),
+    fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
+    fields!(Config, "server.", [server], Server {
+        live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms], structures: []
+    }),
+    fields!(Config, "store.", [store], Store {
+        live: [], restart: [durability interval_ms bytes_max segment_bytes], structures: []
+    }),
+];
+
+/// The keys of a language.
+const LANGUAGE: &[Field<Language>] = fields!(Language, "", [], Language {
+    live: [], restart: [enabled bind tls_bind], structures: []
+});
+
+/// The keys of a listener.
+const LISTENER: &[Field<ListenerKeys>] = fields!(ListenerKeys, "", [], ListenerKeys {
+    live: [certificate key client_ca client_certificate crl],
+    restart: [protocol bind tls proxy_protocol realm mount_point anonymous client_id connections_max connects_per_s],
+    structures: []
+});
+
+/// The keys of a quota.
+const QUOTA: &[Field<Quota>] = fields!(Quota, "", [], Quota {
+    live: [
+        connections_max sessions_max subscriptions_max retained_messages_max queue_bytes_max messages_per_s bytes_per_s
+        inflight_max message_bytes_max
+    ],
+    restart: [],
+    structures: []
+});
+
+/// Stands for any name of a table.
+const ANY: &str = "NAME";
+
+/// One key with what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name, section first.
+    pub name: String,
+    /// What it means, and why.
+    pub comment: &'static str,
+    /// What it takes.
+    pub takes: String,
+    /// Whether a change holds without a restart.
+    pub is_live: bool,
+    /// Whether its value is shown to nobody.
+    pub is_secret: bool,
+    /// What it holds; `None` when nothing is said, or TOML has no way to say it.
+    pub value: Option<Value>,
+    /// What it holds when nothing is said.
+    pub default: Option<Value>,
+}
+
+impl Entry {
+    fn new<S>(name: String, field: &Field<S>, holder: &S, default: &S) -> Self {
+        let Field { comment, takes, is_live, is_secret, get, .. } = *field;
+        let (value, default) = (get(holder), get(default));
+        Self { name, comment: comment(), takes: takes(), is_live, is_secret, value, default }
+    }
+}
 
 /// Puts a value in the place that `name` stands for, or says what it takes instead; `None` when there is no
 /// such key.
 pub fn set(config: &mut Config, name: &str, value: &Value) -> Option<Result<(), String>> {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return Some((key.set)(config, value));
+    if let Some(field) = KEYS.iter().copied().flatten().find(|field| field.name == name) {
+        return Some((field.set)(config, value));
     }
     let (section, rest) = name.split_once('.')?;
-    let language = PROTOCOLS.iter().position(|protocol| protocol.row.name == section)?;
-    let listen = &mut config.listen[language];
-    match rest {
-        "enabled" => Some(FromValue::from_value(value).map(|it| listen.enabled = it)),
-        "bind" => Some(FromValue::from_value(value).map(|it| listen.bind = it)),
+    if let Some(index) = PROTOCOLS.iter().position(|protocol| protocol.row.name == section) {
+        let field = language_fields(index).find(|field| field.name == rest)?;
+        return Some((field.set)(&mut config.languages[index], value));
+    }
+    match section {
+        "listeners" => set_in_table(&mut config.listeners, LISTENER, rest, value),
+        "quotas" => {
+            let (kind, rest) = rest.split_once('.')?;
+            let quotas = &mut config.quotas;
+            let tables = match kind {
+                "users" => &mut quotas.users,
+                "groups" => &mut quotas.groups,
+                "listeners" => &mut quotas.listeners,
+                _ => return None,
+            };
+            set_in_table(tables, QUOTA, rest, value)
+        }
         _ => None,
     }
+}
+
+/// A language that has no port inside TLS has no key for it.
+fn language_fields(index: usize) -> impl Iterator<Item = &'static Field<Language>> {
+    let has_tls = PROTOCOLS[index].row.default_tls_port.is_some();
+    LANGUAGE.iter().filter(move |field| has_tls || field.name != "tls_bind")
+}
+
+/// `rest` is `NAME.FIELD`; a name may have dots in it.
+fn set_in_table<K: for<'a> From<&'a str> + Ord, S: Default>(
+    tables: &mut BTreeMap<K, S>,
+    fields: &[Field<S>],
+    rest: &str,
+    value: &Value,
+) -> Option<Result<(), String>> {
+    let (name, field) = rest.rsplit_once('.').filter(|(name, _)| !name.is_empty())?;
+    let field = fields.iter().find(|it| it.name == field)?;
+    Some((field.set)(tables.entry(name.into()).or_default(), value))
+}
+
+/// Every key of `config` with what it holds, section by section. Languages have their defaults from `defaults`.
+pub fn entries(config: &Config, defaults: &Config) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (index, protocol) in PROTOCOLS.iter().enumerate() {
+        let (holder, default) = (&config.languages[index], &defaults.languages[index]);
+        let name = |field: &Field<Language>| format!("{}.{}", protocol.row.name, field.name);
+        entries.extend(language_fields(index).map(|field| Entry::new(name(field), field, holder, default)));
+    }
+    let fields = KEYS.iter().copied().flatten();
+    entries.extend(fields.map(|field| Entry::new(field.name.to_owned(), field, config, defaults)));
+    entries_of_tables(&mut entries, "listeners", &config.listeners, LISTENER);
+    entries_of_tables(&mut entries, "quotas.users", &config.quotas.users, QUOTA);
+    entries_of_tables(&mut entries, "quotas.groups", &config.quotas.groups, QUOTA);
+    entries_of_tables(&mut entries, "quotas.listeners", &config.quotas.listeners, QUOTA);
+    // Stable: within a section they stay in the order of their structure.
+    entries.sort_by_cached_key(|entry| entry.section().to_owned());
+    entries
+}
+
+impl Entry {
+    /// All of its name but the last part.
+    pub fn section(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+}
+
+fn entries_of_tables<K: AsRef<str>, S: Default>(
+    entries: &mut Vec<Entry>,
+    prefix: &str,
+    tables: &BTreeMap<K, S>,
+    fields: &[Field<S>],
+) {
+    let default = S::default();
+    for (name, holder) in tables {
+        let name = |field: &Field<S>| format!("{prefix}.{}.{}", name.as_ref(), field.name);
+        entries.extend(fields.iter().map(|field| Entry::new(name(field), field, holder, &default)));
+    }
+}
+
+/// Every key that there can be, with its default; `NAME` stands for the name of a table.
+pub fn documented() -> Vec<Entry> {
+    let mut config = Config::new(0);
+    config.listeners.insert(ANY.into(), ListenerKeys::default());
+    config.quotas.users.insert(ANY.into(), Quota::default());
+    config.quotas.groups.insert(ANY.into(), Quota::default());
+    config.quotas.listeners.insert(ANY.into(), Quota::default());
+    entries(&config, &Config::new(0))
+}
+
+/// The key of this name, with its default. A table may have any name.
+pub fn explained(name: &str) -> Option<Entry> {
+    let any = with_any_name(name);
+    documented().into_iter().find(|entry| entry.name == name || Some(&entry.name) == any.as_ref())
 }
 
 /// The key that was most likely meant, if any is near.
 pub fn nearest(name: &str) -> Option<String> {
     const NEAR: f64 = 0.8;
-    let near = names().map(|key| (strsim::jaro_winkler(&key, name), key));
-    near.filter(|(similarity, _)| *similarity > NEAR).max_by(|one, other| one.0.total_cmp(&other.0)).map(|it| it.1)
+    let any = with_any_name(name);
+    let meant = any.as_deref().unwrap_or(name);
+    let near = documented().into_iter().map(|entry| (strsim::jaro_winkler(&entry.name, meant), entry.name));
+    let found = near.filter(|(similarity, _)| *similarity > NEAR).max_by(|one, other| one.0.total_cmp(&other.0))?.1;
+    let own_name = any.and_then(|any| table_name(name, &any));
+    Some(own_name.map_or_else(|| found.clone(), |own| found.replace(ANY, own)))
 }
 
-/// Every key, first those that each language has.
-fn names() -> impl Iterator<Item = String> {
-    let of_language = |name: &'static str| ["enabled", "bind"].map(|key| format!("{name}.{key}"));
-    let languages = PROTOCOLS.iter().flat_map(move |protocol| of_language(protocol.row.name));
-    languages.chain(KEYS.iter().map(|key| key.name.to_owned()))
+/// `listeners.NAME.bind` for `listeners.garden.bind`; `None` for what is in no table with a name of its own.
+fn with_any_name(name: &str) -> Option<String> {
+    let tables = ["listeners.", "quotas.users.", "quotas.groups.", "quotas.listeners."];
+    let prefix = tables.iter().find(|prefix| name.starts_with(**prefix))?;
+    let (_, field) = name[prefix.len()..].rsplit_once('.')?;
+    Some(format!("{prefix}{ANY}.{field}"))
 }
 
-/// One key of the configuration.
-#[derive(Debug)]
-struct Key {
-    /// Its name, section first.
-    name: &'static str,
-    /// Puts a value in its place, or says what it takes instead.
-    set: fn(&mut Config, &Value) -> Result<(), String>,
-}
-
-macro_rules! key {
-    ($name:expr, $($place:ident).+) => {
-        Key { name: $name, set: |config, value| FromValue::from_value(value).map(|it| config.$($place).+ = it) }
-    };
-}
-
-/// The keys of the limits that are plain numbers and switches. The pattern below does not compile when a
-/// limit has no key.
-macro_rules! keys_with_limits {
-    ($($limit:ident)+; $($key:expr,)+) => {
-        /// Every key but those that each language has.
-        const KEYS: &[Key] = &[$($key,)+ $(key!(concat!("limits.", stringify!($limit)), limits.$limit),)+];
-
-        const _: fn(&Limits) = |limits| {
-            let Limits { topic: TopicLimits { length_bytes_max: _, levels_max: _ }, $($limit: _,)+ } = limits;
-        };
-    };
-}
-
-keys_with_limits! {
-    packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
-    receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
-    subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
-    queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
-    queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
-    retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
-    write_buffer_low_bytes stall_ms connections_max;
-
-    key!("mqtt.server_reference", mqtt.server_reference),
-    key!("coap.payload_bytes_max", coap.payload_bytes_max),
-    key!("coap.observations_max", coap.observations_max),
-    key!("coap.observations_per_address_max", coap.observations_per_address_max),
-    key!("coap.endpoints_max", coap.endpoints_max),
-    key!("log.level", log.level),
-    key!("log.format", log.format),
-    key!("server.data", server.data),
-    key!("server.anonymous_beyond_loopback", server.anonymous_beyond_loopback),
-    key!("server.sys_interval_s", server.sys_interval_s),
-    key!("store.durability", store.durability),
-    key!("store.interval_ms", store.interval_ms),
-    key!("store.bytes_max", store.bytes_max),
-    key!("store.segment_bytes", store.segment_bytes),
-    key!("limits.topic_length_bytes_max", limits.topic.length_bytes_max),
-    key!("limits.topic_levels_max", limits.topic.levels_max),
-}
-
-/// A type that a value can be read as; the error says what it takes.
-trait FromValue: Sized {
-    fn from_value(value: &Value) -> Result<Self, String>;
-}
-
-macro_rules! whole_numbers {
-    ($($number:ty)+) => {$(
-        impl FromValue for $number {
-            fn from_value(value: &Value) -> Result<Self, String> {
-                let integer = value.as_integer().ok_or("a whole number")?;
-                integer.try_into().map_err(|_| format!("a whole number from 0 to {}", <$number>::MAX))
-            }
-        }
-    )+};
-}
-
-whole_numbers!(u16 u32 u64 usize);
-
-impl FromValue for bool {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        value.as_bool().ok_or_else(|| "true or false".into())
-    }
-}
-
-impl FromValue for PathBuf {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        value.as_str().filter(|text| !text.is_empty()).map(Self::from).ok_or_else(|| "a path".into())
-    }
-}
-
-/// The empty text says that there is none.
-impl FromValue for Option<ByteString> {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        let text = value.as_str().ok_or("text")?;
-        Ok((!text.is_empty()).then(|| text.into()))
-    }
-}
-
-impl FromValue for Vec<Address> {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        let read = |value: &Value| {
-            let text = value.as_str().ok_or("an address or a list of addresses")?;
-            text.parse().map_err(|error: althing_net::AddressError| format!("an address ({error})"))
-        };
-        match value {
-            Value::Array(list) => list.iter().map(read).collect(),
-            one => Ok(vec![read(one)?]),
-        }
-    }
-}
-
-impl FromValue for tracing::Level {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        let named = value.as_str().filter(|text| text.parse::<u8>().is_err()).and_then(|text| text.parse().ok());
-        named.ok_or_else(|| "error, warn, info, debug or trace".into())
-    }
-}
-
-impl FromValue for LogFormat {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("text") => Ok(Self::Text),
-            Some("json") => Ok(Self::Json),
-            _ => Err("text or json".into()),
-        }
-    }
-}
-
-impl FromValue for Durability {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("sync") => Ok(Self::Sync),
-            Some("interval") => Ok(Self::Interval),
-            Some("memory") => Ok(Self::Memory),
-            _ => Err("sync, interval or memory".into()),
-        }
-    }
-}
-
-impl FromValue for Overflow {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("drop_oldest") => Ok(Self::DropOldest),
-            Some("drop_newest") => Ok(Self::DropNewest),
-            Some("refuse") => Ok(Self::Refuse),
-            _ => Err("drop_oldest, drop_newest or refuse".into()),
-        }
-    }
+/// What stands in `name` where `any` says `NAME`.
+fn table_name<'a>(name: &'a str, any: &str) -> Option<&'a str> {
+    let (prefix, suffix) = any.split_once(ANY)?;
+    name.strip_prefix(prefix)?.strip_suffix(suffix)
 }

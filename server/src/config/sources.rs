@@ -17,6 +17,22 @@ pub struct Setting {
     pub value: Value,
     /// Where it was written.
     pub source: Source,
+    /// Of a list in a file: the line of each element.
+    pub lines: Vec<usize>,
+}
+
+impl Setting {
+    fn new(key: String, value: Value, source: Source) -> Self {
+        Self { key, value, source, lines: Vec::new() }
+    }
+
+    /// Where the element of a list was written.
+    pub fn source_of(&self, element: usize) -> Source {
+        match (&self.source, self.lines.get(element)) {
+            (Source::File(path, _), Some(line)) => Source::File(path.clone(), *line),
+            (source, _) => source.clone(),
+        }
+    }
 }
 
 /// Where a setting was written.
@@ -28,6 +44,8 @@ pub enum Source {
     Environment(String),
     /// In this argument of `--set`.
     Argument(String),
+    /// With `--data`.
+    Data,
 }
 
 impl fmt::Display for Source {
@@ -36,6 +54,7 @@ impl fmt::Display for Source {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => f.write_str(name),
             Self::Argument(text) => write!(f, "--set {text}"),
+            Self::Data => f.write_str("--data"),
         }
     }
 }
@@ -106,8 +125,10 @@ fn from_toml(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigError> {
             let key = format!("{prefix}{}", name.get_ref());
             let source = Source::File(path.to_owned(), line_of(text, name.span().start));
             if !value.get_ref().is_table() {
+                let elements = value.get_ref().as_array().into_iter().flatten();
+                let lines = elements.map(|element| line_of(text, element.span().start)).collect();
                 let value = Value::deserialize(value.into_deserializer()).map_err(syntax)?;
-                settings.push(Setting { key, value, source });
+                settings.push(Setting { lines, ..Setting::new(key, value, source) });
             } else if let DeValue::Table(inner) = value.into_inner() {
                 tables.push((format!("{key}."), inner));
             }
@@ -131,7 +152,7 @@ pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -
             expected: "the value is not UTF-8".into(),
         })?;
         let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        settings.push(Setting { key, value: read_value(text), source: Source::Environment(name.to_owned()) });
+        settings.push(Setting::new(key, read_value(text), Source::Environment(name.to_owned())));
     }
     Ok(settings)
 }
@@ -143,7 +164,7 @@ pub fn from_arguments(arguments: &[String]) -> Result<Vec<Setting>, ConfigError>
         let Some((key, value)) = text.split_once('=') else {
             return Err(ConfigError::Syntax { source_text: source.to_string(), expected: "write KEY=VALUE".into() });
         };
-        Ok(Setting { key: key.trim().to_owned(), value: read_value(value.trim()), source })
+        Ok(Setting::new(key.trim().to_owned(), read_value(value.trim()), source))
     };
     arguments.iter().map(read).collect()
 }

@@ -1,5 +1,6 @@
 //! What is known of one remote address, as long as something waits for it.
 
+use super::proof::Allowance;
 use crate::message::{Code, Kind, Message, Token};
 use crate::resource::{Read, Response};
 use crate::transmission::Transmission;
@@ -21,6 +22,8 @@ pub(crate) struct Endpoint {
     pub heard_ns: u64,
     /// When it last acknowledged something of ours, which proves that it is where it says.
     pub confirmed_ns: Option<u64>,
+    /// Whether it has proven that it is where it says.
+    pub is_proven: bool,
     /// The deadline of its entry among the timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     pub pending: Vec<Pending>,
@@ -48,6 +51,8 @@ pub(crate) struct Reply {
     pub token: Token,
     /// When an empty acknowledgement is due; `u64::MAX` when none is.
     pub acknowledge_ns: u64,
+    /// What it may be answered with.
+    pub allowance: Allowance,
     /// An empty acknowledgement has left: the response is a message of its own (§5.2.2).
     pub is_acknowledged: bool,
 }
@@ -113,6 +118,7 @@ impl Endpoint {
             sequence: 0,
             heard_ns: now.mono_ns,
             confirmed_ns: None,
+            is_proven: false,
             armed_ns: u64::MAX,
             pending: Vec::new(),
             observations: Vec::new(),
@@ -158,12 +164,12 @@ impl Endpoint {
 }
 
 impl Reply {
-    pub fn to(now: Now, request: &Message, separate_after_ms: u64) -> Self {
+    pub fn to(now: Now, request: &Message, allowance: Allowance, separate_after_ms: u64) -> Self {
         let acknowledge_ns = match request.kind {
             Kind::Confirmable => now.mono_ns + separate_after_ms * MILLISECOND_NS,
             _ => u64::MAX,
         };
         let Message { kind, id, token, .. } = *request;
-        Self { kind, id, token, acknowledge_ns, is_acknowledged: false }
+        Self { kind, id, token, acknowledge_ns, allowance, is_acknowledged: false }
     }
 }

@@ -78,7 +78,8 @@ impl Endpoint {
 
     /// A response: with the acknowledgement, or as a message of its own (§5.2).
     pub fn respond(&mut self, reply: Reply, response: Response, turn: &mut Turn<'_, '_>) {
-        if reply.is_acknowledged {
+        // What has to arrive is repeated: not to an address that has not proven itself.
+        if reply.is_acknowledged && reply.allowance.is_proven() {
             self.outgoing.push_back(Outgoing {
                 token: reply.token,
                 what: What::Response(response),
@@ -88,10 +89,11 @@ impl Endpoint {
             return self.pump(turn);
         }
         let (kind, id) = match reply.kind {
-            Kind::Confirmable => (Kind::Acknowledgement, reply.id),
+            Kind::Confirmable if !reply.is_acknowledged => (Kind::Acknowledgement, reply.id),
             _ => (Kind::NonConfirmable, self.take_id()),
         };
         let message = message_of(kind, id, reply.token, response);
+        let message = turn.shared.within(reply.allowance, turn.now, turn.remote, message);
         let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
         turn.shared.exchanges.complete(turn.remote, reply.id, datagram);
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
 
+mod amplification;
 mod bad_input;
 mod observing;
 mod requests;

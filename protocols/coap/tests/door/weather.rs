@@ -1,9 +1,9 @@
 //! Links that lose, repeat and delay (RFC 7252 §4).
 
 use crate::world::{Weather, World};
-use althing_coap::CoapConfig;
 use althing_coap::client::Event;
 use althing_coap::message::Code;
+use althing_coap::{AddressProof, CoapConfig};
 use althing_core::Guarantee;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -21,10 +21,16 @@ fn count_of_each(world: &World) -> HashMap<Bytes, usize> {
     counts
 }
 
+/// In every second world addresses have to prove themselves.
+fn config(seed: u64) -> CoapConfig {
+    let address_proof = if seed.is_multiple_of(2) { AddressProof::Never } else { AddressProof::Always };
+    CoapConfig { address_proof, ..CoapConfig::default() }
+}
+
 #[test]
 fn a_confirmed_request_has_one_effect_whatever_the_link_does() {
     for (seed, store_ms) in (0..20).flat_map(|seed| [(seed, 0), (seed, 700), (seed, 5_000)]) {
-        let mut world = World::new(seed, 3, CoapConfig::default(), Weather { store_ms, ..STORM });
+        let mut world = World::new(seed, 3, config(seed), Weather { store_ms, ..STORM });
         world.subscribe("orders/#");
         let mut tokens = Vec::new();
         for number in 0..30 {
@@ -52,7 +58,7 @@ fn a_confirmed_request_has_one_effect_whatever_the_link_does() {
 fn observers_come_to_the_last_value() {
     let mut all_observe = 0;
     for seed in 0..30 {
-        let mut world = World::new(seed, 4, CoapConfig::default(), Weather { loss_percent: 10, ..STORM });
+        let mut world = World::new(seed, 4, config(seed), Weather { loss_percent: 10, ..STORM });
         let tokens: Vec<_> =
             (0..4).map(|client| world.client(client, |it, now| it.observe(now, &["t", "state"]))).collect();
         for number in 0..20 {
@@ -91,7 +97,7 @@ fn every_message_at_least_once_arrives_in_order_on_a_link_that_only_delays() {
 #[test]
 fn nothing_is_kept_of_those_who_left() {
     for seed in 0..10 {
-        let mut world = World::new(seed, 5, CoapConfig::default(), STORM);
+        let mut world = World::new(seed, 5, config(seed), STORM);
         for client in 0..5 {
             let token = world.client(client, |it, now| it.observe(now, &["t", "a"]));
             world.run_ms(20_000);

@@ -65,7 +65,7 @@ pub fn topic(name: &str) -> Topic {
 }
 
 pub fn remote(client: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], 10_000 + client as u16))
+    SocketAddr::from(([127, 0, 0, 1], 10_000 + client as u16))
 }
 
 impl World {

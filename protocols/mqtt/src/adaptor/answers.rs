@@ -46,7 +46,7 @@ impl MqttAdaptor {
             Answer::Refused(refusal) => Err(self.refuse(refusal, out)),
             Answer::Close(refusal) => {
                 // A broker that stops resumes its sessions later, so nobody's will is due.
-                let publish_will = refusal.reason != Reason::ShuttingDown;
+                let publish_will = !refusal.reason.is_stop();
                 Err(Close { publish_will, ..self.refuse(refusal, out) })
             }
         }

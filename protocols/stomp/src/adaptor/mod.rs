@@ -247,7 +247,7 @@ impl Adaptor for StompAdaptor {
             Answer::Refused(refusal) => Err(this.refuse(refusal, None, out)),
             Answer::Close(refusal) => {
                 // A broker that stops is no lost peer.
-                let publish_will = refusal.reason != Reason::ShuttingDown;
+                let publish_will = !refusal.reason.is_stop();
                 Err(Close { publish_will, ..this.refuse(refusal, None, out) })
             }
             // Nothing here asks for the others.
