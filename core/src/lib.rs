@@ -15,6 +15,7 @@ pub mod adaptor;
 pub mod annotation;
 pub mod authorisation;
 pub mod broker;
+pub mod bucket;
 pub mod described;
 pub mod door;
 pub mod effects;

@@ -105,6 +105,21 @@ impl Retained {
         self.messages.value(node).as_ref().filter(|message| !message.is_expired(mono_ns))
     }
 
+    /// What is kept for a topic, perhaps expired.
+    pub(crate) fn find(&self, topic: &Topic) -> Option<&Arc<Message>> {
+        self.messages.value(self.messages.find(topic.as_str())?).as_ref()
+    }
+
+    /// Everything that is kept, in no particular order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.scan(0..self.messages.slots()).filter_map(|(_, message)| message.as_ref())
+    }
+
+    /// What may be kept from now on; what is there already stays.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        (self.count_max, self.bytes_max) = (limits.retained_messages_max, limits.retained_bytes_max);
+    }
+
     /// Adds all values whose topics `filter` matches, in no particular order. Takes as long as it takes;
     /// [`continue_lookup`](Self::continue_lookup) does the same in turns.
     pub fn matching(&self, filter: &Filter, mono_ns: u64, found: &mut Vec<Arc<Message>>) {

@@ -116,6 +116,16 @@ impl Routes {
         }
     }
 
+    /// What a match may cost from now on, and how much is remembered.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.visits_max = limits.match_visits_max;
+        if self.cache_max != limits.route_cache_max {
+            self.cache_max = limits.route_cache_max;
+            self.cache.clear();
+            self.lately = vec![0; self.cache_max.next_power_of_two()].into();
+        }
+    }
+
     /// Who gets a message published to `topic`. `judge` takes out of a new route who may not.
     pub fn find(&mut self, topic: &Topic, judge: impl FnOnce(&mut Route)) -> Result<Arc<Route>, TooManyVisits> {
         if let Some(route) = self.cache.get(topic.text())

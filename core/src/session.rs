@@ -1,7 +1,7 @@
 //! What the broker remembers of one client: its queue, what is on its way, what it subscribed to.
 
 use crate::authorisation::Principal;
-use crate::broker::Pace;
+use crate::broker::{Allowance, Pace};
 use crate::hash::Seeded;
 use crate::message::{Guarantee, Origin};
 use crate::queue::{Entry, Queue};
@@ -39,6 +39,13 @@ pub(crate) struct Session {
     pub resending: bool,
     /// Messages that were dropped on their way to it.
     pub drops: u64,
+    /// Messages of it that were refused, and those that reached nobody.
+    pub refusals: u64,
+    pub unheard: u64,
+    /// What its principal may use; `None` while nobody has a bound.
+    pub allowance: Option<Box<Allowance>>,
+    /// Whether that bounds what it publishes.
+    pub is_metered: bool,
     /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
     pub pressed_ns: Option<u64>,
     /// Whether each of its subscriptions gets its own delivery of a message.
@@ -249,5 +256,11 @@ impl Sessions {
     /// How many places there are, vacant ones included.
     pub fn places_len(&self) -> u32 {
         self.places.len() as u32
+    }
+
+    /// All of them, by their places.
+    pub fn indices(&self) -> Vec<u32> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, session)| session.is_some()).map(|(index, _)| index as u32).collect()
     }
 }

@@ -23,6 +23,8 @@ pub enum Word {
     Answer(PeerId, Answer),
     /// A delivery to a peer of the receiver.
     Delivery(Delivery),
+    /// A peer of the receiver is not read until this time, on the monotonic clock.
+    Throttle(PeerId, u64),
     /// How fast a peer of the sender reads.
     Pace(PeerId, Pace),
     /// What was asked under `operation` stands, durably.

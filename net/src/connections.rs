@@ -2,8 +2,9 @@
 
 use crate::transport::Stream;
 use althing_core::broker::Pace;
-use althing_core::{Adaptor, Link, OutBuffer, PeerId};
+use althing_core::{Adaptor, Link, OutBuffer, PeerId, Request};
 use bytes::BytesMut;
+use std::collections::VecDeque;
 use std::task::Waker;
 
 /// One connection. Idle ones own no buffer: `out` and `input` are empty and without memory then.
@@ -23,6 +24,10 @@ pub(crate) struct Connection {
     pub unread_answer_bytes: usize,
     /// The slow subscriber for which this publisher is not read.
     pub paused_for: Option<PeerId>,
+    /// It is not read before this moment; 0 = it was never too fast.
+    pub throttled_until_ns: u64,
+    /// What it had asked for in one breath when it became too fast; waits for that moment.
+    pub held: VecDeque<Request>,
     pub pace: Pace,
     /// `receive` wants an answer first.
     pub waits: bool,
@@ -41,21 +46,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link) -> Self {
+    /// A connection from which `input` has been read already.
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
             out: OutBuffer::default(),
-            input: BytesMut::new(),
+            has_more: !input.is_empty(),
+            input,
             waker: None,
             link,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,
+            throttled_until_ns: 0,
+            held: VecDeque::new(),
             pace: Pace::Ready,
             waits: false,
             waits_for_store: false,
-            has_more: false,
             is_dirty: false,
             is_blocked: false,
             is_shut: false,
@@ -69,6 +77,16 @@ impl Connection {
         let is_new = !self.is_dirty && !self.is_blocked;
         self.is_dirty |= is_new;
         is_new
+    }
+
+    /// Whether what it sends waits for a subscriber or for a moment: its silence is ours.
+    pub fn is_held_back(&self) -> bool {
+        self.paused_for.is_some() || self.throttled_until_ns > 0
+    }
+
+    /// What the peer has not been sent yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.len() + self.stream.pending_bytes()
     }
 
     /// Has the connection's task polled again.

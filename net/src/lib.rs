@@ -5,9 +5,10 @@
 //! calling thread; [`local`] talks to the one that runs there.
 //!
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
+//! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
-//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -23,9 +24,13 @@ mod door;
 mod host;
 mod listener;
 pub mod local;
+mod opening;
+mod proxy;
 mod reading;
 mod shard;
+mod throttling;
 mod timers;
+mod tls;
 mod transport;
 mod writing;
 
@@ -33,6 +38,8 @@ pub use address::{Address, AddressError};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
 pub use host::{Host, Notice};
-pub use listener::{AdaptorFactory, Listener};
+pub use listener::{AdaptorFactory, Gate, Listener};
 pub use local::{AbortOnPanic, run};
+pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
+pub use tls::{Describe, TlsAcceptor, TlsTerms};

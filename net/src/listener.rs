@@ -2,10 +2,14 @@
 
 use crate::address::Address;
 use crate::local;
-use crate::transport::Stream;
+use crate::opening;
+use crate::proxy::ProxyTrust;
+use crate::tls::TlsAcceptor;
+use crate::transport::{Socket, Stream};
 use althing_core::link::Entrance;
 use althing_core::{Adaptor, Link};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use bytes::BytesMut;
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -19,6 +23,15 @@ use tokio::net::{TcpListener, UnixListener};
 
 /// Makes the adaptor for a new connection.
 pub type AdaptorFactory = Arc<dyn Fn(&Link) -> Box<dyn Adaptor> + Send + Sync>;
+
+/// What a connection has to get through before there is an adaptor for it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    /// A proxy stands before the listener, and says first whom it speaks for.
+    pub proxy: Option<Arc<ProxyTrust>>,
+    /// TLS is spoken.
+    pub tls: Option<Arc<TlsAcceptor>>,
+}
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -67,22 +80,22 @@ impl Listener {
         &self.address
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match &self.socket {
             ListenerSocket::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Some(remote)))
+                Ok((Socket::Tcp(stream), Some(remote)))
             }
             ListenerSocket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), None))
+                Ok((Socket::Unix(stream), None))
             }
         }
     }
 }
 
 fn bind_tcp(mut address: SocketAddr) -> io::Result<TcpListener> {
-    let stream = |address| Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    let stream = |address| socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
     let everywhere = address.is_ipv6() && address.ip().is_unspecified();
     let socket = match stream(address) {
         // A machine without IPv6 is everywhere on IPv4.
@@ -129,14 +142,22 @@ impl Drop for SocketFile {
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept_all(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) {
+pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) {
     const PAUSE: Duration = Duration::from_millis(100);
     let (name, mut reserve) = (entrance.name, Reserve::open());
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => {
+            Ok((socket, remote)) => {
                 let link = Link { remote, entrance: Arc::clone(&entrance), tls: None };
-                local::with(|shard| shard.accept(stream, link, &factory))
+                if gate.proxy.is_none() && gate.tls.is_none() {
+                    local::with(|shard| {
+                        if shard.admits(&link) {
+                            shard.accept(Stream::Plain(socket), link, BytesMut::new(), &factory);
+                        }
+                    });
+                } else {
+                    opening::open(socket, link, gate.clone(), Arc::clone(&factory));
+                }
             }
             Err(error) if is_exhausted(&error) => {
                 let why =

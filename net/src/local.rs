@@ -1,14 +1,15 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
 use crate::door::{DoorFactory, DoorSocket};
-use crate::listener::{self, AdaptorFactory, Listener};
+use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
+use althing_core::authorisation::Policy;
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
 use althing_core::verbs::Refusal;
-use althing_core::{Message, Now, PeerId, Reason, Topic};
+use althing_core::{Limits, Message, Now, PeerId, Reason, Topic};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -45,8 +46,8 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
 }
 
 /// Accepts from `listener` until the task is aborted.
-pub fn listen(listener: Listener, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
-    tokio::spawn(listener::accept_all(listener, entrance, factory))
+pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, gate, entrance, factory))
 }
 
 /// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
@@ -90,6 +91,16 @@ pub fn close_all(reason: Reason) {
     with(|shard| shard.close_all(reason));
 }
 
+/// Other limits hold from now on: see [`Broker::set_limits`](althing_core::broker::Broker::set_limits).
+pub fn set_limits(limits: Arc<Limits>) {
+    with(|shard| shard.set_limits(limits));
+}
+
+/// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
+pub fn set_policy(policy: Arc<Policy>) {
+    with(|shard| shard.set_policy(policy));
+}
+
 /// Waits until no connection is left.
 pub async fn drained() {
     std::future::poll_fn(|cx| with(|shard| shard.poll_drained(cx))).await;
@@ -116,7 +127,8 @@ pub(crate) fn with<R>(act: impl FnOnce(&mut Shard) -> R) -> R {
     with_running(act).expect("called from outside of the thread of a running shard")
 }
 
-fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
+/// The same where there may be none any more.
+pub(crate) fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
     let _core_guard = AbortOnPanic;
     SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
 }

@@ -44,7 +44,7 @@ impl Shard {
         if connection.adaptor.is_none() {
             return self.discard(peer, cx);
         }
-        if connection.paused_for.is_some() || connection.waits || connection.waits_for_store {
+        if connection.is_held_back() || connection.waits || connection.waits_for_store {
             return;
         }
         if connection.has_more {
@@ -55,7 +55,12 @@ impl Shard {
             // Nothing is registered with the socket yet: read in the next poll.
             return cx.waker().wake_by_ref();
         }
-        match self.read(now, peer, cx) {
+        let read = self.read(now, peer, cx);
+        // Reading may have made TLS say something that the socket did not take at once.
+        if self.connections.get(peer).is_some_and(|connection| connection.stream.pending_bytes() > 0) {
+            self.mark_dirty(peer);
+        }
+        match read {
             Poll::Pending => return,
             Poll::Ready(Ok(0)) => return self.lost(now, peer, None),
             Poll::Ready(Err(error)) => return self.lost(now, peer, Some(error)),
@@ -79,7 +84,7 @@ impl Shard {
         if is_carried {
             buffer.extend_from_slice(&connection.input);
         }
-        let read = connection.stream.poll_read(cx, &mut buffer);
+        let read = connection.stream.poll_read(cx, &mut buffer, &mut self.scratch);
         if let Poll::Ready(Ok(read @ 1..)) = read {
             self.counters.bytes_received += read as u64;
             self.turns += 1;
@@ -122,7 +127,7 @@ impl Shard {
             if received == Receive::NeedMore {
                 return input;
             }
-            if connection.waits || connection.paused_for.is_some() || adds_to_backlog {
+            if connection.waits || connection.is_held_back() || adds_to_backlog {
                 connection.has_more = true;
                 return input;
             }
@@ -155,7 +160,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(peer) else { return };
         self.read_buffer.clear();
         self.read_buffer.reserve(READ_BUFFER_BYTES);
-        match connection.stream.poll_read(cx, &mut self.read_buffer) {
+        match connection.stream.poll_read(cx, &mut self.read_buffer, &mut self.scratch) {
             Poll::Pending => {}
             Poll::Ready(Ok(1..)) => cx.waker().wake_by_ref(),
             Poll::Ready(Ok(0) | Err(_)) => self.remove(peer),

@@ -8,8 +8,10 @@ use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
+use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
+use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
 use althing_core::record::{Loaded, Restored};
@@ -60,6 +62,8 @@ pub struct Counters {
     pub payload_bytes_sent: u64,
     /// How often a publisher was asked to wait for a slow subscriber.
     pub pauses: u64,
+    /// How often a publisher was not read for a while because it was faster than it may be.
+    pub throttles: u64,
     /// How often a subscriber was declared stalled.
     pub stalls: u64,
 }
@@ -71,6 +75,10 @@ pub struct Shard {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
     pub(crate) connections: Connections,
+    /// Connections on their way in: through a proxy's header, or a TLS handshake.
+    opening: usize,
+    /// Everyone has been told goodbye: nobody comes in any more.
+    is_closing: bool,
     /// What the broker wants done and nobody has done yet.
     pub(crate) effects: Effects,
     /// The other `Effects`, whose memory is used in turn.
@@ -79,6 +87,7 @@ pub struct Shard {
     requests: VecDeque<Request>,
     pub(crate) doors: Doors,
     pub(crate) read_buffer: BytesMut,
+    pub(crate) scratch: Scratch,
     pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) dirty: Vec<PeerId>,
     pub(crate) dirty_spare: Vec<PeerId>,
@@ -117,11 +126,14 @@ impl Shard {
             limits,
             clock,
             connections: Connections::new(shard),
+            opening: 0,
+            is_closing: false,
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
             doors: Doors::new(shard),
             read_buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            scratch: Scratch::default(),
             spares: Vec::new(),
             dirty: Vec::new(),
             dirty_spare: Vec::new(),
@@ -155,16 +167,40 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes a new connection in.
-    pub(crate) fn accept(&mut self, stream: Stream, link: Link, factory: &AdaptorFactory) {
-        if self.connections.len() >= self.limits.connections_max {
-            return self.turned_away(link.listener(), "limits.connections_max is reached".into());
+    /// Whether there may be one more on its way in; tells if not.
+    pub(crate) fn begin_opening(&mut self, link: &Link) -> bool {
+        if self.connections.len() + self.opening >= self.limits.connections_max {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+            return false;
+        }
+        self.opening += 1;
+        true
+    }
+
+    pub(crate) fn end_opening(&mut self) {
+        self.opening -= 1;
+    }
+
+    /// Asked once for every connection, when it is known whose it is and before anything is spent on it; tells if it is
+    /// not let in.
+    pub(crate) fn admits(&mut self, link: &Link) -> bool {
+        let is_full = self.connections.len() >= self.limits.connections_max;
+        if is_full {
+            self.turned_away(link.listener(), "limits.connections_max is reached".into());
+        }
+        !is_full
+    }
+
+    /// Takes a new connection in, from which `input` has been read already.
+    pub(crate) fn accept(&mut self, stream: Stream, link: Link, input: BytesMut, factory: &AdaptorFactory) {
+        if self.is_closing {
+            return;
         }
         let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link));
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -196,12 +232,24 @@ impl Shard {
         self.settle(now);
     }
 
+    pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.broker.set_limits(Arc::clone(&limits));
+        self.limits = limits;
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        let now = self.clock.now();
+        self.broker.set_policy(now, policy, &mut self.effects);
+        self.settle(now);
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         self.broker.statistics()
     }
 
     /// Ends every conversation: those that the broker knows, and those that have not come so far.
     pub(crate) fn close_all(&mut self, reason: Reason) {
+        self.is_closing = true;
         let now = self.clock.now();
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
@@ -379,14 +427,26 @@ impl Shard {
     }
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
+        if let Some(connection) = self.connections.get_mut(peer).filter(|connection| !connection.held.is_empty()) {
+            return connection.held.extend(self.requests.drain(..));
+        }
         while let Some(request) = self.requests.pop_front() {
-            if matches!(request, Request::Disconnect(_))
+            self.request_of_connection(now, peer, request);
+            if self.is_throttled_now(peer)
                 && let Some(connection) = self.connections.get_mut(peer)
             {
-                connection.has_left = true;
+                return connection.held.extend(self.requests.drain(..));
             }
-            self.request(now, peer, request);
         }
+    }
+
+    pub(crate) fn request_of_connection(&mut self, now: Now, peer: PeerId, request: Request) {
+        if matches!(request, Request::Disconnect(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.has_left = true;
+        }
+        self.request(now, peer, request);
     }
 
     /// Counts a request and hands it to the broker.
@@ -448,6 +508,9 @@ impl Shard {
             for subscriber in work.resume.drain(..) {
                 self.resume(subscriber);
             }
+            for (publisher, until_ns) in work.throttle.drain(..) {
+                self.throttle(publisher, until_ns);
+            }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
                 work.forward.clear();
@@ -483,12 +546,14 @@ impl Shard {
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
+        self.release_held(now, peer);
         let Some(connection) = self.connections.get_mut(peer) else { return };
         let Some(adaptor) = connection.adaptor.take() else { return };
         // An adaptor that has panicked may do so again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(adaptor)));
         connection.input = BytesMut::new();
         (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
+        connection.throttled_until_ns = 0;
         connection.pace = Pace::Ready;
         // The adaptor's deadlines are void.
         connection.armed_ns = u64::MAX;
@@ -538,5 +603,6 @@ fn is_empty(effects: &Effects) -> bool {
         && effects.verify.is_empty()
         && effects.pause.is_empty()
         && effects.resume.is_empty()
+        && effects.throttle.is_empty()
         && effects.events.is_empty()
 }

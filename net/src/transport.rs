@@ -1,23 +1,93 @@
 //! What carries bytes: one type over all kinds of streams, so that a connection costs no indirection.
 
+use crate::tls::{Scratch, TlsStream};
 use bytes::BytesMut;
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected byte stream.
-#[derive(Debug)]
 pub(crate) enum Stream {
+    Plain(Socket),
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Reads once into the spare capacity of `buffer`; `Ok(0)` is the end.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read(cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer, scratch),
+        }
+    }
+
+    /// Pending registers the task for the next bytes.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Pending registers the task for the moment when the socket takes bytes again.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_ready(cx),
+            Self::Tls(stream) => stream.socket().poll_write_ready(cx),
+        }
+    }
+
+    /// Takes what can leave now. What TLS has taken and the socket has not is [`pending_bytes`](Self::pending_bytes).
+    pub fn try_write(&mut self, slices: &[IoSlice<'_>], scratch: &mut Scratch) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write(slices),
+            Self::Tls(stream) => stream.try_write(slices, scratch),
+        }
+    }
+
+    /// Writes what is pending; `WouldBlock` when the socket takes no more before all of it has left.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Bytes that were taken and have not left.
+    pub fn pending_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(stream) => stream.pending_bytes(),
+        }
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub fn shutdown_write(&mut self, scratch: &mut Scratch) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.shutdown_write(),
+            Self::Tls(stream) => stream.shutdown_write(scratch),
+        }
+    }
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
+impl Socket {
     /// Reads once into the spare capacity of `buffer`; `Ok(0)` is the end.
     ///
     /// A read that leaves capacity unused tells the event loop that the socket is empty, which
@@ -29,7 +99,24 @@ impl Stream {
         }
     }
 
-    /// Pending registers the task for the next bytes.
+    /// The same into a slice.
+    pub fn poll_read_slice(&mut self, cx: &mut Context<'_>, slice: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(slice);
+        let read = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        };
+        read.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Appends what comes next to `buffer`; `Ok(0)` is the end.
+    pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read_buf(buffer).await,
+            Self::Unix(stream) => stream.read_buf(buffer).await,
+        }
+    }
+
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -37,7 +124,6 @@ impl Stream {
         }
     }
 
-    /// Pending registers the task for the moment when the socket takes bytes again.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
@@ -55,7 +141,6 @@ impl Stream {
         }
     }
 
-    /// Tells the peer that nothing more comes.
     pub fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),

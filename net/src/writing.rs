@@ -3,6 +3,7 @@
 use crate::connections::Connection;
 use crate::host::Notice;
 use crate::shard::Shard;
+use crate::tls::Scratch;
 use althing_core::broker::Pace;
 use althing_core::{Now, OutBuffer, PeerId};
 use std::io::{self, IoSlice};
@@ -52,7 +53,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(peer) else { return };
         connection.is_dirty = false;
         let waiting_bytes = connection.out.len();
-        let written = write_out(connection);
+        let written = write_out(connection, &mut self.scratch);
         let left_bytes = waiting_bytes - connection.out.len();
         self.counters.bytes_sent += left_bytes as u64;
         connection.unread_answer_bytes = connection.unread_answer_bytes.saturating_sub(left_bytes);
@@ -62,7 +63,7 @@ impl Shard {
                 if connection.adaptor.is_none() && !connection.is_shut {
                     connection.is_shut = true;
                     // Fails only when the peer is gone, which the next read tells.
-                    let _ = connection.stream.shutdown_write();
+                    let _ = connection.stream.shutdown_write(&mut self.scratch);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -72,7 +73,7 @@ impl Shard {
             Err(error) if connection.adaptor.is_some() => return self.lost_while_writing(now, peer, error),
             Err(_) => return self.remove(peer),
         }
-        if connection.pace != Pace::Ready && connection.out.len() <= self.limits.write_buffer_low_bytes {
+        if connection.pace != Pace::Ready && connection.waiting_bytes() <= self.limits.write_buffer_low_bytes {
             self.set_pace(now, peer, Pace::Ready);
         }
     }
@@ -112,7 +113,7 @@ impl Shard {
             return self.release(peer);
         }
         self.counters.stalls += 1;
-        self.host.notice(Notice::Stalled { link: &connection.link, waiting_bytes: connection.out.len() });
+        self.host.notice(Notice::Stalled { link: &connection.link, waiting_bytes: connection.waiting_bytes() });
         self.set_pace(now, peer, Pace::Stalled);
     }
 
@@ -150,17 +151,17 @@ impl Shard {
     }
 }
 
-fn write_out(connection: &mut Connection) -> io::Result<()> {
+fn write_out(connection: &mut Connection, scratch: &mut Scratch) -> io::Result<()> {
     while !connection.out.is_empty() {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let used = connection.out.slices(&mut slices);
-        match connection.stream.try_write(&slices[..used]) {
+        match connection.stream.try_write(&slices[..used], scratch) {
             Ok(written) => connection.out.advance(written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    connection.stream.flush()
 }
 
 /// Takes the memory of an empty out-buffer for the next one that needs some.

@@ -317,6 +317,7 @@ mod tests {
             "listeners.front.protocol=mqtt",
             "listeners.front.bind=127.0.0.1:1",
             "listeners.front.proxy_protocol=true",
+            "listeners.front.proxy_networks=127.0.0.1",
         ];
         assert!(config(&proxied).is_err());
         assert!(config(&[proxied.as_slice(), &["listeners.front.anonymous=true"]].concat()).is_ok());

@@ -3,7 +3,7 @@
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
 //! table of languages; `host` is what a shard needs from us; `storage` is the store's thread; `sys` tells of the broker in its own
 //! topics, `events` of who comes and goes; `why` remembers what went wrong for whom; `drain` is the orderly end; `systemd` is
-//! what the service manager hears; `banner` greets; `issue` makes certificates.
+//! what the service manager hears; `banner` greets; `tls` is certificates from files, `issue` makes them.
 #![forbid(unsafe_code)]
 
 pub mod authorisation;
@@ -21,6 +21,7 @@ mod serve;
 mod storage;
 mod sys;
 pub mod systemd;
+pub mod tls;
 pub mod why;
 
 pub use config::{Config, ConfigError};

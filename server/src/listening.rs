@@ -3,9 +3,11 @@
 use crate::config::{Config, Listen};
 use crate::protocols::Speaker;
 use crate::serve::ServeError;
-use althing_net::{AdaptorFactory, Address, DoorFactory, DoorSocket, Listener, local};
+use crate::tls::TlsStores;
+use althing_net::{AdaptorFactory, Address, DoorFactory, DoorSocket, Gate, Listener, ProxyTrust, local};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What listens, each with the address that it got.
@@ -18,7 +20,8 @@ enum Bound {
 }
 
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
-pub fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
+/// `stores` holds what the TLS listeners among them need.
+pub fn listen(config: &Config, stores: &TlsStores) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     let mut bound = Vec::new();
     for mut listen in config.listens()? {
         let socket = Bound::new(&listen, config).map_err(|error| ServeError::Listen {
@@ -29,17 +32,11 @@ pub fn listen(config: &Config) -> Result<(Listening, Vec<JoinHandle<()>>), Serve
         listen.address = socket.address().clone();
         bound.push((listen, socket));
     }
-    Ok(bound.into_iter().map(|(listen, socket)| (listen.clone(), socket.serve(&listen))).unzip())
+    Ok(bound.into_iter().map(|(listen, socket)| (listen.clone(), socket.serve(&listen, stores))).unzip())
 }
 
 impl Bound {
     fn new(listen: &Listen, config: &Config) -> io::Result<Self> {
-        if listen.tls.is_some() || listen.proxy_protocol {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "neither TLS nor the PROXY protocol is built in yet",
-            ));
-        }
         Ok(match listen.protocol.speaker {
             Speaker::Adaptor(factory) => Self::Streams(Listener::bind(&listen.address)?, factory(config)),
             Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(&listen.address)?, factory(config)),
@@ -53,11 +50,22 @@ impl Bound {
         }
     }
 
-    fn serve(self, listen: &Listen) -> JoinHandle<()> {
+    fn serve(self, listen: &Listen, stores: &TlsStores) -> JoinHandle<()> {
         let entrance = Arc::clone(&listen.entrance);
         match self {
-            Self::Streams(listener, factory) => local::listen(listener, entrance, factory),
+            Self::Streams(listener, factory) => local::listen(listener, gate(listen, stores), entrance, factory),
             Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
         }
+    }
+}
+
+/// What connections get through before they are served.
+fn gate(listen: &Listen, stores: &TlsStores) -> Gate {
+    /// A proxy sends its header at once.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let trust = || Arc::new(ProxyTrust { networks: listen.proxy_networks.clone(), timeout: TIMEOUT });
+    Gate {
+        proxy: listen.proxy_protocol.then(trust),
+        tls: listen.tls.as_ref().and_then(|_| stores.acceptor(listen.name)),
     }
 }

@@ -12,6 +12,7 @@ use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
+use crate::tls::{self, TlsError, TlsStores};
 use crate::why::Why;
 use althing_core::Entropy;
 use althing_core::broker::Broker;
@@ -43,6 +44,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A certificate, a key or a list of revoked certificates has to be corrected.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
         "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
@@ -97,7 +101,7 @@ impl ServeError {
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Tls(_) => 2,
             Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
@@ -175,11 +179,14 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 
 async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
-    let (listening, accepting) = listening::listen(&config)?;
+    let stores = Arc::new(TlsStores::default());
+    stores.apply(tls::prepare(&config.listens()?)?);
+    let (listening, accepting) = listening::listen(&config, &stores)?;
     greet(&listening, &config);
     for Listen { name, address, .. } in &listening {
         tracing::info!("{name} listens on {address}");
     }
+    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&stores)));
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
     tokio::spawn(events::publish(events));
@@ -195,6 +202,7 @@ async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -
     manager.stopping(drain.deadline());
     tracing::info!("{}: nobody is let in any more", asked.name());
     sys.abort();
+    expiry.abort();
     for task in accepting {
         task.abort();
     }

@@ -146,6 +146,7 @@ impl House {
             channels: BTreeMap::new(),
             questions: Vec::new(),
             paused: BTreeMap::new(),
+            throttled: BTreeMap::new(),
             behind: BTreeMap::new(),
             events: Vec::new(),
         };
@@ -263,6 +264,11 @@ impl House {
             sum.publishes_delivered += one.publishes_delivered;
             sum.publishes_dropped += one.publishes_dropped;
             sum.sessions_expired += one.sessions_expired;
+            sum.connections_refused += one.connections_refused;
+            sum.publishes_refused += one.publishes_refused;
+            sum.subscriptions_refused += one.subscriptions_refused;
+            sum.publishes_unheard += one.publishes_unheard;
+            sum.throttles += one.throttles;
             sum.match_visits += one.match_visits;
         }
         sum

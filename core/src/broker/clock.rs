@@ -54,6 +54,7 @@ impl Broker {
             self.fire(now, timer, effects);
         }
         for expired in self.retained.expire(now.mono_ns, TURN_RETAINED) {
+            self.count_expired(&expired);
             effects.store.push(Record::Retained { topic: expired.topic.clone(), message: None });
         }
         self.review_turn(now, effects);

@@ -111,6 +111,7 @@ impl Broker {
 
     pub(super) fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
         let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
+        self.statistics.connections_refused += 1;
         effects.events.push(Event::Refused { client: client.into(), reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
@@ -137,20 +138,19 @@ impl Broker {
             let text = format!("the will may not be published to {}", will.message.topic);
             return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
         }
-        if let Some(index) = self.find_session(&connect.link.entrance.realm, &client) {
-            self.meet_deadlines(now, index, effects);
+        let claim = match self.claim(now, &principal, effects) {
+            Ok(claim) => claim,
+            Err(refusal) => return self.refuse(peer, &client, refusal, effects),
+        };
+        if let Err(refusal) = self.may_connect(&principal, claim.session()) {
+            return self.refuse(peer, &client, refusal, effects);
         }
-        let mut claim = Claim::Own;
-        if let Some(index) = self.find_session(&connect.link.entrance.realm, &client) {
-            claim = match self.claim(index, &principal) {
-                Ok(claim) => claim,
-                Err(refusal) => return self.refuse(peer, &client, refusal, effects),
-            };
+        if let Some(index) = claim.session() {
             self.take_over(now, index, effects);
         }
         // That ends a session that was not to outlive its connection.
         let found = self.find_session(&connect.link.entrance.realm, &client);
-        let resumed = found.filter(|_| !connect.clean_start && claim == Claim::Own);
+        let resumed = found.filter(|_| !connect.clean_start && matches!(claim, Claim::Own(_)));
         if let (Some(index), None) = (found, resumed) {
             self.end_session(now, index, effects);
         }
@@ -159,7 +159,7 @@ impl Broker {
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
-        let session_expiry_s = self.attach(peer, index, connect, principal.clone(), effects);
+        let session_expiry_s = self.attach(now, peer, index, connect, principal.clone(), effects);
         self.time_proof(now, index);
         self.rights_changed(index);
         effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
@@ -209,6 +209,10 @@ impl Broker {
             draining: false,
             resending: false,
             drops: 0,
+            refusals: 0,
+            unheard: 0,
+            allowance: None,
+            is_metered: false,
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
@@ -240,6 +244,7 @@ impl Broker {
     /// Ties a connection to its session; returns the session expiry that holds.
     fn attach(
         &mut self,
+        now: Now,
         peer: PeerId,
         index: u32,
         connect: Connect,
@@ -255,11 +260,15 @@ impl Broker {
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);
+        self.open_account(now, index);
+        let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
+        let inflight_max = session.allowance.as_ref().and_then(|allowance| allowance.quota.inflight_max);
         session.live = false;
         session.pace = Pace::Ready;
         session.expiry_s = expiry_s;
         session.stored |= session.lasts();
-        session.window = connect.window.min(self.limits.inflight_max).max(1);
+        let inflight_max = inflight_max.unwrap_or(u16::MAX).min(self.limits.inflight_max);
+        session.window = connect.window.min(inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
         session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will.map(|will| Box::new(stored_will(*will)));
@@ -318,6 +327,7 @@ impl Broker {
         }
         self.forget_at_most_once(index);
         self.let_go(index);
+        self.count_use(index);
         self.begin_absence(now, index, effects);
         // A session that never ends and has no will is to the store what it was.
         if known != self.sessions.get(index).map(Session::fact) {
@@ -352,7 +362,7 @@ impl Broker {
     }
 
     /// Does what is due though its timer has not fired.
-    fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
+    pub(super) fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let Some(absence) = self.sessions.get(index).and_then(|session| session.absence.as_deref().copied()) else {
             return;
         };
@@ -369,6 +379,7 @@ impl Broker {
     pub(super) fn end_session(&mut self, now: Now, index: u32, effects: &mut Effects) {
         self.publish_will(now, index, effects);
         self.drop_subscriptions(now, index, effects);
+        self.close_account(now, index);
         let Some(session) = self.sessions.get(index) else { return };
         let hash = self.hasher.hash_one((&session.realm[..], &session.principal.client[..]));
         if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == index) {

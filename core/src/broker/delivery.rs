@@ -101,6 +101,7 @@ impl Broker {
         effects: &mut Effects,
     ) {
         let message = incoming.kept();
+        self.count_use(index);
         if !self.make_room(index, &message, effects) {
             return;
         }
@@ -171,7 +172,7 @@ impl Broker {
         let size = message.size_bytes();
         loop {
             let Some(session) = self.sessions.get(index) else { return false };
-            if !self.is_full(&session.queue, size) {
+            if !self.is_full(&session.queue, size) && !self.lacks_queue_bytes(index, size) {
                 return true;
             }
             let oldest = match self.limits.queue_overflow {
@@ -183,6 +184,7 @@ impl Broker {
             self.dropped(index, "its queue is full", effects);
             let Some((sequence, oldest_bytes)) = oldest else { return false };
             self.count_unqueued(oldest_bytes);
+            self.count_use(index);
             if sequence != 0
                 && let Some(session) = self.sessions.get(index)
             {
@@ -270,6 +272,7 @@ impl Broker {
         }
         self.load_more(index, effects);
         self.relieve(index, effects);
+        self.count_use(index);
     }
 
     fn flow(

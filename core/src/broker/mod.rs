@@ -14,9 +14,12 @@ mod operations;
 mod ownership;
 mod policing;
 mod publishing;
+mod quotas;
 mod restoring;
 mod spilling;
 mod subscribing;
+
+pub(crate) use quotas::Allowance;
 
 use crate::authorisation::{Authorised, Policy, Rulebook};
 use crate::effects::{Delivery, Effects, Verdict};
@@ -40,6 +43,7 @@ use hashbrown::{HashMap, HashTable};
 use operations::Operations;
 pub use ownership::Opening;
 use policing::Review;
+use quotas::Accounts;
 use restoring::Restoring;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -76,6 +80,11 @@ pub struct Statistics {
     pub publishes_delivered: u64,
     pub publishes_dropped: u64,
     pub sessions_expired: u64,
+    pub connections_refused: u64,
+    pub publishes_refused: u64,
+    pub subscriptions_refused: u64,
+    pub publishes_unheard: u64,
+    pub throttles: u64,
     pub match_visits: u64,
 }
 
@@ -105,6 +114,7 @@ pub struct Broker {
     retained: Retained,
     groups: Groups,
     operations: Operations,
+    accounts: Accounts,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Sessions with more to deliver than one turn allows.
     draining: VecDeque<(u32, u64)>,
@@ -141,13 +151,14 @@ impl Broker {
     pub fn new(shard: u16, shards: u16, limits: Arc<Limits>, policy: Arc<Policy>, mut entropy: Entropy) -> Self {
         let seed = entropy.next_u64();
         let hasher = seeded(seed);
-        Self {
+        let mut broker = Self {
             shard,
             shards,
             routes: Routes::new(&limits, seed, hasher.clone()),
             retained: Retained::new(seed, &limits),
             groups: Groups::new(hasher.clone()),
             operations: Operations::new(hasher.clone()),
+            accounts: Accounts::new(hasher.clone()),
             limits,
             policy: Rulebook::new(policy, 1),
             review: Review::default(),
@@ -174,7 +185,9 @@ impl Broker {
             restoring: None,
             statistics: Statistics::default(),
             closing: false,
-        }
+        };
+        broker.renew_quotas(Now::default());
+        broker
     }
 
     /// A request of a peer that is connected to this shard.
@@ -234,6 +247,16 @@ impl Broker {
     /// gets it; everything else goes on, so that settling makes room again. Every shard is told.
     pub fn set_room(&mut self, has_room: bool) {
         self.has_room = has_room;
+    }
+
+    /// Other limits hold from now on, on every shard alike. Those of queues, last values, matches, and of what a request
+    /// may ask for hold at once: what is there already stays, and nothing is added to it. Those of a session
+    /// (`inflight_max`, `session_expiry_s_max`) hold from its next connection on. What a language reads itself (sizes,
+    /// timeouts, aliases) holds for the adaptors that are made with it.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.retained.set_limits(&limits);
+        self.routes.set_limits(&limits);
+        self.limits = limits;
     }
 
     /// What the outside says to a `Verify`.
@@ -315,14 +338,14 @@ impl Broker {
     /// One step: runs `act`, gives what it stored a ticket and sends on what is for peers of other shards.
     fn step(&mut self, effects: &mut Effects, act: impl FnOnce(&mut Self, &mut Effects)) {
         self.store_start = effects.store.len();
-        let (answers_start, deliveries_start) = (effects.answers.len(), effects.deliveries.len());
+        let starts = (effects.answers.len(), effects.deliveries.len(), effects.throttle.len());
         act(self, effects);
         if effects.store.len() > self.store_start {
             self.ticket += 1;
             effects.ticket = self.ticket;
         }
         if self.shards > 1 {
-            self.send_home(effects, answers_start, deliveries_start);
+            self.send_home(effects, starts);
         }
     }
 
@@ -331,9 +354,13 @@ impl Broker {
         (effects.store.len() > self.store_start).then_some(self.ticket + 1)
     }
 
-    /// Answers and deliveries for connections of other shards become words.
-    fn send_home(&self, effects: &mut Effects, answers_start: usize, deliveries_start: usize) {
+    /// What is for connections of other shards becomes words.
+    fn send_home(&self, effects: &mut Effects, starts: (usize, usize, usize)) {
+        let (answers_start, deliveries_start, throttle_start) = starts;
         let own = self.shard;
+        for (peer, until_ns) in effects.throttle.extract_if(throttle_start.., |(peer, _)| peer.shard != own) {
+            effects.forward.push((peer.shard, Word::Throttle(peer, until_ns)));
+        }
         for (peer, answer) in effects.answers.extract_if(answers_start.., |(peer, _)| peer.shard != own) {
             effects.forward.push((peer.shard, Word::Answer(peer, answer)));
         }
@@ -405,6 +432,7 @@ impl Broker {
             Word::Open(peer, opening) => self.open(now, peer, *opening, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
             Word::Delivery(delivery) => effects.deliveries.push(delivery),
+            Word::Throttle(peer, until_ns) => effects.throttle.push((peer, until_ns)),
             Word::Pace(peer, pace) => self.set_pace(now, peer, pace, effects),
             Word::Done { operation, matched } => self.done(now, operation, matched, effects),
             Word::Interest { pattern, wanted, operation } => {

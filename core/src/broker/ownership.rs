@@ -58,16 +58,24 @@ impl Broker {
         is_over.then(|| Refusal::new(Reason::NotAuthorised, "the proof of identity has ended"))
     }
 
-    /// Whether a session is, or becomes, somebody's: the very name that it had, or none as before. A session that is away
-    /// and was nobody's is in nobody's way: whoever has a name gets a new one in its place.
+    /// Finds the session of this principal's id. It is theirs when it has their very name, or none as they have. One that is
+    /// away and was nobody's is in nobody's way: whoever has a name gets a new one in its place.
     ///
     /// # Errors
     /// When it is somebody else's.
-    pub(super) fn claim(&self, index: u32, principal: &Principal) -> Result<Claim, Refusal> {
-        let Some(session) = self.sessions.get(index) else { return Ok(Claim::Own) };
+    pub(super) fn claim(&mut self, now: Now, principal: &Principal, effects: &mut Effects) -> Result<Claim, Refusal> {
+        let (realm, client) = (&principal.link.entrance.realm, &principal.client);
+        if let Some(index) = self.find_session(realm, client) {
+            // Its time may be over though its timer has not fired.
+            self.meet_deadlines(now, index, effects);
+        }
+        let found = self.find_session(realm, client);
+        let Some((index, session)) = found.and_then(|index| Some((index, self.sessions.get(index)?))) else {
+            return Ok(Claim::Nothing);
+        };
         match (session.principal.name(), principal.name()) {
-            (owner, name) if owner == name => Ok(Claim::Own),
-            (None, Some(_)) if session.peer.is_none() => Ok(Claim::Vacant),
+            (owner, name) if owner == name => Ok(Claim::Own(index)),
+            (None, Some(_)) if session.peer.is_none() => Ok(Claim::Vacant(index)),
             _ => Err(Refusal::new(Reason::ClientIdInvalid, "this client id belongs to somebody else")),
         }
     }
@@ -138,8 +146,18 @@ impl Broker {
 /// What a connection finds under its client id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
+    Nothing,
     /// Its own session.
-    Own,
+    Own(u32),
     /// One that nobody owns.
-    Vacant,
+    Vacant(u32),
+}
+
+impl Claim {
+    pub fn session(self) -> Option<u32> {
+        match self {
+            Self::Nothing => None,
+            Self::Own(index) | Self::Vacant(index) => Some(index),
+        }
+    }
 }

@@ -40,10 +40,14 @@ const TURN_JUDGEMENTS: usize = 512;
 impl Broker {
     /// Swaps the policy. The new one holds at once; what was granted before is judged again in turns of
     /// [`timeout`](Self::timeout). Every shard is told, in the same turn where possible.
-    pub fn set_policy(&mut self, _now: Now, policy: Arc<Policy>, _effects: &mut Effects) {
+    pub fn set_policy(&mut self, now: Now, policy: Arc<Policy>, effects: &mut Effects) {
         self.policy = Rulebook::new(policy, self.policy.epoch() + 1);
         self.routes.forget();
+        self.renew_quotas(now);
         self.review_all();
+        if self.restoring.is_none() {
+            self.step(effects, |broker, effects| broker.review_turn(now, effects));
+        }
     }
 
     /// Judges everyone again, in turns.

@@ -197,6 +197,7 @@ impl Broker {
     /// This shard has all its facts: what follows from them is said to the others.
     pub(super) fn finish_restoring(&mut self, now: Now, effects: &mut Effects) {
         self.spills = true;
+        self.renew_quotas(now);
         let restoring = self.restoring.get_or_insert_default();
         restoring.is_told = true;
         let (connected, returns) = (std::mem::take(&mut restoring.connected), std::mem::take(&mut restoring.returns));

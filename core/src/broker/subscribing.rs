@@ -47,14 +47,22 @@ impl Broker {
                 options.guarantee
             }));
         }
+        self.statistics.subscriptions_refused += results.iter().filter(|result| result.is_err()).count() as u64;
+        self.count_use(index);
         let answer = Answer::Subscribed { correlation: subscribe.correlation, results };
         self.answer(now, index, (operation, waits), answer, Then::Retained(wanted), effects);
     }
 
     /// Whether a session may have this subscription.
     fn admit(&mut self, index: u32, filter: Filter, effects: &mut Effects) -> Result<Authorised<Filter>, Reason> {
+        let lacks = self.lacks_subscriptions(index).filter(|_| !self.has_subscription(index, &filter));
         let session = self.sessions.get(index).ok_or(Reason::Unspecified)?;
         let client = &session.principal.client;
+        if let Some(lacks) = lacks {
+            let why = format!("{filter} not subscribed: {lacks}");
+            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::QuotaExceeded, why });
+            return Err(Reason::QuotaExceeded);
+        }
         if session.subscriptions_len() >= self.limits.subscriptions_per_session_max
             && !self.has_subscription(index, &filter)
         {
@@ -151,6 +159,7 @@ impl Broker {
             .into_iter()
             .map(|filter| filter.map(|filter| self.unsubscribe_one(now, index, &filter, effects)))
             .collect();
+        self.count_use(index);
         let answer = Answer::Unsubscribed { correlation: unsubscribe.correlation, results };
         self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
     }

@@ -88,7 +88,7 @@ const LANGUAGE: &[Field<Language>] = fields!(Language, "", [], Language {
 /// The keys of a listener.
 const LISTENER: &[Field<ListenerKeys>] = fields!(ListenerKeys, "", [], ListenerKeys {
     live: [certificate key client_ca client_certificate crl],
-    restart: [protocol bind tls proxy_protocol realm mount_point anonymous client_id connections_max connects_per_s],
+    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id connections_max connects_per_s],
     structures: []
 });
 

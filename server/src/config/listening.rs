@@ -4,6 +4,7 @@ use super::sections::{CertificateFiles, ClientCertificate, Language, ListenerKey
 use super::{Config, ConfigError};
 use crate::identity::config::{Anonymous, IdentityConfig};
 use crate::protocols::{PROTOCOLS, Protocol, Speaker};
+use althing_core::authorisation::Network;
 use althing_core::link::Entrance;
 use althing_net::Address;
 use std::collections::BTreeSet;
@@ -23,6 +24,8 @@ pub struct Listen {
     pub tls: Option<TlsSettings>,
     /// Whether a proxy tells where connections come from.
     pub proxy_protocol: bool,
+    /// The networks of proxies that are believed.
+    pub proxy_networks: Vec<Network>,
     /// What the broker is told of whoever comes in.
     pub entrance: Arc<Entrance>,
     /// Connections at once.
@@ -129,6 +132,12 @@ impl Config {
                 keys.protocol
             ));
         }
+        let is_unix = |address: &Address| matches!(address, Address::Unix(_));
+        if keys.proxy_protocol && keys.proxy_networks.is_empty() && !keys.bind.iter().all(is_unix) {
+            return contradiction(format!(
+                "{at}.proxy_protocol believes nobody: set {at}.proxy_networks to where the proxies are, for example 127.0.0.1"
+            ));
+        }
         if !keys.mount_point.is_empty() && !keys.mount_point.ends_with('/')
             || keys.mount_point.contains(['+', '#', '\0'])
         {
@@ -157,6 +166,7 @@ impl Config {
                 address: address.clone(),
                 tls: tls.cloned(),
                 proxy_protocol: keys.proxy_protocol,
+                proxy_networks: keys.proxy_networks.clone(),
                 entrance: Arc::default(),
                 connections_max: keys.connections_max,
                 connects_per_s: keys.connects_per_s,

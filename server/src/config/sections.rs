@@ -47,6 +47,9 @@ described! {
         /// Whether a proxy tells at the start of each connection where it comes from (PROXY protocol, version 1 or 2).
         /// Connections that do not begin with it are closed: anybody who could leave it out could lie in it.
         pub proxy_protocol: bool,
+        /// Where the proxies are that are believed: `192.0.2.0/24`, or one address; one, or a list. Whoever else connects is
+        /// refused.
+        pub proxy_networks: Vec<Network>,
         /// The space of sessions that its peers share; empty = the one of all listeners that name none.
         pub realm: ByteString,
         /// Put before every topic of its peers and taken off what they receive: their own part of the topic space. It ends in
