@@ -1,5 +1,6 @@
 //! The one table of commands and options: parsing, help, completions and man pages all derive from it.
 
+use crate::admin::arguments::AdminCommand;
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
@@ -61,6 +62,8 @@ pub enum Command {
     /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
     #[command(subcommand, after_help = exit_codes_help())]
     Store(StoreCommand),
+    #[command(flatten)]
+    Admin(AdminCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it

@@ -1,5 +1,6 @@
 //! `althing`: the broker and its tools in one binary.
 
+mod admin;
 mod arguments;
 mod cert;
 mod connection;
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
+        Command::Admin(command) => return block_on(admin::run(&command)),
         Command::Store(command) => return store::run(&command),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,

@@ -1,6 +1,7 @@
 //! What a shard needs from the program: the store, identities, the log.
 
 use crate::events::{self, Presence};
+use crate::identity::{Identities, late};
 use crate::log::{self, Dam};
 use crate::storage::ShardEnd;
 use crate::why::{Incident, Kind, Why};
@@ -13,6 +14,7 @@ use althing_net::{Host, Notice};
 use althing_store::Memory;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::Level;
 
@@ -20,6 +22,8 @@ use tracing::Level;
 #[derive(Debug)]
 pub struct ShardHost {
     keeping: Keeping,
+    identities: Arc<Identities>,
+    late: late::Sender,
     dam: Dam,
     why: Why,
     events: events::Sender,
@@ -77,15 +81,9 @@ impl Host for ShardHost {
         }
     }
 
-    /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
-        Some(match verify.authentication {
-            None => Verdict::Accept { identity: Default::default(), data: None },
-            Some(authentication) => Verdict::Refuse(Refusal::new(
-                Reason::BadAuthenticationMethod,
-                format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
-            )),
-        })
+        let (peer, late) = (verify.peer, self.late.clone());
+        self.identities.verify(verify, move |verdict| late.send(peer, verdict))
     }
 
     fn forward(&mut self, words: &mut Vec<(u16, Word)>) {
@@ -111,9 +109,14 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there, which notes what goes wrong and tells who comes and goes.
-    pub fn new(keeping: Keeping, why: Why, events: events::Sender) -> Self {
-        Self { keeping, dam: Dam::default(), why, events }
+    /// A host whose records go there, who asks these identities, notes what goes wrong and tells who comes and goes.
+    pub fn new(
+        keeping: Keeping,
+        (identities, late): (Arc<Identities>, late::Sender),
+        why: Why,
+        events: events::Sender,
+    ) -> Self {
+        Self { keeping, identities, late, dam: Dam::default(), why, events }
     }
 
     fn event(&mut self, event: &Event) {

@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::{Identities, late};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
@@ -15,6 +16,7 @@ use crate::systemd::Manager;
 use crate::tls::{self, TlsError, TlsStores};
 use crate::why::Why;
 use althing_core::Entropy;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
@@ -158,26 +160,45 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = authorisation::policy(&config)?;
+    let (identities, policy) = identities_and_policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
     let why = Why::default();
+    let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
+    let host = |keeping| Box::new(ShardHost::new(keeping, (identities, late), why, presences));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events))?;
+        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch()), events))?;
+    let result = althing_net::run(shard, run(config, Some(storage.watch()), events, verdicts))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
+/// Who may come in, and what they may do then.
+fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), ServeError> {
+    let mut policy = authorisation::policy(config)?;
+    let prepared = Identities::prepare(&config.identity, &config.server.data).map_err(ConfigError::Contradiction)?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    policy.users = prepared.users();
+    Ok((Identities::start(&config.identity, prepared)?, policy))
+}
+
+async fn run(
+    config: Config,
+    store: Option<Watch>,
+    events: Receiver<Presence>,
+    verdicts: late::Receiver,
+) -> Result<(), ServeError> {
+    tokio::spawn(verdicts.deliver());
     let mut signals = Signals::new()?;
     let stores = Arc::new(TlsStores::default());
     stores.apply(tls::prepare(&config.listens()?)?);

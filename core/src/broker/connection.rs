@@ -91,9 +91,10 @@ impl Broker {
                     self.exchanges.insert(peer, exchange);
                 }
             }
-            Verdict::Refuse(refusal) => {
+            Verdict::Refuse { refusal, why } => {
                 let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
-                self.refuse(peer, &client, refusal, effects);
+                let why = why.map_or_else(|| refusal.to_string(), |why| format!("{refusal}: {why}"));
+                self.refuse_because(peer, &client, refusal, &why, effects);
             }
             Verdict::Accept { identity, data } => {
                 let step = step(data);
@@ -110,9 +111,15 @@ impl Broker {
     }
 
     pub(super) fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
-        let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
+        let why = refusal.to_string();
+        self.refuse_because(peer, client, refusal, &why, effects);
+    }
+
+    /// The same, where the log may know more than the peer.
+    fn refuse_because(&mut self, peer: PeerId, client: &str, refusal: Refusal, why: &str, effects: &mut Effects) {
+        let why = format!("connection refused: {why}");
         self.statistics.connections_refused += 1;
-        effects.events.push(Event::Refused { client: client.into(), reason, why });
+        effects.events.push(Event::Refused { client: client.into(), reason: refusal.reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
 
@@ -127,6 +134,9 @@ impl Broker {
             Some(client) => ByteString::from(&client[..]),
             None => self.assign_client_id(&connect.link.entrance.realm),
         };
+        if let Err(refusal) = self.mount_will(&mut connect) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         let link = connect.link.clone();
         let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
         if let Some(refusal) = self.why_not_in(now, &principal) {
@@ -213,6 +223,7 @@ impl Broker {
             unheard: 0,
             allowance: None,
             is_metered: false,
+            is_mounted: false,
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
@@ -257,6 +268,7 @@ impl Broker {
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
         session.epoch = epoch;
+        session.is_mounted = !principal.link.entrance.mount_point.is_empty();
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);

@@ -10,6 +10,7 @@ mod delivery;
 mod fetching;
 mod groups;
 mod membership;
+mod mounting;
 mod operations;
 mod ownership;
 mod policing;
@@ -30,7 +31,7 @@ use crate::message::Message;
 use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
 use crate::routes::Routes;
-use crate::session::Sessions;
+use crate::session::{Sessions, Then};
 use crate::shard::Word;
 use crate::time::{Deadline, Entropy, Now};
 use crate::topic::Topic;
@@ -412,6 +413,13 @@ impl Broker {
             // It was refused, or its session was taken over, and it has not heard yet.
             self.exchanges.remove(&peer);
             return;
+        };
+        let request = match self.sessions.get(index) {
+            Some(session) if session.is_mounted => match self.mount(index, request) {
+                Ok(request) => request,
+                Err(answer) => return self.answer(now, index, (0, 0), answer, Then::Nothing, effects),
+            },
+            _ => request,
         };
         match request {
             Request::Publish(publish) => self.publish_from(now, index, publish, effects),

@@ -68,8 +68,12 @@ impl Broker {
     }
 
     fn release(&mut self, now: Now, index: u32, mut answer: Answer, then: Then, effects: &mut Effects) {
-        let Some(peer) = self.sessions.get(index).and_then(|session| session.peer) else { return };
+        let Some(session) = self.sessions.get(index) else { return };
+        let Some(peer) = session.peer else { return };
         self.show_fetched(index, &mut answer, effects);
+        if session.is_mounted {
+            session.show_answer(&mut answer);
+        }
         effects.answers.push((peer, answer));
         match then {
             Then::Nothing => {}

@@ -203,7 +203,7 @@ impl Broker {
         let Some(index) = self.peers.get(&delivery.peer).copied() else { return };
         let Some(session) = self.sessions.get(index) else { return };
         if self.may_receive(session, &delivery.message) {
-            return effects.deliveries.push(delivery);
+            return self.send(index, delivery, effects);
         }
         if let Some(position) = session.inflight_position(delivery.number) {
             self.withdraw(now, index, position, effects);
