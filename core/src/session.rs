@@ -256,8 +256,8 @@ impl Sessions {
     }
 
     /// How many places there are, vacant ones included.
-    pub fn places_len(&self) -> u32 {
-        self.places.len() as u32
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// All of them, by their places.

@@ -7,6 +7,7 @@
 //! makes them.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod authorisation;
 mod banner;
 pub mod config;

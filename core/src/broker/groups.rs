@@ -48,8 +48,8 @@ impl Groups {
     }
 
     /// How many places there are, vacant ones included.
-    pub fn places_len(&self) -> u32 {
-        self.places.len() as u32
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     pub fn get(&self, group: u32) -> Option<&Group> {
@@ -183,7 +183,7 @@ impl Broker {
         }
     }
 
-    fn drop_group_oldest(&mut self, index: u32, effects: &mut Effects) -> Option<()> {
+    pub(super) fn drop_group_oldest(&mut self, index: u32, effects: &mut Effects) -> Option<()> {
         let group = self.groups.get_mut(index)?;
         let filter = group.filter.clone();
         let (sequence, size_bytes) = group.queue.drop_oldest(Some(&filter))?;

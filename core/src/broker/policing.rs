@@ -53,9 +53,9 @@ impl Broker {
     /// Judges everyone again, in turns.
     pub(super) fn review_all(&mut self) {
         if !self.policy.is_open() {
-            self.review.sessions = self.sessions.places_len();
+            self.review.sessions = self.sessions.places() as u32;
         }
-        self.review.groups = self.groups.places_len();
+        self.review.groups = self.groups.places() as u32;
     }
 
     /// Somebody's rights may have changed: what goes to them is decided anew, and what they were granted in its turn.
