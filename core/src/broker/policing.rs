@@ -99,7 +99,7 @@ impl Broker {
             self.expel(now, index, because, effects);
             return 1;
         }
-        let held = self.subscriptions_of(index);
+        let held = self.held_by(index);
         let cost = 1 + held.len();
         for (filter, options) in held {
             self.judge_subscription(now, index, filter, options, effects);
@@ -107,7 +107,7 @@ impl Broker {
         cost
     }
 
-    fn subscriptions_of(&self, index: u32) -> Vec<(Filter, SubscriptionOptions)> {
+    fn held_by(&self, index: u32) -> Vec<(Filter, SubscriptionOptions)> {
         let Some(session) = self.sessions.get(index) else { return Vec::new() };
         let plain = session.subscriptions.iter().filter_map(|(node, place)| {
             let subscriber = self.routes.subscribers(*node).sessions.get(*place as usize)?;
