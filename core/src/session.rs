@@ -44,7 +44,9 @@ pub(crate) struct Session {
     pub unheard: u64,
     /// What its principal may use; `None` while nobody has a bound.
     pub allowance: Option<Box<Allowance>>,
-    /// Whether that bounds what it publishes.
+    /// Whether its topics are under the mount point of its listener.
+    pub is_mounted: bool,
+    /// Whether its allowance bounds what it publishes.
     pub is_metered: bool,
     /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
     pub pressed_ns: Option<u64>,
@@ -239,6 +241,11 @@ impl Sessions {
 
     pub fn len(&self) -> usize {
         self.places.len() - self.vacant.len()
+    }
+
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// All of them, by their places.

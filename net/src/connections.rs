@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     /// Of the connection's task, from its first poll on.
     pub waker: Option<Waker>,
     pub link: Link,
+    /// When it was accepted, on the monotonic clock.
+    pub since_ns: u64,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
@@ -47,7 +49,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection from which `input` has been read already.
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut, since_ns: u64) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
@@ -56,6 +58,7 @@ impl Connection {
             input,
             waker: None,
             link,
+            since_ns,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,

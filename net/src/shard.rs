@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
+use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -73,6 +74,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    handle: Handle,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
@@ -124,6 +126,7 @@ impl Shard {
             host,
             limits,
             clock,
+            handle: Handle::new(),
             connections: Connections::new(shard),
             opening: 0,
             is_closing: false,
@@ -152,6 +155,11 @@ impl Shard {
             waiting_for_store: Vec::new(),
             doors_waiting_for_store: Vec::new(),
         }
+    }
+
+    /// Reaches this shard from other threads, once it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.
@@ -199,7 +207,8 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
+        let since_ns = self.clock.now().mono_ns;
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input, since_ns));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);

@@ -1,5 +1,6 @@
 //! What a shard needs from the program: the store, identities, the log.
 
+use crate::admin::Tally;
 use crate::events::{self, Presence};
 use crate::identity::{Identities, late};
 use crate::log::{self, Dam};
@@ -25,6 +26,7 @@ pub struct ShardHost {
     identities: Arc<Identities>,
     late: late::Sender,
     dam: Dam,
+    tally: Arc<Tally>,
     why: Why,
     events: events::Sender,
 }
@@ -109,14 +111,16 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there, who asks these identities, notes what goes wrong and tells who comes and goes.
+    /// A host whose records go there, who asks these identities, notes what goes wrong, counts it, and tells who comes and
+    /// goes.
     pub fn new(
         keeping: Keeping,
         (identities, late): (Arc<Identities>, late::Sender),
+        tally: Arc<Tally>,
         why: Why,
         events: events::Sender,
     ) -> Self {
-        Self { keeping, identities, late, dam: Dam::default(), why, events }
+        Self { keeping, identities, late, dam: Dam::default(), tally, why, events }
     }
 
     fn event(&mut self, event: &Event) {
@@ -145,6 +149,7 @@ impl ShardHost {
                 self.why.note(Some(client), Incident::now(Kind::Dropped, why));
             }
             Event::Refused { client, reason, why } => {
+                self.tally.refused("request", *reason);
                 self.line(Level::WARN, ("refused", Some(*reason)), format_args!("client {:?}: {why}", &client[..]));
                 // Without a client it is said again, with the address, when the connection closes.
                 if !client.is_empty() {
@@ -160,6 +165,7 @@ impl ShardHost {
     }
 
     fn closed(&mut self, who: &Who<'_>, why: &Refusal) {
+        self.tally.refused("closed", why.reason);
         let level = match why.reason {
             Reason::Normal
             | Reason::WithWill

@@ -150,6 +150,9 @@ impl Broker {
             Some(client) => (ByteString::from(&client[..]), false),
             None => (self.assign_client_id(&connect.link.entrance.realm), true),
         };
+        if let Err(refusal) = self.mount_will(&mut connect) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         let link = connect.link.clone();
         let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
         if let Some(will) = &connect.will
@@ -230,6 +233,7 @@ impl Broker {
             unheard: 0,
             allowance: None,
             is_metered: false,
+            is_mounted: false,
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
@@ -272,6 +276,7 @@ impl Broker {
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
         session.epoch = epoch;
+        session.is_mounted = !principal.link.entrance.mount_point.is_empty();
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);

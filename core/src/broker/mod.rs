@@ -4,12 +4,15 @@
 //! answers, deliveries, records and words for other shards. Every public call is one step: what it
 //! stores shares one ticket, and the answers made in it wait for that ticket.
 
+mod administering;
 mod clock;
 mod connection;
 mod delivery;
 mod fetching;
 mod groups;
+mod inspecting;
 mod membership;
+mod mounting;
 mod operations;
 mod publishing;
 mod quotas;
@@ -28,7 +31,7 @@ use crate::message::Message;
 use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
 use crate::routes::Routes;
-use crate::session::Sessions;
+use crate::session::{Sessions, Then};
 use crate::shard::Word;
 use crate::time::{Deadline, Entropy, Now};
 use crate::topic::Topic;
@@ -401,6 +404,13 @@ impl Broker {
             // It was refused, or its session was taken over, and it has not heard yet.
             self.exchanges.remove(&peer);
             return;
+        };
+        let request = match self.sessions.get(index) {
+            Some(session) if session.is_mounted => match self.mount(index, request) {
+                Ok(request) => request,
+                Err(answer) => return self.answer(now, index, (0, 0), answer, Then::Nothing, effects),
+            },
+            _ => request,
         };
         match request {
             Request::Publish(publish) => self.publish_from(now, index, publish, effects),

@@ -67,8 +67,12 @@ impl Broker {
         }
     }
 
-    fn release(&mut self, now: Now, index: u32, answer: Answer, then: Then, effects: &mut Effects) {
-        let Some(peer) = self.sessions.get(index).and_then(|session| session.peer) else { return };
+    fn release(&mut self, now: Now, index: u32, mut answer: Answer, then: Then, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let Some(peer) = session.peer else { return };
+        if session.is_mounted {
+            session.show_answer(&mut answer);
+        }
         effects.answers.push((peer, answer));
         match then {
             Then::Nothing => {}
@@ -99,8 +103,8 @@ impl Broker {
             effects.forward.push((shard, word));
         }
         while let Some((_, delivery)) = self.held.pop_front_if(|(ticket, _)| *ticket <= durable) {
-            if self.peers.contains_key(&delivery.peer) {
-                effects.deliveries.push(delivery);
+            if let Some(index) = self.peers.get(&delivery.peer) {
+                self.send(*index, delivery, effects);
             }
         }
     }

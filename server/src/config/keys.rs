@@ -85,7 +85,9 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "limits.topic_", [limits.topic], TopicLimits {
         live: [], restart: [length_bytes_max levels_max], structures: []
     }),
-    fields!(Config, "admin.", [admin], Admin { live: [], restart: [enabled bind certificate key], structures: [] }),
+    fields!(Config, "admin.", [admin], Admin {
+        live: [], restart: [enabled bind hosts metrics_open certificate key], structures: []
+    }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {
         live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms], structures: []
