@@ -1,8 +1,10 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
+use crate::admission::ListenerLimits;
 use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
+use althing_core::authorisation::Network;
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
@@ -95,6 +97,16 @@ pub fn set_limits(limits: Arc<Limits>) {
     with(|shard| shard.set_limits(limits));
 }
 
+/// What one listener takes from now on; connections that are there stay.
+pub fn set_listener_limits(listener: &'static str, limits: ListenerLimits) {
+    with(|shard| shard.admission.lock().set_listener(listener, limits));
+}
+
+/// Networks from which nobody may connect any more. Ending what is there already is the policy's.
+pub fn set_banned(networks: Arc<[Network]>) {
+    with(|shard| shard.admission.lock().set_banned(networks));
+}
+
 /// Waits until no connection is left.
 pub async fn drained() {
     std::future::poll_fn(|cx| with(|shard| shard.poll_drained(cx))).await;
@@ -107,7 +119,7 @@ pub fn statistics() -> Statistics {
 
 /// What the sockets have counted.
 pub fn counters() -> Counters {
-    with(|shard| shard.counters)
+    with(|shard| Counters { turned_away: shard.admission.lock().turned_away(), ..shard.counters })
 }
 
 /// This moment, on the clock that the broker of this shard goes by.

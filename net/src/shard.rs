@@ -1,5 +1,6 @@
 //! One shard: requests to the broker, effects to the adaptors, deadlines.
 
+use crate::admission::{AdmissionControl, Admitted, TurnedAway};
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
@@ -45,6 +46,8 @@ pub struct Counters {
     pub connections_total: u64,
     /// Connections that were turned away before anything was read.
     pub connections_refused: u64,
+    /// Those among them that were turned away for where they came from or came to.
+    pub turned_away: TurnedAway,
     /// Bytes from peers.
     pub bytes_received: u64,
     /// Bytes to peers.
@@ -73,6 +76,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    pub(crate) admission: Arc<AdmissionControl>,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
@@ -122,6 +126,7 @@ impl Shard {
         Self {
             broker,
             host,
+            admission: AdmissionControl::new(clock, Arc::clone(&limits)),
             limits,
             clock,
             connections: Connections::new(shard),
@@ -182,16 +187,28 @@ impl Shard {
 
     /// Asked once for every connection, when it is known whose it is and before anything is spent on it; tells if it is
     /// not let in.
-    pub(crate) fn admits(&mut self, link: &Link) -> bool {
-        let is_full = self.connections.len() >= self.limits.connections_max;
-        if is_full {
+    pub(crate) fn admit(&mut self, link: &Link) -> Option<Admitted> {
+        if self.connections.len() >= self.limits.connections_max {
             self.turned_away(link.listener(), "limits.connections_max is reached".into());
+            return None;
         }
-        !is_full
+        match (self.admission.admit(link), link.remote) {
+            (Ok(admitted), _) => return Some(admitted),
+            (Err(refusal), Some(remote)) => self.turned_away(link.listener(), format!("{remote} {refusal}")),
+            (Err(refusal), None) => self.turned_away(link.listener(), format!("a program on this machine {refusal}")),
+        }
+        None
     }
 
     /// Takes a new connection in, from which `input` has been read already.
-    pub(crate) fn accept(&mut self, stream: Stream, link: Link, input: BytesMut, factory: &AdaptorFactory) {
+    pub(crate) fn accept(
+        &mut self,
+        stream: Stream,
+        link: Link,
+        admitted: Admitted,
+        input: BytesMut,
+        factory: &AdaptorFactory,
+    ) {
         if self.is_closing {
             return;
         }
@@ -199,7 +216,7 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
+        let peer = self.connections.insert(Connection::new(stream, adaptor, link, admitted, input));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -233,6 +250,7 @@ impl Shard {
 
     pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
         self.broker.set_limits(Arc::clone(&limits));
+        self.admission.lock().set_limits(Arc::clone(&limits));
         self.limits = limits;
     }
 
@@ -519,6 +537,11 @@ impl Shard {
         self.counters.messages_sent += 1;
         if let Some(door) = door_of(peer) {
             return self.answer_at_door(now, door, peer, answer);
+        }
+        if matches!(answer, Answer::Connected(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.admitted.stands();
         }
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)
