@@ -92,7 +92,8 @@ fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure>
 fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
     use althing_bench::BenchError;
     match error {
-        BenchError::Resolve { .. } | BenchError::Unix { .. } => ExitCode::CannotConnect,
+        BenchError::Resolve { .. } | BenchError::Unix { .. } | BenchError::Session { .. } => ExitCode::CannotConnect,
+        BenchError::Tls { .. } => ExitCode::Usage,
         BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
         BenchError::Refused { .. } => ExitCode::Refused,
         BenchError::Malformed { .. } => ExitCode::Protocol,

@@ -22,6 +22,7 @@ pub mod effects;
 pub mod group;
 pub mod hash;
 pub mod identity;
+pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod message;

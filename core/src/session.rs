@@ -243,6 +243,11 @@ impl Sessions {
         self.places.len() - self.vacant.len()
     }
 
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// All of them, by their places.
     pub fn indices(&self) -> Vec<u32> {
         let places = self.places.iter().enumerate();

@@ -271,6 +271,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// When it was let in, on the monotonic clock.
+    pub fn since_ns(&self) -> u64 {
+        self.ticket.since_ns
+    }
+
     /// Its session stands.
     pub fn stands(&mut self) {
         if !self.ticket.stands {

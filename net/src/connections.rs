@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     pub link: Link,
     /// Counts it with its listener and its address.
     pub admitted: Admitted,
+    /// When it was accepted, on the monotonic clock.
+    pub since_ns: u64,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
@@ -59,6 +61,7 @@ impl Connection {
             input,
             waker: None,
             link,
+            since_ns: admitted.since_ns(),
             admitted,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,

@@ -10,6 +10,7 @@
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - [`Handle`]: what other threads have the shard do.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -23,6 +24,7 @@ mod clock;
 mod connections;
 mod deadlines;
 mod door;
+mod handle;
 mod host;
 mod listener;
 pub mod local;
@@ -40,6 +42,7 @@ pub use address::{Address, AddressError};
 pub use admission::{ListenerLimits, TurnedAway};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
+pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Gate, Listener};
 pub use local::{AbortOnPanic, run};

@@ -36,11 +36,14 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
             with_running(Shard::tick);
         })
         .build()?;
+    let handle = shard.handle();
     SHARD.set(Some(shard));
     let result = runtime.block_on(async {
         tokio::spawn(TimerTask::new());
+        tokio::spawn(handle.clone().attend());
         main.await
     });
+    handle.close();
     // Before the runtime: sockets leave its event queue when they close.
     drop(SHARD.take());
     Ok(result)

@@ -4,6 +4,7 @@ use crate::admission::{AdmissionControl, Admitted, TurnedAway};
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
+use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
@@ -77,6 +78,7 @@ pub struct Shard {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
     pub(crate) admission: Arc<AdmissionControl>,
+    handle: Handle,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
@@ -129,6 +131,7 @@ impl Shard {
             admission: AdmissionControl::new(clock, Arc::clone(&limits)),
             limits,
             clock,
+            handle: Handle::new(),
             connections: Connections::new(shard),
             opening: 0,
             is_closing: false,
@@ -157,6 +160,11 @@ impl Shard {
             waiting_for_store: Vec::new(),
             doors_waiting_for_store: Vec::new(),
         }
+    }
+
+    /// Reaches this shard from other threads, once it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.

@@ -1,6 +1,7 @@
 //! What a person sees first: what listens, and lines to try.
 
 use crate::config::{Config, Durability, Listen};
+use althing_net::Address;
 use std::fmt::Write;
 
 /// The greeting. `program` is how this program was called.
@@ -25,6 +26,22 @@ pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
         );
     }
     text.push_str("Ctrl-C stops cleanly.\n");
+    text
+}
+
+/// Where administrators are listened to; with the token, when it was made just now.
+pub fn for_admin(addresses: &[Address], token: Option<&str>) -> String {
+    let mut text = String::new();
+    for address in addresses {
+        // Writing to a string does not fail.
+        let _ = match address {
+            Address::Tcp(address) => writeln!(text, "  admin  http://{address}"),
+            Address::Unix(path) => writeln!(text, "  admin  {}", path.display()),
+        };
+    }
+    if let Some(token) = token.filter(|_| addresses.iter().any(|address| matches!(address, Address::Tcp(_)))) {
+        let _ = writeln!(text, "  administrator's token, shown only now: {token}");
+    }
     text
 }
 

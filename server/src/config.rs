@@ -94,7 +94,7 @@ impl Config {
             authorisation: Authorisation::default(),
             quotas: Quotas::default(),
             limits: Limits::default(),
-            admin: Admin { enabled: true, bind: vec![admin], certificate: None, key: None },
+            admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
             store: Store {

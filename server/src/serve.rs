@@ -1,20 +1,23 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::admin::{self, Admin, Tally, Token};
 use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::{Identities, late};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
-use crate::tls::{self, TlsError, TlsStores};
+use crate::tls::{self, TlsError};
 use crate::why::Why;
 use althing_core::Entropy;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
@@ -156,37 +159,68 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    let config = Config::load(options)?;
+    let config = Arc::new(Config::load(options)?);
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = authorisation::policy(&config)?;
+    let (identities, policy) = identities_and_policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
-    let why = Why::default();
+    let (tally, why) = (Arc::<Tally>::default(), Why::default());
+    let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
+    let asked = (Arc::clone(&identities), late);
+    let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events))?;
+        let shard = shard(Keeping::Memory(Memory::default()));
+        let (token, text) = Token::random()?;
+        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
+        return althing_net::run(shard, run(config, admin, Some(text), events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch()), events))?;
+    let (token, text) = Token::of(&config.server.data)?;
+    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
+    let result = althing_net::run(shard, run(config, admin, text, events, verdicts))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
+/// Who may come in, and what they may do then.
+fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), ServeError> {
+    let mut policy = authorisation::policy(config)?;
+    let prepared = Identities::prepare(&config.identity, &config.server.data).map_err(ConfigError::Contradiction)?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    policy.users = prepared.users();
+    Ok((Identities::start(&config.identity, prepared)?, policy))
+}
+
+/// `token` is the text of a token that was made just now.
+async fn run(
+    config: Arc<Config>,
+    mut admin: Admin,
+    token: Option<String>,
+    events: Receiver<Presence>,
+    verdicts: late::Receiver,
+) -> Result<(), ServeError> {
+    tokio::spawn(verdicts.deliver());
     let mut signals = Signals::new()?;
-    let stores = Arc::new(TlsStores::default());
-    stores.apply(tls::prepare(&config.listens()?)?);
-    let (listening, accepting) = listening::listen(&config, &stores)?;
-    greet(&listening, &config);
+    let store = admin.store.clone();
+    admin.tls.apply(tls::prepare(&config.listens()?)?);
+    let (listening, accepting) = listening::listen(&config, &admin.tls)?;
+    let for_admin = admin::Bound::new(&config)?;
+    greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
+    admin.listeners.clone_from(&listening);
+    let admin = Arc::new(admin);
+    let _serving = for_admin.serve(Arc::clone(&admin))?;
     for Listen { name, address, .. } in &listening {
         tracing::info!("{name} listens on {address}");
     }
-    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&stores)));
+    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
     tokio::spawn(events::publish(events));
@@ -198,6 +232,7 @@ async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -
         asked = signals.next() => asked,
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
     };
+    admin.stop_being_ready();
     let drain = Drain::new(asked, &config);
     manager.stopping(drain.deadline());
     tracing::info!("{}: nobody is let in any more", asked.name());
@@ -222,10 +257,11 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], config: &Config) {
+fn greet(listening: &[Listen], for_admin: &[Address], token: Option<&str>, config: &Config) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     // Whoever closes our standard output does not want to be greeted.
     let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
+    let _ = io::stdout().lock().write_all(banner::for_admin(for_admin, token).as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

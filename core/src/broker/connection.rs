@@ -90,9 +90,10 @@ impl Broker {
                     self.exchanges.insert(peer, exchange);
                 }
             }
-            Verdict::Refuse(refusal) => {
+            Verdict::Refuse { refusal, why } => {
                 let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
-                self.refuse(peer, &client, refusal, effects);
+                let why = why.map_or_else(|| refusal.to_string(), |why| format!("{refusal}: {why}"));
+                self.refuse_because(peer, &client, refusal, &why, effects);
             }
             Verdict::Accept { identity, data } => {
                 let step = step(data);
@@ -123,9 +124,15 @@ impl Broker {
     }
 
     fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
-        let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
+        let why = refusal.to_string();
+        self.refuse_because(peer, client, refusal, &why, effects);
+    }
+
+    /// The same, where the log may know more than the peer.
+    fn refuse_because(&mut self, peer: PeerId, client: &str, refusal: Refusal, why: &str, effects: &mut Effects) {
+        let why = format!("connection refused: {why}");
         self.statistics.connections_refused += 1;
-        effects.events.push(Event::Refused { client: client.into(), reason, why });
+        effects.events.push(Event::Refused { client: client.into(), reason: refusal.reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
 

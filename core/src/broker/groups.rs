@@ -45,7 +45,12 @@ impl Groups {
         places.filter(|(_, group)| group.is_some()).map(|(index, _)| index as u32).collect()
     }
 
-    fn get(&self, group: u32) -> Option<&Group> {
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn get(&self, group: u32) -> Option<&Group> {
         self.places.get(group as usize)?.as_ref()
     }
 
@@ -174,7 +179,7 @@ impl Broker {
         }
     }
 
-    fn drop_group_oldest(&mut self, index: u32, effects: &mut Effects) -> Option<()> {
+    pub(super) fn drop_group_oldest(&mut self, index: u32, effects: &mut Effects) -> Option<()> {
         let group = self.groups.get_mut(index)?;
         let filter = group.filter.clone();
         let (sequence, size_bytes) = group.queue.drop_oldest(Some(&filter))?;

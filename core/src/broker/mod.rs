@@ -4,11 +4,13 @@
 //! answers, deliveries, records and words for other shards. Every public call is one step: what it
 //! stores shares one ticket, and the answers made in it wait for that ticket.
 
+mod administering;
 mod clock;
 mod connection;
 mod delivery;
 mod fetching;
 mod groups;
+mod inspecting;
 mod membership;
 mod mounting;
 mod operations;
