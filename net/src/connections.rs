@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     pub admitted: Admitted,
     /// When it was accepted, on the monotonic clock.
     pub since_ns: u64,
+    /// The place of its listener among the measures.
+    pub listener: usize,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
@@ -63,6 +65,7 @@ impl Connection {
             link,
             since_ns: admitted.since_ns(),
             admitted,
+            listener: 0,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,

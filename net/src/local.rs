@@ -35,6 +35,9 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
         .on_thread_park(|| {
             with_running(Shard::tick);
         })
+        .on_thread_unpark(|| {
+            with_running(Shard::wake_up);
+        })
         .build()?;
     let handle = shard.handle();
     SHARD.set(Some(shard));

@@ -8,6 +8,7 @@ use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
+use crate::measures::Measures;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
 use crate::tls::Scratch;
@@ -101,6 +102,7 @@ pub struct Shard {
     pub(crate) turns: usize,
     pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
+    pub(crate) measures: Measures,
     pub(crate) timers: Timers,
     /// Memory for the entries that are due; empty between polls.
     pub(crate) due: Vec<Entry>,
@@ -148,6 +150,7 @@ impl Shard {
             turns: 0,
             behind: HashMap::new(),
             counters: Counters::default(),
+            measures: Measures::default(),
             timers: Timers::default(),
             due: Vec::new(),
             timer_waker: None,
@@ -224,7 +227,13 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, admitted, input));
+        let listener = self.measures.listener(&link.entrance);
+        let traffic = &mut self.measures.traffic[listener];
+        traffic.connections += 1;
+        traffic.connections_total += 1;
+        let mut connection = Connection::new(stream, adaptor, link, admitted, input);
+        connection.listener = listener;
+        let peer = self.connections.insert(connection);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -310,6 +319,16 @@ impl Shard {
 
     /// The end of a tick: confirms what is durable, carries out what follows, flushes.
     pub(crate) fn tick(&mut self) {
+        self.carry_out();
+        self.measures.ticked(self.clock.mono_ns());
+    }
+
+    /// The event loop has something to do.
+    pub(crate) fn wake_up(&mut self) {
+        self.measures.woke(self.clock.mono_ns());
+    }
+
+    fn carry_out(&mut self) {
         let now = self.clock.now();
         self.hear_of_room();
         for _ in 0..ROUNDS_MAX {
@@ -389,9 +408,7 @@ impl Shard {
             Ok(())
         });
         let Some((result, _)) = called else { return };
-        self.counters.messages_sent += batch.len() as u64;
-        self.counters.payload_bytes_sent +=
-            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
+        self.measure_deliveries(now.mono_ns, peer, batch);
         self.drain_requests(now, peer);
         if let Err(close) = result {
             self.end(now, peer, close);
@@ -473,7 +490,7 @@ impl Shard {
         self.counters.messages_received += 1;
         match &mut request {
             Request::Publish(publish) => {
-                self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+                self.measure_publish(peer, &publish.message);
             }
             Request::Connect(connect) => {
                 self.counters.connects_received += 1;
@@ -601,6 +618,9 @@ impl Shard {
         let Some(connection) = self.connections.remove(peer) else { return };
         connection.wake();
         self.counters.connections -= 1;
+        if let Some(traffic) = self.measures.traffic.get_mut(connection.listener) {
+            traffic.connections -= 1;
+        }
         self.forget_dead_timers();
         if self.connections.len() == 0
             && let Some(waker) = self.drained_waker.take()
