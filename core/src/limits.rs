@@ -111,8 +111,8 @@ crate::described! {
         /// Whether these bounds also hold for this machine's own addresses: a gateway, a test or a load generator here has
         /// good reasons to open many connections, and whoever is here could do worse.
         pub address_limits_on_loopback: bool,
-        /// How often in one second a connection may take over the session of another one. 1: a device that lost its network
-        /// does it once; two devices with one client id would do it thousands of times.
+        /// How often in one second a connection may take over the session of another one; twice as often at once. 10: a
+        /// device that lost its network does it once, two devices with one client id would do it thousands of times.
         pub takeovers_per_s: u32,
     }
 }
@@ -169,7 +169,7 @@ impl Default for Limits {
             address_prefix_bits_v6: 64,
             addresses_remembered_max: 65_536,
             address_limits_on_loopback: false,
-            takeovers_per_s: 1,
+            takeovers_per_s: 10,
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Admission {
     limits: Arc<Limits>,
     listeners: Vec<ListenerUse>,
     addresses: Addresses,
-    banned: Arc<[Network]>,
+    banned: Vec<Network>,
     turned_away: TurnedAway,
 }
 
@@ -91,7 +91,7 @@ const FAILED_UNITS: u32 = 10;
 
 impl Admission {
     fn new(limits: Arc<Limits>) -> Self {
-        let (listeners, addresses, banned) = (Vec::new(), Addresses::default(), Arc::from([]));
+        let (listeners, addresses, banned) = (Vec::new(), Addresses::default(), Vec::new());
         Self { limits, listeners, addresses, banned, turned_away: TurnedAway::default() }
     }
 
@@ -104,7 +104,7 @@ impl Admission {
         self.listeners[listener].limits = limits;
     }
 
-    pub fn set_banned(&mut self, networks: Arc<[Network]>) {
+    pub fn set_banned(&mut self, networks: Vec<Network>) {
         self.banned = networks;
     }
 

@@ -4,7 +4,7 @@ use crate::admission::ListenerLimits;
 use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
-use althing_core::authorisation::Network;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
@@ -108,9 +108,9 @@ pub fn set_listener_limits(listener: &'static str, limits: ListenerLimits) {
     with(|shard| shard.admission.lock().set_listener(listener, limits));
 }
 
-/// Networks from which nobody may connect any more. Ending what is there already is the policy's.
-pub fn set_banned(networks: Arc<[Network]>) {
-    with(|shard| shard.admission.lock().set_banned(networks));
+/// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
+pub fn set_policy(policy: Arc<Policy>) {
+    with(|shard| shard.set_policy(policy));
 }
 
 /// Waits until no connection is left.

@@ -14,6 +14,7 @@ use crate::timers::{Entry, Timers};
 use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
+use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
 use althing_core::record::{Loaded, Restored};
@@ -127,10 +128,12 @@ impl Shard {
     /// A shard around `broker`, which was made for shard number `shard`. All shards of a process, and its store, go by
     /// the same clock.
     pub fn new(shard: u16, clock: Clock, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
+        let admission = AdmissionControl::new(clock, Arc::clone(&limits));
+        admission.lock().set_banned(broker.policy().banned.networks.clone());
         Self {
             broker,
             host,
-            admission: AdmissionControl::new(clock, Arc::clone(&limits)),
+            admission,
             limits,
             clock,
             handle: Handle::new(),
@@ -269,6 +272,13 @@ impl Shard {
         self.broker.set_limits(Arc::clone(&limits));
         self.admission.lock().set_limits(Arc::clone(&limits));
         self.limits = limits;
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        let now = self.clock.now();
+        self.admission.lock().set_banned(policy.banned.networks.clone());
+        self.broker.set_policy(now, policy, &mut self.effects);
+        self.settle(now);
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

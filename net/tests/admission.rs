@@ -5,6 +5,7 @@
 mod language;
 
 use althing_core::Limits;
+use althing_core::authorisation::Policy;
 use althing_net::{ListenerLimits, local};
 use language::{House, hear, house, house_with, say};
 use std::sync::Arc;
@@ -98,9 +99,11 @@ fn who_fails_too_often_is_turned_away_and_new_limits_hold_at_once() {
 #[test]
 fn banned_networks_are_turned_away() {
     house(async |house: House| {
-        local::set_banned(Arc::from(["127.0.0.0/8".parse().unwrap()]));
+        let mut policy = Policy::open();
+        policy.banned.networks = vec!["127.0.0.0/8".parse().unwrap()];
+        local::set_policy(Arc::new(policy));
         is_turned_away(&house, "authorisation.banned_networks").await;
-        local::set_banned(Arc::from([]));
+        local::set_policy(Arc::new(Policy::open()));
         house.connect_as("again").await;
     });
 }
