@@ -59,7 +59,7 @@ type Decisions<'a> = Vec<(&'static str, Decision<'a>)>;
 fn decide<'a>(
     arguments: &ExplainArguments,
     policy: &'a Policy,
-    principal: &Principal,
+    principal: &'a Principal,
 ) -> Result<Decisions<'a>, Failure> {
     let text = || arguments.topic.as_str().into();
     let wrong = |error: TopicError| Failure::usage(format!("\"{}\": {error}", arguments.topic));
@@ -117,6 +117,7 @@ fn because(decision: &Decision<'_>) -> String {
             let otherwise = if decision.allowed { "allow" } else { "deny" };
             format!("no rule speaks of it, and authorisation.otherwise is \"{otherwise}\" here")
         }
+        Because::Proof => "the proof of its identity allowed it".into(),
         Because::Reserved => "the broker alone publishes to topics that begin with $".into(),
         Because::Banned => "the user, the client or the network is banned".into(),
         Because::Unknown => "there is no such user".into(),

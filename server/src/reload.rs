@@ -11,6 +11,7 @@ use crate::serve::ServeOptions;
 use crate::systemd::Manager;
 use crate::tls::{self, TlsStores};
 use althing_core::authorisation::{Policy, Rule};
+use althing_net::local;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -182,6 +183,8 @@ impl Reloader {
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
         self.parts.identities.apply(identities);
+        local::set_policy(Arc::new(policy));
+        local::set_limits(Arc::new(config.limits.clone()));
         told.extend(self.parts.tls.apply(tls).into_iter().map(|listener| format!("TLS of {listener}: read again")));
         // Somebody may have set another one at run time.
         if config.log.level != self.config.log.level {

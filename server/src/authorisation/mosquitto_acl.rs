@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use althing_core::authorisation::{Action, Because, Policy, Principal};
     use althing_core::topic::TopicLimits;
-    use althing_core::{Filter, Identity, Topic};
+    use althing_core::{Filter, Identity, Link, Topic};
     use std::sync::Arc;
 
     const FILE: &str = "# a comment\n\
@@ -148,7 +148,8 @@ mod tests {
 
     fn principal(user: Option<&str>, client: &str) -> Principal {
         let identity = user.map_or_else(Identity::default, Identity::named);
-        Principal { identity: Arc::new(identity), client: client.into(), protocol: "mqtt", ..Principal::default() }
+        let link = Link::new(None, "mqtt");
+        Principal { identity: Arc::new(identity), client: client.into(), protocol: "mqtt", link }
     }
 
     fn policy() -> Policy {
