@@ -67,18 +67,15 @@ pub enum Command {
     /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
     #[command(subcommand, after_help = exit_codes_help())]
     Store(StoreCommand),
-<<<<<<< HEAD
     /// Check, show and explain the configuration, or make one of a mosquitto.conf
     #[command(subcommand, after_help = exit_codes_help())]
     Config(ConfigCommand),
     /// Explain who may do what
     #[command(subcommand, after_help = exit_codes_help())]
     Acl(AclCommand),
-=======
     /// Say who may log in: add, remove and list the users of the users file
     #[command(subcommand, after_help = exit_codes_help())]
     Users(UsersCommand),
->>>>>>> secure
     #[command(flatten)]
     Admin(AdminCommand),
     /// Compare the protocols that the broker speaks

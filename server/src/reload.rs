@@ -6,6 +6,7 @@ mod watch;
 use crate::authorisation;
 use crate::config::{self, Change, Config, changes};
 use crate::identity::{self, Identities};
+use crate::listening;
 use crate::log;
 use crate::serve::ServeOptions;
 use crate::systemd::Manager;
@@ -185,6 +186,7 @@ impl Reloader {
         self.parts.identities.apply(identities);
         local::set_policy(Arc::new(policy));
         local::set_limits(Arc::new(config.limits.clone()));
+        config.listens().unwrap_or_default().iter().for_each(listening::set_limits);
         told.extend(self.parts.tls.apply(tls).into_iter().map(|listener| format!("TLS of {listener}: read again")));
         // Somebody may have set another one at run time.
         if config.log.level != self.config.log.level {

@@ -104,8 +104,11 @@ mod tests {
 
     #[test]
     fn what_takes_a_restart_is_kept_until_then() {
-        let running =
-            config(&[("listeners.a.realm", "old"), ("listeners.a.certificate", "old.pem"), ("limits.stall_ms", "1")]);
+        let running = config(&[
+            ("listeners.a.realm", "old"),
+            ("listeners.a.certificate", "old.pem"),
+            ("limits.receive_maximum", "1"),
+        ]);
         let mut read = config(&[
             ("listeners.a.realm", "new"),
             ("listeners.a.certificate", "new.pem"),

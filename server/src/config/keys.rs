@@ -70,18 +70,20 @@ const KEYS: &[&[Field<Config>]] = &[
         restart: [],
         structures: []
     }),
+    // What a language reads itself holds for the adaptors that were made with it.
     fields!(Config, "limits.", [limits], Limits {
-        live: [],
+        live: [
+            sessions_max subscriptions_per_session_max queues_max queue_messages_max queue_bytes_max queue_high_messages
+            queue_high_bytes queue_bytes_total_max queue_memory_messages queue_memory_bytes queue_overflow
+            queue_at_most_once retained_messages_max retained_bytes_max match_visits_max route_cache_max
+            write_buffer_high_bytes write_buffer_low_bytes stall_ms connections_max connections_per_address_max
+            openings_per_address_max connects_per_s_per_address short_connections_per_address_max
+            address_prefix_bits_v6 addresses_remembered_max address_limits_on_loopback takeovers_per_s
+        ],
         restart: [
             packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
-            receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
-            subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
-            queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
-            queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
-            retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
-            write_buffer_low_bytes stall_ms connections_max connections_per_address_max openings_per_address_max
-            connects_per_s_per_address short_connections_per_address_max address_prefix_bits_v6 addresses_remembered_max
-            address_limits_on_loopback takeovers_per_s
+            receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum filters_per_request_max
+            client_id_bytes_max session_expiry_s_max
         ],
         structures: [topic]
     }),
@@ -107,8 +109,8 @@ const LANGUAGE: &[Field<Language>] = fields!(Language, "", [], Language {
 
 /// The keys of a listener.
 const LISTENER: &[Field<ListenerKeys>] = fields!(ListenerKeys, "", [], ListenerKeys {
-    live: [certificate key client_ca client_certificate crl],
-    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id connections_max connects_per_s],
+    live: [certificate key client_ca client_certificate crl connections_max connects_per_s],
+    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id],
     structures: []
 });
 
