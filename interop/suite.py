@@ -11,6 +11,7 @@ import cases
 import coap
 import mosquitto_clients
 import node_red
+import operations
 import raw
 import stomp_cases
 import tls_cases
@@ -38,6 +39,7 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "operations": operations.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),
