@@ -9,6 +9,7 @@ import sys
 import attacks
 import cases
 import coap
+import identities
 import mosquitto_clients
 import node_red
 import operations
@@ -40,6 +41,7 @@ COLUMNS = {
     "raw socket": raw.run,
     "attacks": attacks.run,
     "operations": operations.run,
+    "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),
