@@ -158,6 +158,9 @@ class Althing(Broker):
             [stomp]
             bind = "{HOST}:{self.stomp_port}"
 
+            [admin]
+            bind = "{HOST}:0"
+
             [server]
             sys_interval_s = 1
 

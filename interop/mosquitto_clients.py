@@ -48,7 +48,7 @@ class Prompt:
     async def start(self, tool, *arguments, where=None):
         process = await asyncio.create_subprocess_exec(
             *tool.split(),
-            *(where or self.where()),
+            *(self.where() if where is None else where),
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

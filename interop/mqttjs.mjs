@@ -41,12 +41,13 @@ function read(properties = {}) {
 }
 
 const verbs = {
-  connect({ peer, host, port, version, options }, done) {
+  connect({ peer, host, port, version, options, ca }, done) {
     const will = options.will;
     const client = mqtt.connect({
       host,
       port,
-      protocol: "mqtt",
+      protocol: ca ? "mqtts" : "mqtt",
+      ca,
       protocolVersion: version,
       protocolId: version === 3 ? "MQIsdp" : "MQTT",
       clientId: options.client_id,

@@ -52,8 +52,9 @@ class Peer:
     # What the library cannot do, so that a case can skip itself: see `cases.needs`.
     lacks = frozenset()
 
-    def __init__(self, host, port, version, options):
-        self.host, self.port, self.version, self.options = host, port, version, options
+    def __init__(self, host, port, version, options, ca=None):
+        """`ca`: the file of a CA, in PEM, that the broker's certificate must come from; without it there is no TLS."""
+        self.host, self.port, self.version, self.options, self.ca = host, port, version, options, ca
         self.session_present = False
         # CONNACK's: assigned_client_id, server_keep_alive_s, receive_maximum, maximum_packet_size, …
         self.connack = {}

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import asdict
+from pathlib import Path
 
 from node import Node
 from peers import Message, Peer
@@ -34,7 +35,12 @@ class MqttJsPeer(Peer):
         self.number = next(NUMBERS)
         PEERS[self.number] = self
         connack = await self._ask(
-            "connect", host=self.host, port=self.port, version=self.version, options=asdict(self.options)
+            "connect",
+            host=self.host,
+            port=self.port,
+            version=self.version,
+            options=asdict(self.options),
+            ca=self.ca and Path(self.ca).read_text(),
         )
         self.session_present = connack.pop("session_present")
         self.connack = connack

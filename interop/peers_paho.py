@@ -46,6 +46,8 @@ class PahoPeer(Peer):
             client.will_set(
                 will.topic, will.payload, will.qos, will.retain, paho_words.will_properties(will, self.version)
             )
+        if self.ca:
+            client.tls_set(self.ca)
         start = {"clean_start": options.clean} if self.version == 5 else {}
         await asyncio.to_thread(
             client.connect,

@@ -29,8 +29,9 @@ class StompPeer:
     # What the library cannot do, so that a case can skip itself.
     lacks = frozenset()
 
-    def __init__(self, host, port, heart_beats=(0, 0)):
-        self.host, self.port, self.heart_beats = host, port, heart_beats
+    def __init__(self, host, port, heart_beats=(0, 0), ca=None):
+        """`ca`: the file of a CA, in PEM, that the broker's certificate must come from; without it there is no TLS."""
+        self.host, self.port, self.heart_beats, self.ca = host, port, heart_beats, ca
         # The headers of CONNECTED.
         self.connected = {}
         self.messages = asyncio.Queue()
@@ -94,6 +95,8 @@ class StompPyPeer(StompPeer, stomp.ConnectionListener):
         self.error = None
         self.connection = stomp.Connection12([(self.host, self.port)], heartbeats=self.heart_beats, auto_decode=False,
                                              reconnect_attempts_max=1)
+        if self.ca:
+            self.connection.set_ssl([(self.host, self.port)], ca_certs=self.ca)
         self.connection.set_listener("peer", self)
         await asyncio.to_thread(self.connection.connect, wait=True)
 

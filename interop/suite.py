@@ -13,6 +13,7 @@ import mosquitto_clients
 import node_red
 import raw
 import stomp_cases
+import tls_cases
 from broker import Althing, Mosquitto
 from peers_aiomqtt import AiomqttPeer
 from peers_gmqtt import GmqttPeer
@@ -42,6 +43,7 @@ COLUMNS = {
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
     "stompit": stomp_cases.column(StompitPeer),
+    "tls": tls_cases.run,
 }
 
 

@@ -2,6 +2,7 @@
 
 use crate::BenchError;
 use crate::fleet::Address;
+use crate::tls::Tls;
 use crate::wire::Version;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io;
@@ -31,6 +32,18 @@ pub struct CommonArguments {
     /// Connect to this unix socket instead.
     #[arg(long, global = true, value_name = "PATH")]
     pub unix: Option<PathBuf>,
+    /// Speak TLS 1.3 on every connection.
+    #[arg(long, global = true, conflicts_with = "unix")]
+    pub tls: bool,
+    /// Trust the CAs in this file, in PEM; needed with --tls, or --insecure.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cafile: Option<PathBuf>,
+    /// Take any certificate.
+    #[arg(long, global = true, conflicts_with = "cafile")]
+    pub insecure: bool,
+    /// Resume TLS sessions, as devices that come back do; else every handshake is a full one.
+    #[arg(long, global = true)]
+    pub tls_resume: bool,
     /// Process id of the broker: adds its processor time and memory to the report.
     #[arg(long, global = true, value_name = "PID")]
     pub broker_pid: Option<u32>,
@@ -268,6 +281,17 @@ impl CommonArguments {
         let mut addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(error)?;
         let first = addresses.next().ok_or_else(|| error(io::ErrorKind::NotFound.into()))?;
         Ok(Address::Tcp(first))
+    }
+
+    /// How TLS is spoken, if it is.
+    pub fn tls(&self) -> Result<Option<Tls>, BenchError> {
+        let reason = match (self.tls, self.cafile.is_some() || self.insecure) {
+            (true, true) => return Tls::new(&self.host, self.cafile.as_deref(), self.tls_resume).map(Some),
+            (false, false) if !self.tls_resume => return Ok(None),
+            (true, false) => "whose certificate is to be trusted? add --cafile, or --insecure",
+            (false, _) => "--cafile, --insecure and --tls-resume are for --tls: add it",
+        };
+        Err(BenchError::Tls { reason: reason.to_owned() })
     }
 
     /// As the frames say it.

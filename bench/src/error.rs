@@ -33,6 +33,20 @@ pub enum BenchError {
         /// The system's word.
         source: io::Error,
     },
+    /// TLS cannot be spoken with these options.
+    #[error("TLS: {reason}")]
+    Tls {
+        /// What is wrong with which file or name.
+        reason: String,
+    },
+    /// A handshake, or a record after it.
+    #[error("connection {connection}: TLS: {source}")]
+    Session {
+        /// Counted from 0 in the order of opening.
+        connection: usize,
+        /// The TLS library's word.
+        source: rustls::Error,
+    },
     /// The broker refused a CONNECT, a SUBSCRIBE or a PUBLISH.
     #[error("the broker refused a {packet} of connection {connection} with code {code:#04x}")]
     Refused {

@@ -1,6 +1,7 @@
 //! All connections of a run on one thread: one poll, one read buffer, one write a connection and turn.
 
 use crate::BenchError;
+use crate::tls::{Session, Tls};
 use crate::wire::{self, Decoded, Frame, Version};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -29,6 +30,7 @@ pub trait Handler {
 /// Connections, numbered from 0 in the order of opening.
 pub struct Fleet {
     address: Address,
+    tls: Option<Tls>,
     version: Version,
     /// Part of every client id.
     id: u8,
@@ -39,6 +41,8 @@ pub struct Fleet {
     dirty: Vec<usize>,
     /// Every read goes here; what is left of a cut frame moves to its link.
     buffer: Vec<u8>,
+    /// What was encrypted in it, when the connections speak TLS.
+    plaintext: Vec<u8>,
     /// How long the broker may send nothing while an answer is due.
     silence: Duration,
     started: Instant,
@@ -48,6 +52,7 @@ pub struct Fleet {
 
 struct Link {
     stream: Option<Stream>,
+    tls: Option<Box<Session>>,
     output: Vec<u8>,
     written: usize,
     partial: Vec<u8>,
@@ -56,6 +61,13 @@ struct Link {
     by_hand: bool,
     /// We have said DISCONNECT, the broker's close is welcome.
     closing: bool,
+}
+
+impl Link {
+    /// Of frames, and of records that carry some.
+    fn output_bytes(&self) -> usize {
+        self.output.len() - self.written + self.tls.as_ref().map_or(0, |tls| tls.waiting().len())
+    }
 }
 
 /// Connections that one source address of 127.0.0.0/8 carries before the next is used: the ephemeral ports of one
@@ -68,6 +80,7 @@ impl Fleet {
     /// No connection yet; client ids contain `id`, frames of the run have at most about `payload_bytes`.
     pub fn new(
         address: Address,
+        tls: Option<Tls>,
         version: Version,
         id: u8,
         payload_bytes: usize,
@@ -75,6 +88,7 @@ impl Fleet {
     ) -> Result<Self, BenchError> {
         Ok(Self {
             address,
+            tls,
             version,
             id,
             poll: Poll::new().map_err(BenchError::Poll)?,
@@ -82,6 +96,7 @@ impl Fleet {
             links: Vec::new(),
             dirty: Vec::new(),
             buffer: vec![0; BUFFER_BYTES + 2 * payload_bytes],
+            plaintext: Vec::new(),
             silence,
             started: Instant::now(),
             frames: 0,
@@ -127,8 +142,10 @@ impl Fleet {
             Stream::Unix(stream) => self.poll.registry().register(stream, Token(index), interest),
         }
         .map_err(socket_error)?;
+        let tls = self.tls.as_ref().map(Session::new).transpose();
         self.links.push(Link {
             stream: Some(stream),
+            tls: tls.map_err(|source| BenchError::Session { connection: index, source })?.map(Box::new),
             output: Vec::new(),
             written: 0,
             partial: Vec::new(),
@@ -153,7 +170,17 @@ impl Fleet {
 
     /// Bytes that the link's socket has not taken yet.
     pub fn output_bytes(&self, index: usize) -> usize {
-        self.links[index].output.len() - self.links[index].written
+        self.links[index].output_bytes()
+    }
+
+    /// Whether connections take up the TLS sessions of earlier ones.
+    pub fn resumes(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::resumes)
+    }
+
+    /// Links whose handshake brought an earlier session back.
+    pub fn links_resumed(&self) -> usize {
+        self.links.iter().filter(|link| link.tls.as_ref().is_some_and(|tls| tls.is_resumed())).count()
     }
 
     /// Says DISCONNECT; the link ends when the broker closes it.
@@ -184,7 +211,8 @@ impl Fleet {
         let events = mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let Token(index) = event.token();
-            if event.is_writable() && self.links[index].output.len() > self.links[index].written {
+            // Once it stands, and when there is room again.
+            if event.is_writable() && self.links[index].output_bytes() > 0 {
                 self.write(index)?;
             }
             if event.is_readable() && !self.links[index].by_hand {
@@ -232,10 +260,24 @@ impl Fleet {
     fn write(&mut self, index: usize) -> Result<(), BenchError> {
         let link = &mut self.links[index];
         let Some(stream) = &mut link.stream else { return Ok(()) };
-        match stream.write(&link.output[link.written..]) {
-            Ok(written) => link.written += written,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}
+        if let Some(tls) = &mut link.tls {
+            if tls.is_ready() && !link.output.is_empty() {
+                tls.seal(&link.output).map_err(|source| BenchError::Session { connection: index, source })?;
+                link.output.clear();
+            }
+            if tls.waiting().is_empty() {
+                return Ok(());
+            }
+        }
+        let waiting = link.tls.as_ref().map_or(&link.output[link.written..], |tls| tls.waiting());
+        let written = match stream.write(waiting) {
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(()),
             Err(source) => return Err(BenchError::Socket { connection: index, source }),
+        };
+        match &mut link.tls {
+            Some(tls) => tls.advance(written),
+            None => link.written += written,
         }
         if link.written == link.output.len() {
             link.output.clear();
@@ -251,7 +293,7 @@ impl Fleet {
         while limit > 0 {
             let link = &mut self.links[index];
             let Some(stream) = &mut link.stream else { break };
-            let kept = link.partial.len();
+            let kept = link.tls.as_ref().map_or(&link.partial[..], |tls| tls.partial()).len();
             let room = limit.min(buffer.len() - kept);
             let read = match stream.read(&mut buffer[kept..kept + room]) {
                 Ok(0) => {
@@ -267,10 +309,13 @@ impl Fleet {
                 }
                 Err(source) => return Err(BenchError::Socket { connection: index, source }),
             };
-            buffer[..kept].copy_from_slice(&link.partial);
-            link.partial.clear();
-            let used = self.decode(index, &buffer[..kept + read], handler)?;
-            self.links[index].partial.extend_from_slice(&buffer[used..kept + read]);
+            match &link.tls {
+                Some(_) => self.opened(index, &mut buffer[..kept + read], handler)?,
+                None => {
+                    buffer[..kept].copy_from_slice(&link.partial);
+                    self.received(index, &buffer[..kept + read], handler)?;
+                }
+            }
             limit = limit.saturating_sub(read);
             // A slow reader may leave bytes behind a full read; its next turn fetches them.
             if read < room {
@@ -278,6 +323,34 @@ impl Fleet {
             }
         }
         self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Handles what stands in `records` behind room for what the last read left of one.
+    fn opened(&mut self, index: usize, records: &mut [u8], handler: &mut impl Handler) -> Result<(), BenchError> {
+        let mut plaintext = mem::take(&mut self.plaintext);
+        let link = &mut self.links[index];
+        let Some(tls) = &mut link.tls else { return Ok(()) };
+        plaintext.clear();
+        plaintext.extend_from_slice(&link.partial);
+        records[..tls.partial().len()].copy_from_slice(tls.partial());
+        let opened = tls.open(records, &mut plaintext);
+        opened.map_err(|source| BenchError::Session { connection: index, source })?;
+        let is_due = !link.dirty && (!tls.waiting().is_empty() || (tls.is_ready() && !link.output.is_empty()));
+        if is_due {
+            link.dirty = true;
+            self.dirty.push(index);
+        }
+        self.received(index, &plaintext, handler)?;
+        self.plaintext = plaintext;
+        Ok(())
+    }
+
+    /// Handles `bytes`, which begin with what was left of a cut frame.
+    fn received(&mut self, index: usize, bytes: &[u8], handler: &mut impl Handler) -> Result<(), BenchError> {
+        self.links[index].partial.clear();
+        let used = self.decode(index, bytes, handler)?;
+        self.links[index].partial.extend_from_slice(&bytes[used..]);
         Ok(())
     }
 

@@ -56,7 +56,8 @@ impl Run<'_> {
         process::reserve_descriptors(connections)?;
         let silence = Duration::from_secs_f64(self.common.silence_s);
         let id = self.common.id.unwrap_or(std::process::id() as u8);
-        Fleet::new(self.common.address()?, self.common.version(), id, self.common.payload_bytes as usize, silence)
+        let (address, tls) = (self.common.address()?, self.common.tls()?);
+        Fleet::new(address, tls, self.common.version(), id, self.common.payload_bytes as usize, silence)
     }
 
     fn sample(&self) -> Result<Sample, BenchError> {

@@ -52,7 +52,9 @@ pub fn connect(fleet: &mut Fleet, session: Session, count: usize) -> Result<(Ran
     let mut greeter = Greeter { answered: 0, granted: Granted { receive_maximum: u16::MAX } };
     let (mut first, mut opened) = (0, 0);
     fleet.run_until(&mut greeter, "CONNACKs", |fleet, greeter| {
-        while opened < count && opened - greeter.answered < UNANSWERED_MAX {
+        // Each connection brings tickets for one or two more.
+        let unanswered_max = if fleet.resumes() { UNANSWERED_MAX.min(greeter.answered + 1) } else { UNANSWERED_MAX };
+        while opened < count && opened - greeter.answered < unanswered_max {
             let link = session.open(fleet, opened)?;
             if opened == 0 {
                 first = link;

@@ -14,23 +14,36 @@ pub struct Credentials {
 impl Credentials {
     /// These, and from the environment what they leave out.
     pub fn or_environment(self) -> Result<Self, Failure> {
-        self.or(|name| match env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(VarError::NotPresent) => Ok(None),
-            // The value may be a secret: it is not told.
-            Err(VarError::NotUnicode(_)) => Err(Failure::usage(format!("{name} is not UTF-8 text"))),
-        })
+        self.or(variable)
     }
 
     fn or(self, variable: impl Fn(&str) -> Result<Option<String>, Failure>) -> Result<Self, Failure> {
-        let from = |name: &str| match variable(name)? {
-            Some(value) => Ok(Some(value)),
-            None => variable(&format!("{name}_FILE"))?.map(|path| first_line(name, &path)).transpose(),
-        };
+        let from = |name: &str| secret(name, &variable);
         Ok(Self {
             username: self.username.map_or_else(|| from("ALTHING_USERNAME"), |given| Ok(Some(given)))?,
             password: self.password.map_or_else(|| from("ALTHING_PASSWORD"), |given| Ok(Some(given)))?,
         })
+    }
+}
+
+/// The secret that the environment holds under this name, or in the file that `NAME_FILE` names.
+pub fn from_environment(name: &str) -> Result<Option<String>, Failure> {
+    secret(name, variable)
+}
+
+fn secret(name: &str, variable: impl Fn(&str) -> Result<Option<String>, Failure>) -> Result<Option<String>, Failure> {
+    match variable(name)? {
+        Some(value) => Ok(Some(value)),
+        None => variable(&format!("{name}_FILE"))?.map(|path| first_line(name, &path)).transpose(),
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        // The value may be a secret: it is not told.
+        Err(VarError::NotUnicode(_)) => Err(Failure::usage(format!("{name} is not UTF-8 text"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `althing`: the broker and its tools in one binary.
 
+mod admin;
 mod arguments;
 mod cert;
 mod connection;
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
+        Command::Admin(command) => return block_on(admin::run(&command)),
         Command::Store(command) => return store::run(&command),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
@@ -70,8 +72,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 /// Runs the broker until it is told to stop.
 fn serve(arguments: ServeArguments) -> Result<(), Failure> {
-    let ServeArguments { config, data, port_offset, set } = arguments;
-    let options = althing_server::ServeOptions { config, data, port_offset, set };
+    let ServeArguments { config, data, port_offset, lan, set } = arguments;
+    let options = althing_server::ServeOptions { config, data, port_offset, set, lan };
     althing_server::serve(&options).map_err(|error| {
         let codes = [ExitCode::Usage, ExitCode::StoreDamaged, ExitCode::StoreFailed, ExitCode::StoreInUse];
         let code = codes.into_iter().find(|code| *code as u8 == error.exit_code()).unwrap_or(ExitCode::Runtime);
@@ -90,7 +92,8 @@ fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure>
 fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
     use althing_bench::BenchError;
     match error {
-        BenchError::Resolve { .. } | BenchError::Unix { .. } => ExitCode::CannotConnect,
+        BenchError::Resolve { .. } | BenchError::Unix { .. } | BenchError::Session { .. } => ExitCode::CannotConnect,
+        BenchError::Tls { .. } => ExitCode::Usage,
         BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
         BenchError::Refused { .. } => ExitCode::Refused,
         BenchError::Malformed { .. } => ExitCode::Protocol,

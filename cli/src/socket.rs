@@ -22,9 +22,10 @@ const SLICES: usize = 16;
 /// An open stream.
 pub struct Socket(Pin<Box<dyn Stream>>);
 
-trait Stream: AsyncRead + AsyncWrite {}
+/// What carries bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send {}
 
-impl<S: AsyncRead + AsyncWrite> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
 impl Socket {
     /// Opens it; with TLS, until the end of the handshake.
@@ -40,6 +41,11 @@ impl Socket {
         let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), stream);
         let failed = |error: io::Error| tls.explain_handshake(endpoint, &error).unwrap_or_else(|| cannot(error));
         Ok(Self(Box::pin(handshake.await.map_err(failed)?)))
+    }
+
+    /// The stream itself, for who speaks another language on it.
+    pub fn into_stream(self) -> Pin<Box<dyn Stream>> {
+        self.0
     }
 
     /// Writes what waits and reads what has come; returns when either has happened. What has come stands in `input`

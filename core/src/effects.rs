@@ -96,7 +96,12 @@ pub enum Verdict {
     /// The exchange goes on with this data for the peer.
     Continue(Option<bytes::Bytes>),
     /// It is not.
-    Refuse(crate::verbs::Refusal),
+    Refuse {
+        /// What the peer is told. It must not help somebody who guesses.
+        refusal: crate::verbs::Refusal,
+        /// What more the log may know, one sentence.
+        why: Option<String>,
+    },
 }
 
 /// What happened, in few words; the server logs and counts it.

@@ -10,6 +10,7 @@ use crate::topic::{Filter, Topic};
 use crate::tree::{NodeId, Tree};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The store is full: the message is not kept, and what was kept before stays. The publisher may be told
@@ -105,6 +106,21 @@ impl Retained {
         self.messages.value(node).as_ref().filter(|message| !message.is_expired(mono_ns))
     }
 
+    /// What is kept for a topic, perhaps expired.
+    pub(crate) fn find(&self, topic: &Topic) -> Option<&Arc<Message>> {
+        self.messages.value(self.messages.find(topic.as_str())?).as_ref()
+    }
+
+    /// Everything that is kept, in no particular order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.scan(0..self.messages.slots()).filter_map(|(_, message)| message.as_ref())
+    }
+
+    /// What may be kept from now on; what is there already stays.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        (self.count_max, self.bytes_max) = (limits.retained_messages_max, limits.retained_bytes_max);
+    }
+
     /// Adds all values whose topics `filter` matches, in no particular order. Takes as long as it takes;
     /// [`continue_lookup`](Self::continue_lookup) does the same in turns.
     pub fn matching(&self, filter: &Filter, mono_ns: u64, found: &mut Vec<Arc<Message>>) {
@@ -131,17 +147,24 @@ impl Retained {
             },
             Stage::Scan { slot } => {
                 let end = slot.saturating_add(visits_max);
-                let values = self.messages.scan(slot..end).filter_map(|(_, message)| message.as_ref());
-                found.extend(
-                    values
-                        .filter(|message| lookup.filter.matches(&message.topic) && !message.is_expired(mono_ns))
-                        .cloned(),
-                );
-                lookup.stage = if end < self.messages.slots() { Stage::Scan { slot: end } } else { Stage::Complete };
+                let values = self.scan(slot..end, mono_ns);
+                found.extend(values.filter(|message| lookup.filter.matches(&message.topic)).cloned());
+                lookup.stage = if end < self.slots() { Stage::Scan { slot: end } } else { Stage::Complete };
             }
             Stage::Complete => {}
         }
         lookup.stage == Stage::Complete
+    }
+
+    /// The values in these places, of [`slots`](Self::slots).
+    pub fn scan(&self, slots: Range<usize>, mono_ns: u64) -> impl Iterator<Item = &Arc<Message>> {
+        let values = self.messages.scan(slots).filter_map(|(_, message)| message.as_ref());
+        values.filter(move |message| !message.is_expired(mono_ns))
+    }
+
+    /// How many places for values there are, vacant ones included.
+    pub fn slots(&self) -> usize {
+        self.messages.slots()
     }
 
     /// Removes messages that have expired, the earliest first and at most `messages_max` of them, and

@@ -1,7 +1,7 @@
 //! What the broker remembers of one client: its queue, what is on its way, what it subscribed to.
 
 use crate::authorisation::Principal;
-use crate::broker::Pace;
+use crate::broker::{Allowance, Pace};
 use crate::hash::Seeded;
 use crate::message::{Guarantee, Origin};
 use crate::queue::{Entry, Queue};
@@ -39,6 +39,15 @@ pub(crate) struct Session {
     pub resending: bool,
     /// Messages that were dropped on their way to it.
     pub drops: u64,
+    /// Messages of it that were refused, and those that reached nobody.
+    pub refusals: u64,
+    pub unheard: u64,
+    /// What its principal may use; `None` while nobody has a bound.
+    pub allowance: Option<Box<Allowance>>,
+    /// Whether its topics are under the mount point of its listener.
+    pub is_mounted: bool,
+    /// Whether its allowance bounds what it publishes.
+    pub is_metered: bool,
     /// Since when publishers are asked to wait because the queue is long, on the monotonic clock.
     pub pressed_ns: Option<u64>,
     /// Whether each of its subscriptions gets its own delivery of a message.
@@ -63,6 +72,9 @@ pub(crate) struct Session {
     pub shared: Option<Box<HashMap<Filter, SubscriptionOptions, Seeded>>>,
     /// What waits.
     pub queue: Queue,
+    /// The policy, by its epoch, that everything in the queue was judged by when it came in; 0: some of it by another, or
+    /// with other rights.
+    pub judged_epoch: u64,
     /// What is on its way, in the order of its numbers.
     pub inflight: VecDeque<Inflight>,
     /// Tokens of `ExactlyOnce` publishes that the peer has not let go of, in ascending order: a peer may
@@ -70,6 +82,8 @@ pub(crate) struct Session {
     pub tokens: Vec<u32>,
     /// Published when the connection is lost.
     pub will: Option<Box<StoredWill>>,
+    /// When the proof of its connection's identity ends, on the monotonic clock; `None` = never.
+    pub proof_ends_ns: Option<u64>,
     /// What is due while it has no connection; `None` while it has one.
     pub absence: Option<Box<Absence>>,
     /// Answers that wait for the store or for other shards, in order.
@@ -192,6 +206,13 @@ impl Session {
         self.inflight.iter().position(|inflight| inflight.number == number)
     }
 
+    /// What comes into its queue has been judged by the policy of this epoch.
+    pub fn note_judged(&mut self, epoch: u64) {
+        if self.queue.is_empty() {
+            self.judged_epoch = epoch;
+        }
+    }
+
     /// How many subscriptions it has.
     pub fn subscriptions_len(&self) -> usize {
         self.subscriptions.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
@@ -232,5 +253,16 @@ impl Sessions {
 
     pub fn len(&self) -> usize {
         self.places.len() - self.vacant.len()
+    }
+
+    /// How many places there are, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All of them, by their places.
+    pub fn indices(&self) -> Vec<u32> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, session)| session.is_some()).map(|(index, _)| index as u32).collect()
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::transport::Stream;
 use althing_core::broker::Pace;
-use althing_core::{Adaptor, Link, OutBuffer, PeerId};
+use althing_core::{Adaptor, Link, OutBuffer, PeerId, Request};
 use bytes::BytesMut;
+use std::collections::VecDeque;
 use std::task::Waker;
 
 /// One connection. Idle ones own no buffer: `out` and `input` are empty and without memory then.
@@ -17,12 +18,20 @@ pub(crate) struct Connection {
     /// Of the connection's task, from its first poll on.
     pub waker: Option<Waker>,
     pub link: Link,
+    /// When it was accepted, on the monotonic clock.
+    pub since_ns: u64,
+    /// The place of its listener among the measures.
+    pub listener: usize,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
     pub unread_answer_bytes: usize,
     /// The slow subscriber for which this publisher is not read.
     pub paused_for: Option<PeerId>,
+    /// It is not read before this moment; 0 = it was never too fast.
+    pub throttled_until_ns: u64,
+    /// What it had asked for in one breath when it became too fast; waits for that moment.
+    pub held: VecDeque<Request>,
     pub pace: Pace,
     /// `receive` wants an answer first.
     pub waits: bool,
@@ -51,9 +60,13 @@ impl Connection {
             input,
             waker: None,
             link,
+            since_ns: 0,
+            listener: 0,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,
+            throttled_until_ns: 0,
+            held: VecDeque::new(),
             pace: Pace::Ready,
             waits: false,
             waits_for_store: false,
@@ -70,6 +83,11 @@ impl Connection {
         let is_new = !self.is_dirty && !self.is_blocked;
         self.is_dirty |= is_new;
         is_new
+    }
+
+    /// Whether what it sends waits for a subscriber or for a moment: its silence is ours.
+    pub fn is_held_back(&self) -> bool {
+        self.paused_for.is_some() || self.throttled_until_ns > 0
     }
 
     /// What the peer has not been sent yet.

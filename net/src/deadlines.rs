@@ -38,9 +38,13 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(peer).filter(|it| it.armed_ns == entry.mono_ns) else { return };
         connection.armed_ns = u64::MAX;
         let Some(adaptor) = &connection.adaptor else { return self.remove(peer) };
-        // What a paused publisher has sent was not read: its silence is ours. It is armed again by the poll
-        // that follows the pause.
-        let is_due = connection.paused_for.is_none() && next_timeout_ns(&**adaptor) <= now.mono_ns;
+        if connection.throttled_until_ns <= now.mono_ns && connection.throttled_until_ns > 0 {
+            self.let_go_on(now, peer);
+            return self.arm(peer);
+        }
+        // What a publisher that is held back has sent was not read: its silence is ours. It is armed again by the poll
+        // that follows.
+        let is_due = !connection.is_held_back() && next_timeout_ns(&**adaptor) <= now.mono_ns;
         if is_due {
             self.call(now, peer, |adaptor, out| adaptor.timeout(now, out));
         }
@@ -52,8 +56,10 @@ impl Shard {
     pub(crate) fn arm(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get(peer) else { return };
         let until_ns = self.behind.get(&peer).map(|behind| behind.until_ns);
-        let adaptor = connection.adaptor.as_ref().filter(|_| connection.paused_for.is_none());
+        let adaptor = connection.adaptor.as_ref().filter(|_| !connection.is_held_back());
         let timeout_ns = adaptor.map_or(u64::MAX, |adaptor| next_timeout_ns(&**adaptor));
+        let throttled_until_ns = Some(connection.throttled_until_ns).filter(|until_ns| *until_ns > 0);
+        let until_ns = until_ns.into_iter().chain(throttled_until_ns).min();
         self.arm_at(peer, until_ns.unwrap_or(u64::MAX).min(timeout_ns));
     }
 

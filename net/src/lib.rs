@@ -8,7 +8,9 @@
 //! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
-//! - `shard`, with `reading`, `writing` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
+//! - [`Handle`]: what other threads have the shard do.
+//! - [`Measures`]: what passes through each listener, and how long it takes.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -21,13 +23,16 @@ mod clock;
 mod connections;
 mod deadlines;
 mod door;
+mod handle;
 mod host;
 mod listener;
 pub mod local;
+mod measures;
 mod opening;
 mod proxy;
 mod reading;
 mod shard;
+mod throttling;
 mod timers;
 mod tls;
 mod transport;
@@ -36,9 +41,11 @@ mod writing;
 pub use address::{Address, AddressError};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
+pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Gate, Listener};
 pub use local::{AbortOnPanic, run};
+pub use measures::{BOUNDS_NS, Histogram, Measures, Traffic};
 pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
 pub use tls::{Describe, TlsAcceptor, TlsTerms};

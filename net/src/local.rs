@@ -3,12 +3,13 @@
 use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
+use althing_core::authorisation::Policy;
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
 use althing_core::verbs::Refusal;
-use althing_core::{Message, Now, PeerId, Reason, Topic};
+use althing_core::{Limits, Message, Now, PeerId, Reason, Topic};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -33,12 +34,18 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
         .on_thread_park(|| {
             with_running(Shard::tick);
         })
+        .on_thread_unpark(|| {
+            with_running(Shard::wake_up);
+        })
         .build()?;
+    let handle = shard.handle();
     SHARD.set(Some(shard));
     let result = runtime.block_on(async {
         tokio::spawn(TimerTask::new());
+        tokio::spawn(handle.clone().attend());
         main.await
     });
+    handle.close();
     // Before the runtime: sockets leave its event queue when they close.
     drop(SHARD.take());
     Ok(result)
@@ -88,6 +95,16 @@ pub fn close(peers: &[PeerId], refusal: &Refusal) {
 /// Says goodbye to everyone, for `reason`.
 pub fn close_all(reason: Reason) {
     with(|shard| shard.close_all(reason));
+}
+
+/// Other limits hold from now on: see [`Broker::set_limits`](althing_core::broker::Broker::set_limits).
+pub fn set_limits(limits: Arc<Limits>) {
+    with(|shard| shard.set_limits(limits));
+}
+
+/// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
+pub fn set_policy(policy: Arc<Policy>) {
+    with(|shard| shard.set_policy(policy));
 }
 
 /// Waits until no connection is left.

@@ -44,7 +44,7 @@ impl Shard {
         if connection.adaptor.is_none() {
             return self.discard(peer, cx);
         }
-        if connection.paused_for.is_some() || connection.waits || connection.waits_for_store {
+        if connection.is_held_back() || connection.waits || connection.waits_for_store {
             return;
         }
         if connection.has_more {
@@ -87,6 +87,7 @@ impl Shard {
         let read = connection.stream.poll_read(cx, &mut buffer, &mut self.scratch);
         if let Poll::Ready(Ok(read @ 1..)) = read {
             self.counters.bytes_received += read as u64;
+            self.measures.received(connection.listener, read as u64);
             self.turns += 1;
             if is_carried {
                 connection.input.clear();
@@ -127,7 +128,7 @@ impl Shard {
             if received == Receive::NeedMore {
                 return input;
             }
-            if connection.waits || connection.paused_for.is_some() || adds_to_backlog {
+            if connection.waits || connection.is_held_back() || adds_to_backlog {
                 connection.has_more = true;
                 return input;
             }

@@ -3,14 +3,17 @@
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
+use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
+use crate::measures::Measures;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
 use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
+use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
 use althing_core::record::{Loaded, Restored};
@@ -61,6 +64,8 @@ pub struct Counters {
     pub payload_bytes_sent: u64,
     /// How often a publisher was asked to wait for a slow subscriber.
     pub pauses: u64,
+    /// How often a publisher was not read for a while because it was faster than it may be.
+    pub throttles: u64,
     /// How often a subscriber was declared stalled.
     pub stalls: u64,
 }
@@ -71,6 +76,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    handle: Handle,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
@@ -93,6 +99,7 @@ pub struct Shard {
     pub(crate) turns: usize,
     pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
+    pub(crate) measures: Measures,
     pub(crate) timers: Timers,
     /// Memory for the entries that are due; empty between polls.
     pub(crate) due: Vec<Entry>,
@@ -122,6 +129,7 @@ impl Shard {
             host,
             limits,
             clock,
+            handle: Handle::new(),
             connections: Connections::new(shard),
             opening: 0,
             is_closing: false,
@@ -138,6 +146,7 @@ impl Shard {
             turns: 0,
             behind: HashMap::new(),
             counters: Counters::default(),
+            measures: Measures::default(),
             timers: Timers::default(),
             due: Vec::new(),
             timer_waker: None,
@@ -150,6 +159,11 @@ impl Shard {
             waiting_for_store: Vec::new(),
             doors_waiting_for_store: Vec::new(),
         }
+    }
+
+    /// Reaches this shard from other threads, once it runs.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Puts back what an earlier process has left, before anyone is served: `show` hands over each fact, sessions first.
@@ -197,7 +211,13 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input));
+        let listener = self.measures.listener(&link.entrance);
+        let traffic = &mut self.measures.traffic[listener];
+        traffic.connections += 1;
+        traffic.connections_total += 1;
+        let mut connection = Connection::new(stream, adaptor, link, input);
+        (connection.since_ns, connection.listener) = (self.clock.now().mono_ns, listener);
+        let peer = self.connections.insert(connection);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -226,6 +246,17 @@ impl Shard {
     pub(crate) fn loaded(&mut self, loaded: Loaded) {
         let now = self.clock.now();
         self.broker.loaded(now, loaded, &mut self.effects);
+        self.settle(now);
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.broker.set_limits(Arc::clone(&limits));
+        self.limits = limits;
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        let now = self.clock.now();
+        self.broker.set_policy(now, policy, &mut self.effects);
         self.settle(now);
     }
 
@@ -277,6 +308,16 @@ impl Shard {
 
     /// The end of a tick: confirms what is durable, carries out what follows, flushes.
     pub(crate) fn tick(&mut self) {
+        self.carry_out();
+        self.measures.ticked(self.clock.mono_ns());
+    }
+
+    /// The event loop has something to do.
+    pub(crate) fn wake_up(&mut self) {
+        self.measures.woke(self.clock.mono_ns());
+    }
+
+    fn carry_out(&mut self) {
         let now = self.clock.now();
         self.hear_of_room();
         for _ in 0..ROUNDS_MAX {
@@ -356,9 +397,7 @@ impl Shard {
             Ok(())
         });
         let Some((result, _)) = called else { return };
-        self.counters.messages_sent += batch.len() as u64;
-        self.counters.payload_bytes_sent +=
-            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
+        self.measure_deliveries(now.mono_ns, peer, batch);
         self.drain_requests(now, peer);
         if let Err(close) = result {
             self.end(now, peer, close);
@@ -413,14 +452,26 @@ impl Shard {
     }
 
     fn drain_requests(&mut self, now: Now, peer: PeerId) {
+        if let Some(connection) = self.connections.get_mut(peer).filter(|connection| !connection.held.is_empty()) {
+            return connection.held.extend(self.requests.drain(..));
+        }
         while let Some(request) = self.requests.pop_front() {
-            if matches!(request, Request::Disconnect(_))
+            self.request_of_connection(now, peer, request);
+            if self.is_throttled_now(peer)
                 && let Some(connection) = self.connections.get_mut(peer)
             {
-                connection.has_left = true;
+                return connection.held.extend(self.requests.drain(..));
             }
-            self.request(now, peer, request);
         }
+    }
+
+    pub(crate) fn request_of_connection(&mut self, now: Now, peer: PeerId, request: Request) {
+        if matches!(request, Request::Disconnect(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.has_left = true;
+        }
+        self.request(now, peer, request);
     }
 
     /// Counts a request and hands it to the broker.
@@ -428,7 +479,7 @@ impl Shard {
         self.counters.messages_received += 1;
         match &mut request {
             Request::Publish(publish) => {
-                self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+                self.measure_publish(peer, &publish.message);
             }
             Request::Connect(connect) => {
                 self.counters.connects_received += 1;
@@ -482,6 +533,9 @@ impl Shard {
             for subscriber in work.resume.drain(..) {
                 self.resume(subscriber);
             }
+            for (publisher, until_ns) in work.throttle.drain(..) {
+                self.throttle(publisher, until_ns);
+            }
             if !work.forward.is_empty() {
                 self.host.forward(&mut work.forward);
                 work.forward.clear();
@@ -517,12 +571,14 @@ impl Shard {
     /// The conversation is over: the broker hears of it, what was written still leaves, and the peer has a
     /// moment to close its side.
     pub(crate) fn end(&mut self, now: Now, peer: PeerId, close: Close) {
+        self.release_held(now, peer);
         let Some(connection) = self.connections.get_mut(peer) else { return };
         let Some(adaptor) = connection.adaptor.take() else { return };
         // An adaptor that has panicked may do so again; that concerns nobody.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(adaptor)));
         connection.input = BytesMut::new();
         (connection.has_more, connection.waits, connection.paused_for) = (false, false, None);
+        connection.throttled_until_ns = 0;
         connection.pace = Pace::Ready;
         // The adaptor's deadlines are void.
         connection.armed_ns = u64::MAX;
@@ -546,6 +602,9 @@ impl Shard {
         let Some(connection) = self.connections.remove(peer) else { return };
         connection.wake();
         self.counters.connections -= 1;
+        if let Some(traffic) = self.measures.traffic.get_mut(connection.listener) {
+            traffic.connections -= 1;
+        }
         self.forget_dead_timers();
         if self.connections.len() == 0
             && let Some(waker) = self.drained_waker.take()
@@ -572,5 +631,6 @@ fn is_empty(effects: &Effects) -> bool {
         && effects.verify.is_empty()
         && effects.pause.is_empty()
         && effects.resume.is_empty()
+        && effects.throttle.is_empty()
         && effects.events.is_empty()
 }

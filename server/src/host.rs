@@ -1,6 +1,8 @@
 //! What a shard needs from the program: the store, identities, the log.
 
+use crate::admin::Tally;
 use crate::events::{self, Presence};
+use crate::identity::{Identities, late};
 use crate::log::{self, Dam};
 use crate::storage::ShardEnd;
 use crate::why::{Incident, Kind, Why};
@@ -13,6 +15,7 @@ use althing_net::{Host, Notice};
 use althing_store::Memory;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::Level;
 
@@ -20,7 +23,10 @@ use tracing::Level;
 #[derive(Debug)]
 pub struct ShardHost {
     keeping: Keeping,
+    identities: Arc<Identities>,
+    late: late::Sender,
     dam: Dam,
+    tally: Arc<Tally>,
     why: Why,
     events: events::Sender,
 }
@@ -77,15 +83,9 @@ impl Host for ShardHost {
         }
     }
 
-    /// Everyone is let in, as nobody: a user name that no password has proven is no principal.
     fn verify(&mut self, verify: Verify) -> Option<Verdict> {
-        Some(match verify.authentication {
-            None => Verdict::Accept { identity: Default::default(), data: None },
-            Some(authentication) => Verdict::Refuse(Refusal::new(
-                Reason::BadAuthenticationMethod,
-                format!("the authentication method {:?} is not spoken here", &authentication.method[..]),
-            )),
-        })
+        let (peer, late) = (verify.peer, self.late.clone());
+        self.identities.verify(verify, move |verdict| late.send(peer, verdict))
     }
 
     fn forward(&mut self, words: &mut Vec<(u16, Word)>) {
@@ -111,9 +111,16 @@ impl Host for ShardHost {
 }
 
 impl ShardHost {
-    /// A host whose records go there, which notes what goes wrong and tells who comes and goes.
-    pub fn new(keeping: Keeping, why: Why, events: events::Sender) -> Self {
-        Self { keeping, dam: Dam::default(), why, events }
+    /// A host whose records go there, who asks these identities, notes what goes wrong, counts it, and tells who comes and
+    /// goes.
+    pub fn new(
+        keeping: Keeping,
+        (identities, late): (Arc<Identities>, late::Sender),
+        tally: Arc<Tally>,
+        why: Why,
+        events: events::Sender,
+    ) -> Self {
+        Self { keeping, identities, late, dam: Dam::default(), tally, why, events }
     }
 
     fn event(&mut self, event: &Event) {
@@ -142,6 +149,7 @@ impl ShardHost {
                 self.why.note(Some(client), Incident::now(Kind::Dropped, why));
             }
             Event::Refused { client, reason, why } => {
+                self.tally.refused("request", *reason);
                 self.line(Level::WARN, ("refused", Some(*reason)), format_args!("client {:?}: {why}", &client[..]));
                 // Without a client it is said again, with the address, when the connection closes.
                 if !client.is_empty() {
@@ -157,6 +165,7 @@ impl ShardHost {
     }
 
     fn closed(&mut self, who: &Who<'_>, why: &Refusal) {
+        self.tally.refused("closed", why.reason);
         let level = match why.reason {
             Reason::Normal
             | Reason::WithWill

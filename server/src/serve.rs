@@ -1,20 +1,24 @@
 //! From the configuration to a running broker, and to its orderly end.
 
+use crate::admin::{self, Admin, Tally, Token};
 use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
+use crate::identity::{Identities, late};
+use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
-use crate::tls::{self, TlsError, TlsStores};
+use crate::tls::{self, TlsError};
 use crate::why::Why;
 use althing_core::Entropy;
+use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
 use althing_net::{Address, Clock, Shard};
 use althing_store::{Failure, Memory, OpenError};
@@ -36,6 +40,8 @@ pub struct ServeOptions {
     pub port_offset: u16,
     /// `KEY=VALUE`, each; they win over the environment, which wins over the file.
     pub set: Vec<String>,
+    /// Let other machines in, the safe way.
+    pub lan: bool,
 }
 
 /// Why there is no broker.
@@ -44,6 +50,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Other machines cannot be let in.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// A certificate, a key or a list of revoked certificates has to be corrected.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -102,7 +111,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Tls(_) => 2,
-            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::Lan(_) | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
@@ -156,37 +165,78 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    let config = Config::load(options)?;
+    let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
+    let config = Arc::new(Config::load(options)?);
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let policy = authorisation::policy(&config)?;
+    let (identities, policy) = identities_and_policy(&config)?;
     raise_descriptor_limit();
     let limits = Arc::new(config.limits.clone());
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
     let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
     let clock = Clock::default();
-    let why = Why::default();
+    let (tally, why) = (Arc::<Tally>::default(), Why::default());
+    let (late, verdicts) = late::line();
     let (presences, events) = events::line();
-    let shard = |keeping| Shard::new(0, clock, broker, limits, Box::new(ShardHost::new(keeping, why, presences)));
+    let asked = (Arc::clone(&identities), late);
+    let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
+    let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     if config.store.durability == Durability::Memory {
-        return althing_net::run(shard(Keeping::Memory(Memory::default())), run(config, None, events))?;
+        let shard = shard(Keeping::Memory(Memory::default()));
+        let (token, text) = Token::random()?;
+        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
+        let secrets = Secrets { token: Some(text), lan };
+        return althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
-    let result = althing_net::run(shard, run(config, Some(storage.watch()), events))?;
+    let (token, text) = Token::of(&config.server.data)?;
+    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
+    let secrets = Secrets { token: text, lan };
+    let result = althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     result.and(storage.close())
 }
 
-async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -> Result<(), ServeError> {
+/// Who may come in, and what they may do then.
+fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), ServeError> {
+    let mut policy = authorisation::policy(config)?;
+    let prepared = Identities::prepare(&config.identity, &config.server.data).map_err(ConfigError::Contradiction)?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    policy.users = prepared.users();
+    Ok((Identities::start(&config.identity, prepared)?, policy))
+}
+
+/// What is shown at the start and never again.
+struct Secrets {
+    /// The administrators' token, when it was made just now.
+    token: Option<String>,
+    /// What other machines need.
+    lan: Option<Lan>,
+}
+
+async fn run(
+    config: Arc<Config>,
+    mut admin: Admin,
+    secrets: Secrets,
+    events: Receiver<Presence>,
+    verdicts: late::Receiver,
+) -> Result<(), ServeError> {
+    tokio::spawn(verdicts.deliver());
     let mut signals = Signals::new()?;
-    let stores = Arc::new(TlsStores::default());
-    stores.apply(tls::prepare(&config.listens()?)?);
-    let (listening, accepting) = listening::listen(&config, &stores)?;
-    greet(&listening, &config);
+    let store = admin.store.clone();
+    admin.tls.apply(tls::prepare(&config.listens()?)?);
+    let (listening, accepting) = listening::listen(&config, &admin.tls)?;
+    let for_admin = admin::Bound::new(&config)?;
+    greet(&config, &listening, &for_admin.addresses(), &secrets);
+    admin.listeners.clone_from(&listening);
+    let admin = Arc::new(admin);
+    let _serving = for_admin.serve(Arc::clone(&admin))?;
     for Listen { name, address, .. } in &listening {
         tracing::info!("{name} listens on {address}");
     }
-    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&stores)));
+    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
     let mut failed = tokio::spawn(failure_of(store.clone()));
     let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
     tokio::spawn(events::publish(events));
@@ -198,6 +248,7 @@ async fn run(config: Config, store: Option<Watch>, events: Receiver<Presence>) -
         asked = signals.next() => asked,
         Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
     };
+    admin.stop_being_ready();
     let drain = Drain::new(asked, &config);
     manager.stopping(drain.deadline());
     tracing::info!("{}: nobody is let in any more", asked.name());
@@ -222,10 +273,15 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], config: &Config) {
+fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
+    let mut text = banner::text(&program, listening, config);
+    text.push_str(&banner::for_admin(for_admin, secrets.token.as_deref()));
+    if let Some(lan) = &secrets.lan {
+        text.push_str(&lan.text(&program, listening));
+    }
     // Whoever closes our standard output does not want to be greeted.
-    let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

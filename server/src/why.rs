@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use utoipa::ToSchema;
 
 /// What is remembered. The shard's thread writes it, other threads read it. All of it is bounded; what has been
 /// silent for longest is forgotten first.
@@ -15,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Why(Arc<Mutex<Book>>);
 
 /// One thing that went wrong, or several in a row that are the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Incident {
     /// When it was last so, in milliseconds since 1970.
     pub at_ms: u64,
@@ -31,6 +32,7 @@ pub struct Incident {
     pub client: Option<String>,
     /// The other end, as far as it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub remote: Option<SocketAddr>,
     /// Where it came in, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,8 +42,9 @@ pub struct Incident {
 }
 
 /// What happened to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = IncidentKind)]
 pub enum Kind {
     /// It asked for something and did not get it.
     Refused,

@@ -33,5 +33,8 @@ pub fn run(run: &Run<'_>, clients: usize) -> Result<Report, BenchError> {
     if let Some(cpu_s) = connected.broker_cpu_s(&before) {
         report.figures.insert("broker_cpu_us_per_connection", cpu_s * 1e6 / clients as f64);
     }
+    if run.common.tls_resume {
+        report.figures.insert("connections_resumed", fleet.links_resumed() as f64);
+    }
     Ok(report)
 }

@@ -18,8 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// run side by side, and keeps nothing.
 pub fn althing(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_althing"));
-    for language in ["STOMP", "COAP"] {
-        command.env(format!("ALTHING__{language}__BIND"), "127.0.0.1:0");
+    for section in ["STOMP", "COAP", "ADMIN"] {
+        command.env(format!("ALTHING__{section}__BIND"), "127.0.0.1:0");
     }
     command.env("ALTHING__STORE__DURABILITY", "memory");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,10 +1,11 @@
 //! Connections come and go; sessions stay as long as they were asked to.
 
 use super::clock::TimerKind;
+use super::ownership::{Claim, Opening};
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
 use crate::effects::{Effects, Event, Verdict, Verify};
-use crate::identity::Identity;
+use crate::link::Link;
 use crate::queue::Queue;
 use crate::record::{QueueKey, Record, StoredWill};
 use crate::session::{Absence, Session, Then};
@@ -90,74 +91,76 @@ impl Broker {
                     self.exchanges.insert(peer, exchange);
                 }
             }
-            Verdict::Refuse(refusal) => {
+            Verdict::Refuse { refusal, why } => {
                 let client = exchange.connect.and_then(|connect| connect.client).unwrap_or_default();
-                self.refuse(peer, &client, refusal, effects);
+                let why = why.map_or_else(|| refusal.to_string(), |why| format!("{refusal}: {why}"));
+                self.refuse_because(peer, &client, refusal, &why, effects);
             }
             Verdict::Accept { identity, data } => {
                 let step = step(data);
                 match exchange.connect {
-                    Some(connect) => self.open(now, peer, *connect, identity, step, effects),
-                    None => {
-                        self.rename(peer, identity, effects);
-                        if let Some(step) = step {
-                            effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
-                        }
+                    Some(connect) => {
+                        let assigned = connect.client.is_none();
+                        let opening = Opening { connect: *connect, identity, authentication: step, assigned };
+                        self.open_at_home(now, peer, opening, effects);
                     }
+                    None => self.renew(now, peer, identity, step, effects),
                 }
             }
         }
     }
 
-    /// A connection has proven another name.
-    fn rename(&mut self, peer: PeerId, identity: Arc<Identity>, effects: &mut Effects) {
-        let Some(index) = self.peers.get(&peer).copied() else { return };
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        let is_other = session.principal.identity.name != identity.name;
-        session.principal.identity = identity;
-        if is_other {
-            session.origin = None;
-            self.record_session(index, effects);
-        }
+    pub(super) fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
+        let why = refusal.to_string();
+        self.refuse_because(peer, client, refusal, &why, effects);
     }
 
-    fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
-        let (reason, why) = (refusal.reason, format!("connection refused: {refusal}"));
-        effects.events.push(Event::Refused { client: client.into(), reason, why });
+    /// The same, where the log may know more than the peer.
+    fn refuse_because(&mut self, peer: PeerId, client: &str, refusal: Refusal, why: &str, effects: &mut Effects) {
+        let why = format!("connection refused: {why}");
+        self.statistics.connections_refused += 1;
+        effects.events.push(Event::Refused { client: client.into(), reason: refusal.reason, why });
         effects.answers.push((peer, Answer::Refused(refusal)));
     }
 
     /// Opens or resumes a session for a peer whose identity is settled.
-    fn open(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        mut connect: Connect,
-        identity: Arc<Identity>,
-        authentication: Option<Authentication>,
-        effects: &mut Effects,
-    ) {
-        let (client, assigned) = match connect.client.take() {
-            Some(client) => (ByteString::from(&client[..]), false),
-            None => (self.assign_client_id(&connect.link.entrance.realm), true),
+    pub(super) fn open(&mut self, now: Now, peer: PeerId, opening: Opening, effects: &mut Effects) {
+        let Opening { mut connect, identity, authentication, assigned } = opening;
+        if connect.link.listener().is_empty() {
+            // Without a name it would count as nobody who is here, but as somebody who is remembered.
+            connect.link = Link::new(connect.link.remote, "unnamed");
+        }
+        let client = match connect.client.take() {
+            Some(client) => ByteString::from(&client[..]),
+            None => self.assign_client_id(&connect.link.entrance.realm),
         };
+        if let Err(refusal) = self.mount_will(&mut connect) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         let link = connect.link.clone();
         let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
+        if let Some(refusal) = self.why_not_in(now, &principal) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         if let Some(will) = &connect.will
             && authorise(&self.policy, &principal, &will.message, |message| Action::will(message)).is_err()
         {
             let text = format!("the will may not be published to {}", will.message.topic);
             return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
         }
-        let found = self.find_session(&connect.link.entrance.realm, &client);
-        if let Some(index) = found {
-            self.take_over(now, index, effects);
-            self.meet_deadlines(now, index, effects);
+        let claim = match self.claim(now, &principal, effects) {
+            Ok(claim) => claim,
+            Err(refusal) => return self.refuse(peer, &client, refusal, effects),
+        };
+        if let Err(refusal) = self.may_connect(&principal, claim.session()) {
+            return self.refuse(peer, &client, refusal, effects);
         }
-        // That ends a session that was not to outlive its connection, or whose time is over.
-        let found =
-            found.filter(|index| self.sessions.get(*index).is_some_and(|session| session.principal.client == client));
-        let resumed = found.filter(|_| !connect.clean_start);
+        if let Some(index) = claim.session() {
+            self.take_over(now, index, effects);
+        }
+        // That ends a session that was not to outlive its connection.
+        let found = self.find_session(&connect.link.entrance.realm, &client);
+        let resumed = found.filter(|_| !connect.clean_start && matches!(claim, Claim::Own(_)));
         if let (Some(index), None) = (found, resumed) {
             self.end_session(now, index, effects);
         }
@@ -166,7 +169,9 @@ impl Broker {
             return self.refuse(peer, &client, Refusal::new(Reason::QuotaExceeded, text), effects);
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
-        let session_expiry_s = self.attach(peer, index, connect, principal.clone(), effects);
+        let session_expiry_s = self.attach(now, peer, index, connect, principal.clone(), effects);
+        self.time_proof(now, index);
+        self.rights_changed(index);
         effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
         let connected = Connected {
             session_present: resumed.is_some(),
@@ -214,6 +219,11 @@ impl Broker {
             draining: false,
             resending: false,
             drops: 0,
+            refusals: 0,
+            unheard: 0,
+            allowance: None,
+            is_metered: false,
+            is_mounted: false,
             pressed_ns: None,
             separate_subscriptions: false,
             expiry_s: 0,
@@ -225,6 +235,8 @@ impl Broker {
             subscriptions: HashMap::with_hasher(FixedState::default()),
             shared: None,
             queue: Queue::default(),
+            judged_epoch: 0,
+            proof_ends_ns: None,
             inflight: VecDeque::new(),
             tokens: Vec::new(),
             will: None,
@@ -243,6 +255,7 @@ impl Broker {
     /// Ties a connection to its session; returns the session expiry that holds.
     fn attach(
         &mut self,
+        now: Now,
         peer: PeerId,
         index: u32,
         connect: Connect,
@@ -255,18 +268,24 @@ impl Broker {
         self.peers.insert(peer, index);
         let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
         session.epoch = epoch;
+        session.is_mounted = !principal.link.entrance.mount_point.is_empty();
         session.principal = principal;
         session.origin = None;
         session.peer = Some(peer);
+        self.open_account(now, index);
+        let Some(session) = self.sessions.get_mut(index) else { return expiry_s };
+        let inflight_max = session.allowance.as_ref().and_then(|allowance| allowance.quota.inflight_max);
         session.live = false;
         session.pace = Pace::Ready;
         session.expiry_s = expiry_s;
         session.stored |= session.lasts();
-        session.window = connect.window.min(self.limits.inflight_max).max(1);
+        let inflight_max = inflight_max.unwrap_or(u16::MAX).min(self.limits.inflight_max);
+        session.window = connect.window.min(inflight_max).max(1);
         session.number_max = connect.number_max.max(1);
         session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will.map(|will| Box::new(stored_will(*will)));
         session.absence = None;
+        self.sign_will(index);
         self.record_session(index, effects);
         expiry_s
     }
@@ -320,6 +339,7 @@ impl Broker {
         }
         self.forget_at_most_once(index);
         self.let_go(index);
+        self.count_use(index);
         self.begin_absence(now, index, effects);
         // A session that never ends and has no will is to the store what it was.
         if known != self.sessions.get(index).map(Session::fact) {
@@ -354,7 +374,7 @@ impl Broker {
     }
 
     /// Does what is due though its timer has not fired.
-    fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
+    pub(super) fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let Some(absence) = self.sessions.get(index).and_then(|session| session.absence.as_deref().copied()) else {
             return;
         };
@@ -371,6 +391,7 @@ impl Broker {
     pub(super) fn end_session(&mut self, now: Now, index: u32, effects: &mut Effects) {
         self.publish_will(now, index, effects);
         self.drop_subscriptions(now, index, effects);
+        self.close_account(now, index);
         let Some(session) = self.sessions.get(index) else { return };
         let hash = self.hasher.hash_one((&session.realm[..], &session.principal.client[..]));
         if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == index) {
@@ -392,10 +413,9 @@ impl Broker {
         }
         let mut message = Arc::unwrap_or_clone(will.message);
         message.expires_ns = will.expiry_s.map(|expiry_s| now.after_s(expiry_s));
-        let is_last = session.stored;
-        if let Err(refusal) = self.publish_as(now, index, message, is_last, 0, effects) {
+        if let Err(refusal) = self.publish_as_will(now, index, message, effects) {
             let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
-            let (reason, why) = (refusal.reason, format!("will not published: {refusal}"));
+            let (reason, why) = (refusal.reason, format!("the will was not published: {refusal}"));
             effects.events.push(Event::Refused { client, reason, why });
         }
     }

@@ -1,5 +1,6 @@
 //! From a match to the peer: the window, the queue, and what becomes of a delivery.
 
+use super::mounting::{NOT_MOUNTED, shown_under};
 use super::publishing::Terms;
 use super::{Broker, Pace};
 use crate::effects::{Delivery, Effects, Event};
@@ -10,6 +11,7 @@ use crate::record::{QueueKey, Record};
 use crate::session::{Inflight, Session, Then};
 use crate::time::{MILLISECOND_NS, Now};
 use crate::verbs::{Answer, Outcome, PeerId};
+use bytestring::ByteString;
 use std::sync::Arc;
 
 /// What one turn delivers to one session from its queue, so that others get theirs.
@@ -21,18 +23,20 @@ const TURN_BYTES: usize = 256 << 10;
 pub(super) struct Incoming {
     pub message: Arc<Message>,
     kept: Option<Arc<Message>>,
+    /// What those under one mount point get, with that mount point.
+    pub shown: Option<(ByteString, Arc<Message>)>,
     /// The session that published it, when it is one of this shard.
     pub publisher: Option<u32>,
 }
 
 impl Incoming {
     pub fn new(message: Arc<Message>, publisher: Option<u32>) -> Self {
-        Self { message, kept: None, publisher }
+        Self { message, kept: None, shown: None, publisher }
     }
 
     /// A message that is in memory of its own already.
     pub fn already_kept(message: Arc<Message>) -> Self {
-        Self { message: message.clone(), kept: Some(message), publisher: None }
+        Self { message: message.clone(), kept: Some(message), shown: None, publisher: None }
     }
 
     pub fn kept(&mut self) -> Arc<Message> {
@@ -44,7 +48,10 @@ impl Broker {
     /// Offers a message to a session: it leaves at once when nothing is before it and the window has
     /// room, it waits when it must, and `AtMostOnce` is dropped for those who are absent or stalled.
     pub(super) fn offer(&mut self, now: Now, index: u32, incoming: &mut Incoming, terms: Terms, effects: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(session) = self.sessions.get_mut(index).filter(|session| session.hears(&incoming.message.topic))
+        else {
+            return;
+        };
         if incoming.message.retain && !session.snapshots.is_empty() {
             note_seen(session, &incoming.message);
         }
@@ -60,7 +67,7 @@ impl Broker {
                         retain: terms.retain,
                         duplicate: false,
                         tags: terms.tags,
-                        message: incoming.message.clone(),
+                        message: session.shown(incoming),
                     });
                 }
                 Some(_) if session.pace == Pace::Stalled => {
@@ -83,7 +90,7 @@ impl Broker {
             session.inflight.push_back(Inflight { number, guarantee, received: false, sent: true, entry: None });
             self.statistics.inflight_messages += 1;
             self.statistics.publishes_delivered += 1;
-            let (retain, tags, message) = (terms.retain, terms.tags, incoming.message.clone());
+            let (retain, tags, message) = (terms.retain, terms.tags, session.shown(incoming));
             effects.deliveries.push(Delivery { peer, number, guarantee, retain, duplicate: false, tags, message });
             return;
         }
@@ -101,6 +108,7 @@ impl Broker {
         effects: &mut Effects,
     ) {
         let message = incoming.kept();
+        self.count_use(index);
         if !self.make_room(index, &message, effects) {
             return;
         }
@@ -151,6 +159,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += entry.message.size_bytes() as u64;
+        session.note_judged(self.policy.epoch());
         session.queue.push_back(entry);
     }
 
@@ -170,7 +179,7 @@ impl Broker {
         let size = message.size_bytes();
         loop {
             let Some(session) = self.sessions.get(index) else { return false };
-            if !self.is_full(&session.queue, size) {
+            if !self.is_full(&session.queue, size) && !self.lacks_queue_bytes(index, size) {
                 return true;
             }
             let oldest = match self.limits.queue_overflow {
@@ -182,6 +191,7 @@ impl Broker {
             self.dropped(index, "its queue is full", effects);
             let Some((sequence, oldest_bytes)) = oldest else { return false };
             self.count_unqueued(oldest_bytes);
+            self.count_use(index);
             if sequence != 0
                 && let Some(session) = self.sessions.get(index)
             {
@@ -246,6 +256,7 @@ impl Broker {
 
     /// `Connected` has left: what was in flight is repeated in its order ([MQTT-4.4.0-1]), then the queue.
     pub(super) fn resume(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        self.forget_not_mounted(now, index, effects);
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.live = true;
         session.resending = !session.inflight.is_empty();
@@ -259,20 +270,33 @@ impl Broker {
     /// Lets a session's queue flow as far as the window, the peer's pace and the turn allow.
     pub(super) fn drain(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let mut expired = Vec::new();
-        self.flow(now, index, &mut expired, effects);
+        let mut forbidden = Vec::new();
+        self.flow(now, index, &mut expired, &mut forbidden, effects);
         for entry in expired {
             self.settle_group(now, index, &entry, effects);
         }
+        for entry in forbidden {
+            self.forbid(now, index, entry, true, effects);
+        }
         self.load_more(index, effects);
         self.relieve(index, effects);
+        self.count_use(index);
     }
 
-    fn flow(&mut self, now: Now, index: u32, expired: &mut Vec<Entry>, effects: &mut Effects) {
+    fn flow(
+        &mut self,
+        now: Now,
+        index: u32,
+        expired: &mut Vec<Entry>,
+        forbidden: &mut Vec<Entry>,
+        effects: &mut Effects,
+    ) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             let Some(session) = self.sessions.get_mut(index) else { return };
             let Some(peer) = session.peer.filter(|_| session.live && session.pace == Pace::Ready) else { return };
             if session.resending {
+                self.withdraw_forbidden(now, index, effects);
                 self.resend(index, peer, effects);
                 if self.sessions.get(index).is_none_or(|session| session.resending) {
                     return;
@@ -287,12 +311,20 @@ impl Broker {
                 }
                 return;
             }
-            if first.message.is_expired(now.mono_ns) {
+            let is_elsewhere = !session.hears(&first.message.topic);
+            if is_elsewhere || first.message.is_expired(now.mono_ns) {
                 if let Some(entry) = self.pop_front(index) {
-                    self.dropped(index, "it expired in the queue", effects);
+                    let why = if is_elsewhere { NOT_MOUNTED } else { "it expired in the queue" };
+                    self.dropped(index, why, effects);
                     self.entry_over(index, &entry, effects);
                     expired.extend(entry.group.is_some().then_some(entry));
                 }
+                continue;
+            }
+            if session.judged_epoch != self.policy.epoch()
+                && !self.policy.may_receive(&session.principal, &first.message.topic)
+            {
+                forbidden.extend(self.pop_front(index));
                 continue;
             }
             let number = if first.guarantee == Guarantee::AtMostOnce { Some(0) } else { session.free_number() };
@@ -329,7 +361,7 @@ impl Broker {
         self.statistics.publishes_delivered += 1;
         match self.step_ticket(effects).filter(|_| hold) {
             Some(ticket) => self.held.push_back((ticket, delivery)),
-            None => effects.deliveries.push(delivery),
+            None => self.send(index, delivery, effects),
         }
     }
 
@@ -338,6 +370,7 @@ impl Broker {
         let undurable = (self.durable < self.ticket).then_some(self.ticket);
         let Some(session) = self.sessions.get_mut(index) else { return };
         let window = usize::from(session.window);
+        let mount_point = session.mount_point().cloned();
         let mut unsettled = session.inflight.iter().filter(|inflight| inflight.sent).count();
         session.resending = false;
         for inflight in &mut session.inflight {
@@ -358,7 +391,7 @@ impl Broker {
             let delivery = entry_delivery(entry, peer, inflight.number, true);
             match undurable.filter(|_| inflight.guarantee == Guarantee::ExactlyOnce) {
                 Some(ticket) => self.held.push_back((ticket, delivery)),
-                None => effects.deliveries.push(delivery),
+                None => effects.deliveries.push(shown_under(mount_point.as_deref(), delivery)),
             }
         }
     }

@@ -4,28 +4,36 @@
 //! answers, deliveries, records and words for other shards. Every public call is one step: what it
 //! stores shares one ticket, and the answers made in it wait for that ticket.
 
+mod administering;
 mod clock;
 mod connection;
 mod delivery;
 mod fetching;
 mod groups;
+mod inspecting;
 mod membership;
+mod mounting;
 mod operations;
+mod ownership;
+mod policing;
 mod publishing;
+mod quotas;
 mod restoring;
 mod spilling;
 mod subscribing;
 
-use crate::authorisation::{Authorised, Policy};
+pub(crate) use quotas::Allowance;
+
+use crate::authorisation::{Authorised, Policy, Rulebook};
 use crate::effects::{Delivery, Effects, Verdict};
 use crate::hash::{Seeded, seeded};
 use crate::limits::Limits;
-use crate::link::Link;
+use crate::link::{ClientIdFrom, Link};
 use crate::message::Message;
 use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
 use crate::routes::Routes;
-use crate::session::Sessions;
+use crate::session::{Sessions, Then};
 use crate::shard::Word;
 use crate::time::{Deadline, Entropy, Now};
 use crate::topic::Topic;
@@ -36,6 +44,9 @@ use foldhash::fast::FixedState;
 use groups::Groups;
 use hashbrown::{HashMap, HashTable};
 use operations::Operations;
+pub use ownership::Opening;
+use policing::Review;
+use quotas::Accounts;
 use restoring::Restoring;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -72,6 +83,11 @@ pub struct Statistics {
     pub publishes_delivered: u64,
     pub publishes_dropped: u64,
     pub sessions_expired: u64,
+    pub connections_refused: u64,
+    pub publishes_refused: u64,
+    pub subscriptions_refused: u64,
+    pub publishes_unheard: u64,
+    pub throttles: u64,
     pub match_visits: u64,
 }
 
@@ -81,7 +97,9 @@ pub struct Broker {
     shard: u16,
     shards: u16,
     limits: Arc<Limits>,
-    policy: Arc<Policy>,
+    policy: Rulebook,
+    /// Who is still to be judged by it.
+    review: Review,
     entropy: Entropy,
     /// The session of each connection whose session is here, on whatever shard the connection is.
     peers: HashMap<PeerId, u32, Seeded>,
@@ -99,6 +117,7 @@ pub struct Broker {
     retained: Retained,
     groups: Groups,
     operations: Operations,
+    accounts: Accounts,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Sessions with more to deliver than one turn allows.
     draining: VecDeque<(u32, u64)>,
@@ -135,15 +154,17 @@ impl Broker {
     pub fn new(shard: u16, shards: u16, limits: Arc<Limits>, policy: Arc<Policy>, mut entropy: Entropy) -> Self {
         let seed = entropy.next_u64();
         let hasher = seeded(seed);
-        Self {
+        let mut broker = Self {
             shard,
             shards,
             routes: Routes::new(&limits, seed, hasher.clone()),
             retained: Retained::new(seed, &limits),
             groups: Groups::new(hasher.clone()),
             operations: Operations::new(hasher.clone()),
+            accounts: Accounts::new(hasher.clone()),
             limits,
-            policy,
+            policy: Rulebook::new(policy, 1),
+            review: Review::default(),
             nowhere: Link::default(),
             entropy,
             peers: HashMap::with_hasher(hasher.clone()),
@@ -167,7 +188,9 @@ impl Broker {
             restoring: None,
             statistics: Statistics::default(),
             closing: false,
-        }
+        };
+        broker.renew_quotas(Now::default());
+        broker
     }
 
     /// A request of a peer that is connected to this shard.
@@ -229,6 +252,16 @@ impl Broker {
         self.has_room = has_room;
     }
 
+    /// Other limits hold from now on, on every shard alike. Those of queues, last values, matches, and of what a request
+    /// may ask for hold at once: what is there already stays, and nothing is added to it. Those of a session
+    /// (`inflight_max`, `session_expiry_s_max`) hold from its next connection on. What a language reads itself (sizes,
+    /// timeouts, aliases) holds for the adaptors that are made with it.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.retained.set_limits(&limits);
+        self.routes.set_limits(&limits);
+        self.limits = limits;
+    }
+
     /// What the outside says to a `Verify`.
     pub fn verified(&mut self, now: Now, peer: PeerId, verdict: Verdict, effects: &mut Effects) {
         self.step(effects, |broker, effects| broker.conclude(now, peer, verdict, effects));
@@ -264,6 +297,9 @@ impl Broker {
         }
         if !self.draining.is_empty() {
             return Some(Deadline { mono_ns: 0, reason: "more to deliver" });
+        }
+        if self.review.is_under_way() {
+            return Some(Deadline { mono_ns: 0, reason: "rights are judged again" });
         }
         let timer =
             self.timers.peek().map(|Reverse(timer)| Deadline { mono_ns: timer.due_ns, reason: timer.kind.reason() });
@@ -305,14 +341,14 @@ impl Broker {
     /// One step: runs `act`, gives what it stored a ticket and sends on what is for peers of other shards.
     fn step(&mut self, effects: &mut Effects, act: impl FnOnce(&mut Self, &mut Effects)) {
         self.store_start = effects.store.len();
-        let (answers_start, deliveries_start) = (effects.answers.len(), effects.deliveries.len());
+        let starts = (effects.answers.len(), effects.deliveries.len(), effects.throttle.len());
         act(self, effects);
         if effects.store.len() > self.store_start {
             self.ticket += 1;
             effects.ticket = self.ticket;
         }
         if self.shards > 1 {
-            self.send_home(effects, answers_start, deliveries_start);
+            self.send_home(effects, starts);
         }
     }
 
@@ -321,9 +357,13 @@ impl Broker {
         (effects.store.len() > self.store_start).then_some(self.ticket + 1)
     }
 
-    /// Answers and deliveries for connections of other shards become words.
-    fn send_home(&self, effects: &mut Effects, answers_start: usize, deliveries_start: usize) {
+    /// What is for connections of other shards becomes words.
+    fn send_home(&self, effects: &mut Effects, starts: (usize, usize, usize)) {
+        let (answers_start, deliveries_start, throttle_start) = starts;
         let own = self.shard;
+        for (peer, until_ns) in effects.throttle.extract_if(throttle_start.., |(peer, _)| peer.shard != own) {
+            effects.forward.push((peer.shard, Word::Throttle(peer, until_ns)));
+        }
         for (peer, answer) in effects.answers.extract_if(answers_start.., |(peer, _)| peer.shard != own) {
             effects.forward.push((peer.shard, Word::Answer(peer, answer)));
         }
@@ -338,6 +378,7 @@ impl Broker {
             return self.shard;
         }
         if let Request::Connect(connect) = request
+            && connect.link.entrance.client_id == ClientIdFrom::Peer
             && let Some(client) = &connect.client
         {
             let home = self.home_of_client(&connect.link.entrance.realm, client);
@@ -375,6 +416,13 @@ impl Broker {
             self.exchanges.remove(&peer);
             return;
         };
+        let request = match self.sessions.get(index) {
+            Some(session) if session.is_mounted => match self.mount(index, request) {
+                Ok(request) => request,
+                Err(answer) => return self.answer(now, index, (0, 0), answer, Then::Nothing, effects),
+            },
+            _ => request,
+        };
         match request {
             Request::Publish(publish) => self.publish_from(now, index, publish, effects),
             Request::Release { token } => self.release_token(now, index, token, effects),
@@ -391,8 +439,10 @@ impl Broker {
         let Some(word) = self.hold_until_restored(from, word) else { return };
         match word {
             Word::Request(peer, request) => self.decide(now, peer, request, effects),
+            Word::Open(peer, opening) => self.open(now, peer, *opening, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
             Word::Delivery(delivery) => effects.deliveries.push(delivery),
+            Word::Throttle(peer, until_ns) => effects.throttle.push((peer, until_ns)),
             Word::Pace(peer, pace) => self.set_pace(now, peer, pace, effects),
             Word::Done { operation, matched } => self.done(now, operation, matched, effects),
             Word::Interest { pattern, wanted, operation } => {
@@ -416,11 +466,11 @@ impl Broker {
                 effects.forward.push((from, Word::Fetched { operation, message }));
             }
             Word::Fetched { operation, message } => self.fetched(now, operation, message, effects),
-            Word::Join { filter, session, options, window, lasts, operation } => {
-                self.join_here(now, from, &filter, session, options, window, lasts, operation, effects);
+            Word::Join { filter, member, operation } => {
+                self.join_here(now, from, &filter, *member, operation, effects);
             }
-            Word::Window { filter, session, window, lasts } => {
-                self.set_window(now, &filter, session, window, lasts, effects);
+            Word::Window { filter, session, window, lasts, principal } => {
+                self.set_window(now, &filter, session, (window, lasts), principal, effects);
             }
             Word::Leave { filter, session } => self.leave_here(&filter, session, effects),
             Word::Assign { session, entry } => self.take_assigned(now, session, entry, effects),

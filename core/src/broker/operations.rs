@@ -67,8 +67,13 @@ impl Broker {
         }
     }
 
-    fn release(&mut self, now: Now, index: u32, answer: Answer, then: Then, effects: &mut Effects) {
-        let Some(peer) = self.sessions.get(index).and_then(|session| session.peer) else { return };
+    fn release(&mut self, now: Now, index: u32, mut answer: Answer, then: Then, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let Some(peer) = session.peer else { return };
+        self.show_fetched(index, &mut answer, effects);
+        if session.is_mounted {
+            session.show_answer(&mut answer);
+        }
         effects.answers.push((peer, answer));
         match then {
             Then::Nothing => {}
@@ -99,9 +104,7 @@ impl Broker {
             effects.forward.push((shard, word));
         }
         while let Some((_, delivery)) = self.held.pop_front_if(|(ticket, _)| *ticket <= durable) {
-            if self.peers.contains_key(&delivery.peer) {
-                effects.deliveries.push(delivery);
-            }
+            self.release_held(now, delivery, effects);
         }
     }
 

@@ -2,14 +2,15 @@
 
 use super::Broker;
 use super::delivery::Incoming;
-use crate::authorisation::{Action, Authorised, authorise};
+use super::policing::keep_allowed;
+use crate::authorisation::{Action, Authorised, authorise, authorise_kept_will};
 use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
-use crate::message::{Guarantee, Message, Origin};
+use crate::message::{Guarantee, Message};
 use crate::queue::Tags;
 use crate::record::{self, QueueKey, Record};
 use crate::routes::{Route, Subscriber};
-use crate::session::Then;
+use crate::session::{Session, Then};
 use crate::shard::{Word, between};
 use crate::time::Now;
 use crate::topic::Topic;
@@ -33,6 +34,9 @@ impl Broker {
         let answered = guarantee != Guarantee::AtMostOnce || token.is_some();
         let token = token.filter(|_| guarantee == Guarantee::ExactlyOnce);
         let Some(session) = self.sessions.get(index) else { return };
+        // A repeat costs as much as any message, but it is not refused: its answer is owed.
+        let metered = if session.is_metered { self.meter(now, index, &message, effects) } else { Ok(()) };
+        let Some(session) = self.sessions.get(index) else { return };
         if let Some(token) = token
             && session.tokens.binary_search(&token).is_ok()
         {
@@ -43,10 +47,13 @@ impl Broker {
         // With its token the step says that the message was taken, so nobody will send it again.
         let is_last = token.is_some() && session.stored;
         let operation = if answered { self.new_operation() } else { 0 };
-        let distributed = match self.check_room(&message) {
+        let distributed = match metered.and_then(|()| self.check_room(&message)) {
             Ok(()) => self.publish_as(now, index, message, is_last, operation, effects),
             Err(refusal) => Err(refusal),
         };
+        if let Err(refusal) = &distributed {
+            self.count_refused(index, refusal, effects);
+        }
         if let (Ok(_), Some(token)) = (&distributed, token) {
             self.hold_token(index, token, effects);
         }
@@ -55,6 +62,30 @@ impl Broker {
         if answered {
             let answer = Answer::Published { correlation, guarantee, outcome };
             self.answer(now, index, (operation, waits), answer, Then::Nothing, effects);
+        }
+    }
+
+    /// Counts a message that was refused; says so once for each power of two, so that a flood of messages is no flood of
+    /// words. Missing rights have been told.
+    fn count_refused(&mut self, index: u32, refusal: &Refusal, effects: &mut Effects) {
+        self.statistics.publishes_refused += 1;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.refusals += 1;
+        if session.refusals.is_power_of_two() && refusal.reason != Reason::NotAuthorised {
+            let (client, count) = (session.principal.client.clone(), session.refusals);
+            let why = format!("message refused: {refusal} ({count} of its messages refused by now)");
+            effects.events.push(Event::Refused { client, reason: refusal.reason, why });
+        }
+    }
+
+    /// Counts a message that reached nobody and is kept for nobody; says so once for each power of two.
+    fn count_unheard(&mut self, index: u32, topic: &Topic, effects: &mut Effects) {
+        self.statistics.publishes_unheard += 1;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.unheard += 1;
+        if session.unheard.is_power_of_two() {
+            let (client, count) = (session.principal.client.clone(), session.unheard);
+            effects.events.push(Event::Unheard { client, topic: topic.detached(), count });
         }
     }
 
@@ -68,24 +99,42 @@ impl Broker {
         operation: u64,
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
-        let Some(session) = self.sessions.get_mut(index) else {
+        message.origin = self.origin_of(index, Action::publish(&message), message.retain);
+        let Some(session) = self.sessions.get(index) else {
             return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
         };
-        let principal = &session.principal;
-        let origin = session.origin.get_or_insert_with(|| {
-            let (protocol, client) = (principal.protocol, principal.client.clone());
-            let principal = principal.name().cloned();
-            Arc::new(Origin { protocol, client, principal, address: None })
-        });
-        message.origin = Some(origin.clone());
         match authorise(&self.policy, &session.principal, message, |message| Action::publish(message)) {
             Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, operation, effects),
-            Err(_) => {
-                let client = session.principal.client.clone();
-                let (reason, why) = (Reason::NotAuthorised, "not authorised to publish there".into());
-                effects.events.push(Event::Refused { client, reason, why });
+            Err(why) => {
+                let (client, why) = (session.principal.client.clone(), why.to_string());
+                effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
                 Err(Refusal::new(Reason::NotAuthorised, "you may not publish to this topic"))
             }
+        }
+    }
+
+    /// Publishes a session's will, with the rights that its owner has now.
+    pub(super) fn publish_as_will(
+        &mut self,
+        now: Now,
+        index: u32,
+        mut message: Message,
+        effects: &mut Effects,
+    ) -> Result<Distributed, Refusal> {
+        let Some(session) = self.sessions.get(index) else {
+            return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
+        };
+        let is_last = session.stored;
+        let authorised = if session.principal.is_remembered() {
+            authorise_kept_will(&self.policy, &session.principal, message)
+        } else {
+            message.origin = self.origin_of(index, Action::publish(&message), message.retain);
+            let Some(session) = self.sessions.get(index) else { return Ok(Distributed::default()) };
+            authorise(&self.policy, &session.principal, message, |message| Action::will(message))
+        };
+        match authorised {
+            Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, 0, effects),
+            Err(why) => Err(Refusal::new(Reason::NotAuthorised, why.to_string())),
         }
     }
 
@@ -105,7 +154,7 @@ impl Broker {
             && (is_queue
                 || !route.shards.is_empty()
                 || route.subscribers.iter().any(stores)
-                || route.groups.iter().any(|group| self.is_durable_group(*group)));
+                || route.groups.iter().any(|route| self.is_durable_group(route.group)));
         let is_retained = message.retain && !is_queue && !message.payload.is_empty();
         if is_stored || is_retained {
             return Err(Refusal::new(Reason::QuotaExceeded, "the store is full"));
@@ -147,7 +196,16 @@ impl Broker {
             effects.forward.push((shard, word));
             waits += u32::from(operation != 0);
         }
-        Ok(Distributed { matched: !route.subscribers.is_empty() || !route.groups.is_empty(), waits })
+        let matched = !route.subscribers.is_empty() || !route.groups.is_empty();
+        if let Some(publisher) = publisher
+            && !matched
+            && owner.is_none()
+            && queue_owner.is_none()
+            && route.shards.is_empty()
+        {
+            self.count_unheard(publisher, &message.peek().topic, effects);
+        }
+        Ok(Distributed { matched, waits })
     }
 
     /// Keeps a message on its way to another shard; returns its place.
@@ -196,7 +254,8 @@ impl Broker {
     }
 
     fn route(&mut self, topic: &Topic) -> Result<Arc<Route>, Refusal> {
-        self.routes.find(topic).map_err(|_| {
+        let Self { routes, policy, sessions, groups, .. } = self;
+        routes.find(topic, |route| keep_allowed(route, topic, policy, sessions, groups)).map_err(|_| {
             let text = "matching this topic against all subscriptions costs more than one publish may";
             Refusal::new(Reason::QuotaExceeded, text)
         })
@@ -211,6 +270,10 @@ impl Broker {
     fn retain(&mut self, incoming: &mut Incoming, effects: &mut Effects) -> Result<(), Refusal> {
         let topic = incoming.message.topic.clone();
         let message = (!incoming.message.payload.is_empty()).then(|| incoming.kept());
+        if let Some(message) = &message {
+            self.may_retain(message, incoming.publisher)?;
+        }
+        let before = self.last_value_author(&topic);
         match &message {
             Some(message) => self
                 .retained
@@ -220,6 +283,7 @@ impl Broker {
                 self.retained.clear(&topic);
             }
         }
+        self.count_last_value(before, message.as_deref());
         // What the broker says of itself it says anew after a start.
         if !topic.is_reserved() {
             effects.store.push(Record::Retained { topic: topic.detached(), message });
@@ -238,18 +302,20 @@ impl Broker {
             }
         }
         for group in &route.groups {
-            self.offer_group(now, *group, incoming, effects);
+            self.offer_group(now, group, incoming, effects);
         }
     }
 
     fn has_room(&self, route: &Route, message: &Message) -> bool {
         let size = message.size_bytes();
         let session_has_room = |subscriber: &Subscriber| {
-            self.sessions.get(subscriber.session).is_none_or(|session| !self.is_full(&session.queue, size))
+            let is_full = |session: &Session| self.is_full(&session.queue, size);
+            !self.sessions.get(subscriber.session).is_some_and(is_full)
+                && !self.lacks_queue_bytes(subscriber.session, size)
         };
         message.guarantee == Guarantee::AtMostOnce
             || route.subscribers.iter().all(session_has_room)
-                && route.groups.iter().all(|group| self.group_has_room(*group, size))
+                && route.groups.iter().all(|route| self.group_has_room(route.group, size))
     }
 
     fn hold_token(&mut self, index: u32, token: u32, effects: &mut Effects) {

@@ -197,6 +197,7 @@ impl Broker {
     /// This shard has all its facts: what follows from them is said to the others.
     pub(super) fn finish_restoring(&mut self, now: Now, effects: &mut Effects) {
         self.spills = true;
+        self.renew_quotas(now);
         let restoring = self.restoring.get_or_insert_default();
         restoring.is_told = true;
         let (connected, returns) = (std::mem::take(&mut restoring.connected), std::mem::take(&mut restoring.returns));
@@ -290,6 +291,8 @@ impl Broker {
         for (from, word) in restoring.held {
             self.hear(now, from, word, effects);
         }
+        // The policy may be another one than when the process ended.
+        self.review_all();
         for index in self.groups.indices() {
             self.pump(now, index, effects);
             self.free_if_idle(index, effects);

@@ -31,8 +31,13 @@ pub fn house(test: impl AsyncFnOnce(House)) {
 
 /// Runs `test` on a shard.
 pub fn house_with(limits: Limits, test: impl AsyncFnOnce(House)) {
+    house_under(limits, Policy::open(), test);
+}
+
+/// Runs `test` on a shard where this policy holds.
+pub fn house_under(limits: Limits, policy: Policy, test: impl AsyncFnOnce(House)) {
     let limits = Arc::new(limits);
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(Policy::open()), Entropy::new(1));
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), Entropy::new(1));
     let heard = Rc::new(Heard::default());
     let shard = Shard::new(0, Clock::default(), broker, limits, Box::new(TestHost { heard: Rc::clone(&heard) }));
     althing_net::run(shard, async {
@@ -221,6 +226,7 @@ impl Adaptor for LineAdaptor {
                 message.retain = true;
                 out.requests.push_back(Request::Publish(Publish { message, token: None, correlation: 0 }));
             }
+            ("burst", count) => out.requests.extend((0..count.parse().unwrap()).map(|_| publish(1))),
             ("publish", count) => out.requests.push_back(publish(count.parse().unwrap())),
             _ => out.bytes.put_payload(&line),
         }

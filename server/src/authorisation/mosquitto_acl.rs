@@ -140,7 +140,7 @@ mod tests {
         pattern deny up/bob/bad\n";
 
     fn principal(user: Option<&str>, client: &str) -> Principal {
-        let identity = user.map_or_else(Identity::default, |name| Identity::named(name));
+        let identity = user.map_or_else(Identity::default, Identity::named);
         Principal { identity: Arc::new(identity), client: client.into(), protocol: "mqtt", ..Principal::default() }
     }
 

@@ -12,7 +12,7 @@ use althing_core::quota::Quota;
 use althing_core::topic::TopicLimits;
 use althing_mqtt::MqttConfig;
 use althing_stomp::StompConfig;
-use identity::{CertificateConfig, IdentityConfig};
+use identity::{CallbackConfig, CertificateConfig, IdentityConfig, JwtConfig};
 use std::collections::BTreeMap;
 use toml::Value;
 
@@ -36,7 +36,22 @@ const KEYS: &[&[Field<Config>]] = &[
         structures: []
     }),
     fields!(Config, "identity.", [identity], IdentityConfig {
-        live: [password_file mosquitto_password_file], restart: [anonymous], structures: [certificate]
+        live: [password_file mosquitto_password_file remember_s],
+        restart: [anonymous threads waiting_max waiting_ms_max],
+        structures: [certificate jwt http]
+    }),
+    fields!(Config, "identity.jwt.", [identity.jwt], JwtConfig {
+        live: [
+            secret_file public_key_files jwks_file algorithms issuer audience leeway_s username_claim username_must_match
+            groups_claim
+        ],
+        restart: [],
+        structures: []
+    }),
+    fields!(Config, "identity.http.", [identity.http], CallbackConfig {
+        live: [url ca_file timeout_ms cache_s refused_cache_s cache_max failures_max retry_ms],
+        restart: [connections_max],
+        structures: []
     }),
     fields!(Config, "identity.certificate.", [identity.certificate], CertificateConfig {
         live: [enabled name], restart: [], structures: []
@@ -70,7 +85,9 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "limits.topic_", [limits.topic], TopicLimits {
         live: [], restart: [length_bytes_max levels_max], structures: []
     }),
-    fields!(Config, "admin.", [admin], Admin { live: [], restart: [enabled bind certificate key], structures: [] }),
+    fields!(Config, "admin.", [admin], Admin {
+        live: [], restart: [enabled bind hosts metrics_open certificate key], structures: []
+    }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {
         live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms], structures: []

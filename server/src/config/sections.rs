@@ -160,12 +160,16 @@ described! {
 
 described! {
     /// `[admin]`: the interface for people and programs that look after the broker.
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Debug, Default)]
     pub struct Admin {
         /// Whether there is one.
         pub enabled: bool,
         /// Where it listens; one address, or a list.
         pub bind: Vec<Address>,
+        /// Names, besides addresses and `localhost`, under which browsers and scrapers may call it.
+        pub hosts: Vec<String>,
+        /// Whether `/metrics` needs no token where other machines can reach it; on loopback it never does.
+        pub metrics_open: bool,
         /// The chain of certificates that it shows, in PEM; without one it speaks plain HTTP, on loopback only.
         pub certificate: Option<PathBuf>,
         /// The key to the certificate, in PEM.

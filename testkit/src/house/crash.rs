@@ -62,6 +62,7 @@ impl House {
         common.channels.clear();
         common.questions.clear();
         common.paused.clear();
+        common.throttled.clear();
         common.behind.clear();
         common.vault.end(power_lost, &mut self.entropy);
         self.let_downtime_pass(downtime);

@@ -33,5 +33,5 @@ pub(crate) fn judge(question: &Verify) -> Verdict {
 }
 
 fn refuse(reason: Reason, text: &'static str) -> Verdict {
-    Verdict::Refuse(Refusal::new(reason, text))
+    Verdict::Refuse { refusal: Refusal::new(reason, text), why: None }
 }

@@ -9,7 +9,7 @@ use althing_core::effects::{Event, Verdict, Verify};
 use althing_core::record::{Loaded, Restored};
 use althing_core::shard::Word;
 use althing_core::verbs::{Disconnect, Refusal};
-use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Now, OutBuffer, PeerId, Reason, Request};
+use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Link, Now, OutBuffer, PeerId, Reason, Request};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(crate) struct Common {
     pub questions: Vec<(u16, Verify)>,
     /// Who waits for whom: publishers and the subscribers that they wait for, one at a time.
     pub paused: BTreeMap<PeerId, PeerId>,
+    /// Publishers that were too fast, and until when they are not read.
+    pub throttled: BTreeMap<PeerId, u64>,
     /// Subscribers that are behind, and until when others wait for them.
     pub behind: BTreeMap<PeerId, u64>,
     /// What the brokers reported, newest last.
@@ -35,9 +37,10 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Whether this peer's input waits for a subscriber that is behind.
+    /// Whether this peer's input waits for a subscriber that is behind, or for a moment.
     pub fn is_paused(&self, peer: PeerId) -> bool {
-        self.paused.get(&peer).is_some_and(|subscriber| self.behind.contains_key(subscriber))
+        self.throttled.contains_key(&peer)
+            || self.paused.get(&peer).is_some_and(|subscriber| self.behind.contains_key(subscriber))
     }
 
     fn falls_behind(&mut self, subscriber: PeerId) {
@@ -59,6 +62,7 @@ const UNREAD_ANSWER_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Connection {
     pub peer: PeerId,
     adaptor: Box<dyn Adaptor>,
+    link: Link,
     pub input: BytesMut,
     pub output: OutBuffer,
     requests: VecDeque<Request>,
@@ -117,7 +121,7 @@ impl Shard {
     }
 
     /// A peer has connected.
-    pub fn open(&mut self, adaptor: Box<dyn Adaptor>) -> PeerId {
+    pub fn open(&mut self, adaptor: Box<dyn Adaptor>, link: Link) -> PeerId {
         let free = self.connections.iter().position(Option::is_none);
         let slot = free.unwrap_or_else(|| {
             self.connections.push(None);
@@ -129,6 +133,7 @@ impl Shard {
         self.connections[slot] = Some(Connection {
             peer,
             adaptor,
+            link,
             input: BytesMut::new(),
             output: OutBuffer::default(),
             requests: VecDeque::new(),
@@ -191,6 +196,7 @@ impl Shard {
         self.connections[peer.slot as usize] = None;
         common.release(peer);
         common.paused.remove(&peer);
+        common.throttled.remove(&peer);
         common.promises.forget(peer);
     }
 
@@ -246,10 +252,13 @@ impl Shard {
     pub fn deadlines(&self, common: &Common) -> Vec<(u64, Timer, &'static str)> {
         let own = common.behind.iter().filter(|(peer, _)| peer.shard == self.index);
         let mut all: Vec<_> = own.map(|(peer, until_ns)| (*until_ns, Timer::Stall(*peer), "a slow peer")).collect();
+        let throttled = common.throttled.iter().filter(|(peer, _)| peer.shard == self.index);
+        all.extend(throttled.map(|(peer, until_ns)| (*until_ns, Timer::Throttle(*peer), "it was too fast")));
         if let Some(deadline) = self.broker.next_timeout() {
             all.push((deadline.mono_ns, Timer::Broker, deadline.reason));
         }
-        for connection in self.connections.iter().flatten().filter(|connection| !connection.closing) {
+        let is_heard = |it: &&Connection| !it.closing && !common.throttled.contains_key(&it.peer);
+        for connection in self.connections.iter().flatten().filter(is_heard) {
             if let Some(deadline) = connection.adaptor.next_timeout() {
                 all.push((deadline.mono_ns, Timer::Adaptor(connection.peer), deadline.reason));
             }
@@ -272,6 +281,10 @@ impl Shard {
                 if let Err(close) = connection.adaptor.timeout(common.now, &mut out) {
                     self.close(peer, close, common);
                 }
+                self.settle(peer.slot, common);
+            }
+            Timer::Throttle(peer) => {
+                common.throttled.remove(&peer);
                 self.settle(peer.slot, common);
             }
             Timer::Stall(peer) => {
@@ -319,7 +332,13 @@ impl Shard {
     /// Hands one request of this slot to the broker.
     fn ask(&mut self, slot: u32, common: &mut Common) {
         let Some(Some(connection)) = self.connections.get_mut(slot as usize) else { return };
-        let Some(request) = connection.requests.pop_front() else { return };
+        if common.throttled.contains_key(&connection.peer) && !connection.closing {
+            return;
+        }
+        let Some(mut request) = connection.requests.pop_front() else { return };
+        if let Request::Connect(connect) = &mut request {
+            connect.link = connection.link.clone();
+        }
         if !connection.requests.is_empty() {
             self.asking.push_back(slot);
         }
@@ -361,6 +380,12 @@ impl Shard {
             if self.connection(subscriber).is_none_or(|connection| connection.pace != Pace::Slow) {
                 common.release(subscriber);
             }
+        }
+        for (publisher, until_ns) in effects.throttle {
+            assert_eq!(publisher.shard, self.index, "another shard's peer is to rest");
+            common.trace.note(format_args!("{} rests", name(publisher)));
+            let until = common.throttled.entry(publisher).or_insert(until_ns);
+            *until = until_ns.max(*until);
         }
         for event in effects.events {
             common.trace.note(format_args!("event {event:?}"));
@@ -464,6 +489,7 @@ pub(crate) enum Timer {
     Broker,
     Adaptor(PeerId),
     Stall(PeerId),
+    Throttle(PeerId),
 }
 
 /// A short name for traces.

@@ -4,13 +4,13 @@
 
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
-use althing_core::effects::{Delivery, Effects, Verdict};
+use althing_core::effects::{Delivery, Effects, Event, Verdict, Verify};
 use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::time::SECOND_NS;
 use althing_core::topic::TopicLimits;
 use althing_core::verbs::*;
-use althing_core::{Entropy, Filter, Guarantee, Limits, Message, Now, Topic};
+use althing_core::{Entropy, Filter, Guarantee, Identity, Limits, Message, Now, Topic};
 use althing_testkit::ledger::Ledger;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,9 +26,11 @@ pub struct Bench {
     pub log: VecDeque<(u16, u64, Vec<Record>)>,
     pub words: VecDeque<(u16, u16, Word)>,
     pub loads: VecDeque<(u16, Load)>,
-    questions: VecDeque<(u16, PeerId)>,
+    questions: VecDeque<(u16, Verify)>,
     pub answers: Vec<(PeerId, Answer)>,
     pub deliveries: Vec<Delivery>,
+    pub throttled: Vec<(PeerId, u64)>,
+    pub events: Vec<Event>,
     starts: u64,
 }
 
@@ -46,10 +48,14 @@ impl Bench {
     }
 
     pub fn with(shards: u16, limits: Limits) -> Self {
+        Self::under(shards, limits, Policy::open())
+    }
+
+    pub fn under(shards: u16, limits: Limits, policy: Policy) -> Self {
         let mut bench = Self {
             brokers: Vec::new(),
             limits,
-            policy: Policy::open(),
+            policy,
             now: Now { mono_ns: SECOND_NS, wall_ms: 1 },
             ledger: Ledger::default(),
             log: VecDeque::new(),
@@ -58,6 +64,8 @@ impl Bench {
             questions: VecDeque::new(),
             answers: Vec::new(),
             deliveries: Vec::new(),
+            throttled: Vec::new(),
+            events: Vec::new(),
             starts: 0,
         };
         bench.start(shards);
@@ -108,13 +116,17 @@ impl Bench {
         self.words.extend(effects.forward.into_iter().map(|(to, word)| (shard, to, word)));
         self.answers.extend(effects.answers);
         self.deliveries.extend(effects.deliveries);
-        self.questions.extend(effects.verify.into_iter().map(|verify| (shard, verify.peer)));
+        self.throttled.extend(effects.throttle);
+        self.events.extend(effects.events);
+        self.questions.extend(effects.verify.into_iter().map(|verify| (shard, verify)));
     }
 
     /// One word arrives, or one question is answered.
     pub fn step(&mut self) -> bool {
-        if let Some((shard, peer)) = self.questions.pop_front() {
-            let accept = Verdict::Accept { identity: Default::default(), data: None };
+        if let Some((shard, Verify { peer, username, .. })) = self.questions.pop_front() {
+            // Every user name is proven.
+            let identity = Arc::new(Identity { name: username, ..Identity::default() });
+            let accept = Verdict::Accept { identity, data: None };
             self.call(shard, |broker, now, effects| broker.verified(now, peer, accept, effects));
             return true;
         }

@@ -192,7 +192,10 @@ impl Hall {
             moved = true;
             let wrong = verify.password.as_ref().is_some_and(|password| *password == self.wrong_passcode);
             let verdict = match wrong {
-                true => Verdict::Refuse(Refusal::new(Reason::BadCredentials, "that is not your passcode")),
+                true => Verdict::Refuse {
+                    refusal: Refusal::new(Reason::BadCredentials, "that is not your passcode"),
+                    why: None,
+                },
                 false => {
                     let identity = Identity { name: verify.username.clone(), ..Identity::default() };
                     Verdict::Accept { identity: identity.into(), data: None }

@@ -1,0 +1,48 @@
+//! `/api/v1`: everything about the running broker, with its OpenAPI document.
+
+mod certificates;
+mod limits;
+mod queues;
+mod retained;
+mod server;
+mod sessions;
+mod subscriptions;
+mod why;
+
+use super::Admin;
+use super::problem::Problem;
+use axum::Json;
+use std::sync::Arc;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What a handler gives.
+type Answer<T> = Result<Json<T>, Problem>;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Althing",
+    description = "Administration of a running broker. Errors are application/problem+json with a sentence in `detail`."
+))]
+struct Document;
+
+/// All routes of the interface, with what the document says of them.
+pub fn routes() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(document))
+        .merge(server::routes())
+        .merge(sessions::routes())
+        .merge(subscriptions::routes())
+        .merge(retained::routes())
+        .merge(queues::routes())
+        .merge(limits::routes())
+        .merge(certificates::routes())
+        .merge(why::routes())
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", responses((status = 200)))]
+async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(routes().split_for_parts().1)
+}
