@@ -108,6 +108,12 @@ pub struct ServeArguments {
     /// Where that leads beyond port 65535 it goes on at 1024. The banner says where each language listens.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
+    /// Let other machines in, the safe way: inside TLS, with a password; what is plain stays on this machine
+    ///
+    /// At the first time it makes a CA, a certificate for all addresses of this machine and a user, in the data directory, and prints
+    /// what the others need.
+    #[arg(long)]
+    pub lan: bool,
     /// Set a configuration key, repeatable; overrides file and environment
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,

@@ -1,17 +1,20 @@
 //! The one place that decides who may do what. Its result is a type, so that no path goes around it:
 //! routing takes an [`Authorised`] value, and only [`authorise`] makes one.
 
+mod policy;
 mod rule;
+mod rulebook;
 
-pub use rule::{Actions, Network, Pattern, Rule, User, Who};
+pub use policy::{Banned, Policy};
+pub use rule::{Actions, Asker, Network, Pattern, Rule, User, Who};
+pub(crate) use rulebook::Rulebook;
 
 use crate::identity::Identity;
 use crate::link::Link;
-use crate::message::{Guarantee, Message};
-use crate::quota::Quotas;
+use crate::message::{Guarantee, Message, Origin};
 use crate::topic::{Filter, Topic};
 use bytestring::ByteString;
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,6 +40,18 @@ impl Principal {
     /// The other end; `None` on unix sockets.
     pub fn address(&self) -> Option<IpAddr> {
         self.link.remote.map(|remote| remote.ip().to_canonical())
+    }
+
+    /// Whoever published what came from `origin`, as far as that is remembered.
+    pub fn author(origin: &Origin) -> Self {
+        let identity = Arc::new(Identity { name: origin.principal.clone(), ..Identity::default() });
+        Self { identity, client: origin.client.clone(), protocol: origin.protocol, link: Link::default() }
+    }
+
+    /// Whether this is only what is remembered of somebody: how it came in, and what its proof said beside the name, is not
+    /// known. It has the benefit of the doubt.
+    pub fn is_remembered(&self) -> bool {
+        self.link.listener().is_empty()
     }
 }
 
@@ -72,31 +87,16 @@ impl<'a> Action<'a> {
     }
 }
 
-/// All rules and quotas, swapped as a whole when they change.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// In order: the first that speaks of an action decides.
-    pub rules: Vec<Rule>,
-    /// What holds when no rule speaks.
-    pub otherwise_allow: bool,
-    /// Everyone who has a name, with their groups, where the identity providers can list them all: a name that is not among
-    /// them has no rights, and its sessions end. `None`: they cannot, so a name stands for itself.
-    pub users: Option<BTreeMap<ByteString, Vec<ByteString>>>,
-    /// Names, client ids and networks that are shut out: they have no rights, and their sessions end.
-    pub banned: Banned,
-    /// How much each may use.
-    pub quotas: Quotas,
-}
-
-/// Who is shut out.
-#[derive(Clone, Debug, Default)]
-pub struct Banned {
-    /// Proven names.
-    pub users: BTreeSet<ByteString>,
-    /// Client ids.
-    pub clients: BTreeSet<ByteString>,
-    /// Where from.
-    pub networks: Vec<Network>,
+impl fmt::Display for Action<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish { topic, will: true, .. } => write!(f, "publish a will to {topic}"),
+            Self::Publish { topic, retain: true, .. } => write!(f, "publish a last value to {topic}"),
+            Self::Publish { topic, .. } => write!(f, "publish to {topic}"),
+            Self::Subscribe(filter) => write!(f, "subscribe to {filter}"),
+            Self::Receive(topic) => write!(f, "receive {topic}"),
+        }
+    }
 }
 
 /// What a policy says of one action, and why.
@@ -117,6 +117,8 @@ pub enum Because<'a> {
     Rule(&'a Rule),
     /// No rule speaks of it.
     Otherwise,
+    /// The proof of its identity allowed it, when it was given.
+    Proof,
     /// The broker alone speaks under `$`.
     Reserved,
     /// The principal is shut out.
@@ -125,102 +127,98 @@ pub enum Because<'a> {
     Unknown,
 }
 
-impl Policy {
-    /// Everyone may do everything, except write the broker's own `$` topics.
-    pub fn open() -> Self {
-        Self { otherwise_allow: true, ..Self::default() }
-    }
-
-    /// These rules, and what holds when none speaks.
-    pub fn new(rules: Vec<Rule>, otherwise_allow: bool) -> Self {
-        Self { rules, otherwise_allow, ..Self::default() }
-    }
-
-    /// Decides, and says why.
-    pub fn decide(&self, principal: &Principal, action: Action<'_>) -> Decision<'_> {
-        let says = |allowed, because| Decision { allowed, guarantee_max: Guarantee::ExactlyOnce, because };
-        if self.bans(principal) {
-            return says(false, Because::Banned);
+impl fmt::Display for Because<'_> {
+    /// The end of a sentence: "refused, since …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => write!(f, "the rule `{}` says so", rule.source),
+            Self::Otherwise => f.write_str("no rule speaks of it"),
+            Self::Proof => f.write_str("the proof of its identity allowed it"),
+            Self::Reserved => f.write_str("the broker alone speaks under $"),
+            Self::Banned => f.write_str("it is banned"),
+            Self::Unknown => f.write_str("nobody of that name is known any more"),
         }
-        if !self.knows(principal) {
-            return says(false, Because::Unknown);
-        }
-        // The broker alone speaks under $: a client that could write there could lie about the broker. Queues
-        // are everyone's.
-        if matches!(action, Action::Publish { topic, .. } if topic.is_reserved() && topic.queue().is_none()) {
-            return says(false, Because::Reserved);
-        }
-        let groups = self.groups_of(principal);
-        let rule = self.rules.iter().find(|rule| rule.speaks_of(principal, groups, action));
-        match rule {
-            Some(rule) => {
-                Decision { allowed: rule.allow, guarantee_max: rule.guarantee_max, because: Because::Rule(rule) }
-            }
-            None => says(self.otherwise_allow, Because::Otherwise),
-        }
-    }
-
-    /// The groups that the policy knows `principal` to be in.
-    pub fn groups_of(&self, principal: &Principal) -> &[ByteString] {
-        let users = self.users.as_ref().zip(principal.name());
-        users.and_then(|(users, name)| users.get(name)).map_or(&[], Vec::as_slice)
-    }
-
-    fn knows(&self, principal: &Principal) -> bool {
-        self.users.as_ref().zip(principal.name()).is_none_or(|(users, name)| users.contains_key(name))
-    }
-
-    fn bans(&self, principal: &Principal) -> bool {
-        let Banned { users, clients, networks } = &self.banned;
-        principal.name().is_some_and(|name| users.contains(name))
-            || clients.contains(&principal.client)
-            || principal.address().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
     }
 }
 
 /// Proof that a principal may act on `T`.
 #[derive(Clone, Copy, Debug)]
-pub struct Authorised<T>(T);
+pub struct Authorised<T> {
+    subject: T,
+    guarantee_max: Guarantee,
+}
 
 impl<T> Authorised<T> {
     /// What was authorised.
     pub fn get(self) -> T {
-        self.0
+        self.subject
     }
 
     /// What was authorised, to look at.
     pub fn peek(&self) -> &T {
-        &self.0
+        &self.subject
+    }
+
+    /// Up to what it was authorised.
+    pub fn guarantee_max(&self) -> Guarantee {
+        self.guarantee_max
     }
 
     /// What the broker itself says needs nobody's leave.
     pub(crate) fn by_broker(subject: T) -> Self {
-        Self(subject)
+        Self { subject, guarantee_max: Guarantee::ExactlyOnce }
     }
 }
 
 impl Authorised<Message> {
     /// The same message, shared.
     pub fn shared(self) -> Authorised<Arc<Message>> {
-        Authorised(Arc::new(self.0))
+        Authorised { subject: Arc::new(self.subject), guarantee_max: self.guarantee_max }
     }
 }
 
-/// The refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAuthorised;
+/// The refusal: a sentence for the log. A peer does not hear which rule it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAuthorised(pub String);
+
+impl fmt::Display for NotAuthorised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Decides whether `principal` may perform the action that `action` reads out of `subject`.
 ///
 /// # Errors
 /// When it may not.
-pub fn authorise<T>(
-    policy: &Policy,
+pub(crate) fn authorise<T>(
+    rulebook: &Rulebook,
     principal: &Principal,
     subject: T,
     action: impl Fn(&T) -> Action<'_>,
 ) -> Result<Authorised<T>, NotAuthorised> {
-    if policy.decide(principal, action(&subject)).allowed { Ok(Authorised(subject)) } else { Err(NotAuthorised) }
+    let Decision { allowed, guarantee_max, because } = rulebook.decide(principal, action(&subject));
+    if allowed {
+        return Ok(Authorised { subject, guarantee_max });
+    }
+    Err(NotAuthorised(format!("not authorised to {}: {because}", action(&subject))))
+}
+
+/// Decides whether somebody may publish a will that was left with the broker before the process began.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn authorise_kept_will(
+    rulebook: &Rulebook,
+    owner: &Principal,
+    will: Message,
+) -> Result<Authorised<Message>, NotAuthorised> {
+    let by_proof = will.origin.as_ref().is_some_and(|origin| origin.by_proof);
+    let Decision { allowed, guarantee_max, because } = rulebook.decide_kept(owner, by_proof, Action::will(&will));
+    if allowed {
+        return Ok(Authorised { subject: will, guarantee_max });
+    }
+    Err(NotAuthorised(format!("not authorised to {}: {because}", Action::will(&will))))
 }
 
 #[cfg(test)]
@@ -237,7 +235,8 @@ mod tests {
     }
 
     fn may_subscribe(policy: &Policy, text: &str) -> bool {
-        authorise(policy, &Principal::default(), filter(text), |filter| Action::Subscribe(filter)).is_ok()
+        authorise(&policy.clone().into(), &Principal::default(), filter(text), |filter| Action::Subscribe(filter))
+            .is_ok()
     }
 
     #[test]
@@ -262,7 +261,7 @@ mod tests {
     fn nobody_but_the_broker_writes_reserved_topics() {
         for (text, expected) in [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$queue/q", true)] {
             let topic = Topic::new(text.into(), &TopicLimits::default()).unwrap();
-            let may = authorise(&Policy::open(), &Principal::default(), topic, |topic| Action::Publish {
+            let may = authorise(&Policy::open().into(), &Principal::default(), topic, |topic| Action::Publish {
                 topic,
                 guarantee: Guarantee::AtMostOnce,
                 retain: false,

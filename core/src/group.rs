@@ -10,6 +10,7 @@
 //! In the store an entry moves only between queues that outlive their connections, and whoever receives it says
 //! so: until then it is where it was. A member that does not last leaves it stored at the group.
 
+use crate::authorisation::Principal;
 use crate::message::Guarantee;
 use crate::queue::Queue;
 use crate::record::QueueKey;
@@ -47,9 +48,13 @@ pub(crate) struct Group {
 }
 
 /// One member.
-#[derive(Debug)]
-pub(crate) struct Member {
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its session.
     pub session: SessionRef,
+    /// Who it is: its group gives it only what it may have.
+    pub principal: Arc<Principal>,
+    /// Its terms.
     pub options: SubscriptionOptions,
     /// Unsettled messages that it takes at once; 0 while it is away or slow.
     pub window: u32,
@@ -75,10 +80,10 @@ impl Group {
     }
 
     /// Adds a member or changes its terms.
-    pub fn join(&mut self, session: SessionRef, options: SubscriptionOptions, window: u32, lasts: bool) {
-        match self.member_mut(session) {
-            Some(member) => (member.options, member.window, member.lasts) = (options, window, lasts),
-            None => self.members.push(Member { session, options, window, outstanding: 0, lasts }),
+    pub fn join(&mut self, joining: Member) {
+        match self.member_mut(joining.session) {
+            Some(member) => *member = Member { outstanding: member.outstanding, ..joining },
+            None => self.members.push(joining),
         }
         self.count_lasting();
     }
@@ -118,14 +123,19 @@ impl Group {
         self.members.iter().any(|member| member.outstanding < member.window)
     }
 
-    /// The next member in turn that can take a message, with its credit already taken.
-    pub fn choose(&mut self, guarantee: Guarantee) -> Option<(SessionRef, SubscriptionOptions)> {
+    /// The next member in turn that may and can take a message, with its credit already taken. `may` is asked with the
+    /// member's place.
+    pub fn choose(
+        &mut self,
+        guarantee: Guarantee,
+        may: impl Fn(usize, &Member) -> bool,
+    ) -> Option<(SessionRef, SubscriptionOptions)> {
         let count = self.members.len();
         for step in 0..count {
             let index = (self.turn + step) % count;
             let member = &mut self.members[index];
             let counted = guarantee.min(member.options.guarantee) != Guarantee::AtMostOnce;
-            if member.window > 0 && (!counted || member.outstanding < member.window) {
+            if member.window > 0 && (!counted || member.outstanding < member.window) && may(index, member) {
                 member.outstanding += u32::from(counted);
                 self.turn = (index + 1) % count;
                 return Some((member.session, member.options));
@@ -160,15 +170,19 @@ mod tests {
         let filter = Filter::again(filter).expect("a filter");
         let node = crate::tree::Tree::<crate::routes::Subscribers>::new(1).insert(filter.pattern());
         let mut group = Group::new(Arc::new(filter), node);
-        let options = SubscriptionOptions { guarantee: ExactlyOnce, ..SubscriptionOptions::default() };
         for (index, (window, lasts)) in members.iter().enumerate() {
-            group.join(session(index as u32), options, *window, *lasts);
+            group.join(member(index as u32, *window, *lasts));
         }
         group
     }
 
+    fn member(index: u32, window: u32, lasts: bool) -> Member {
+        let options = SubscriptionOptions { guarantee: ExactlyOnce, ..SubscriptionOptions::default() };
+        Member { session: session(index), principal: Arc::default(), options, window, outstanding: 0, lasts }
+    }
+
     fn chosen(group: &mut Group, guarantee: Guarantee, count: usize) -> Vec<Option<u32>> {
-        (0..count).map(|_| group.choose(guarantee).map(|(session, _)| session.index)).collect()
+        (0..count).map(|_| group.choose(guarantee, |_, _| true).map(|(session, _)| session.index)).collect()
     }
 
     #[test]
@@ -184,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn whoever_may_not_have_a_message_is_passed_over() {
+        let mut group = group("$share/g/a", &[(2, false), (2, false), (2, false)]);
+        let mut turn = || group.choose(AtLeastOnce, |place, _| place != 1).map(|(session, _)| session.index);
+        assert_eq!([turn(), turn(), turn(), turn(), turn()], [Some(0), Some(2), Some(0), Some(2), None]);
+    }
+
+    #[test]
     fn how_long_a_member_lasts_may_change() {
         let mut group = group("$share/g/a", &[(1, false)]);
         assert!(!group.is_durable());
@@ -191,7 +212,7 @@ mod tests {
         assert!(group.set_window(session(0), 5, true) && group.is_durable());
         assert!(group.set_window(session(0), 5, false) && !group.is_durable());
         assert!(!group.set_window(session(1), 5, true) && !group.is_durable(), "nobody's");
-        group.join(session(0), SubscriptionOptions::default(), 0, true);
+        group.join(member(0, 0, true));
         assert!(group.is_durable());
         group.remove(session(0));
         assert!(!group.is_durable() && group.is_idle());

@@ -143,4 +143,6 @@ pub struct Origin {
     pub principal: Option<ByteString>,
     /// The address as written by the publisher, when it differs from the topic.
     pub address: Option<ByteString>,
+    /// Whether the right to publish it came with the proof of its principal, and not from the policy.
+    pub by_proof: bool,
 }

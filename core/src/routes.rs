@@ -59,10 +59,18 @@ impl Subscribers {
 pub(crate) struct Route {
     /// In the order of the session's index, so that overlapping subscriptions of one session are neighbours.
     pub subscribers: Vec<Subscriber>,
-    pub groups: Vec<u32>,
+    pub groups: Vec<GroupRoute>,
     /// Other shards with any interest.
     pub shards: Vec<u16>,
     epoch: u64,
+}
+
+/// A group that gets a message.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupRoute {
+    pub group: u32,
+    /// For each member by its place, whether it may have it; `None`: all may.
+    pub may: Option<Box<[bool]>>,
 }
 
 impl Route {
@@ -78,7 +86,7 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Routes {
     tree: Tree<Subscribers>,
-    /// Changes with every subscription; a cached route of another epoch is not used.
+    /// Changes with every subscription and with all rights; a cached route of another epoch is not used.
     epoch: u64,
     cache: HashMap<ByteString, Arc<Route>, Seeded>,
     cache_max: usize,
@@ -118,8 +126,8 @@ impl Routes {
         }
     }
 
-    /// Who gets a message published to `topic`.
-    pub fn find(&mut self, topic: &Topic) -> Result<Arc<Route>, TooManyVisits> {
+    /// Who gets a message published to `topic`. `judge` takes out of a new route who may not.
+    pub fn find(&mut self, topic: &Topic, judge: impl FnOnce(&mut Route)) -> Result<Arc<Route>, TooManyVisits> {
         if let Some(route) = self.cache.get(topic.text())
             && route.epoch == self.epoch
         {
@@ -131,6 +139,7 @@ impl Routes {
         let mut route = spare.unwrap_or_default();
         if let Some(unique) = Arc::get_mut(&mut route) {
             self.search(topic, unique)?;
+            judge(unique);
         }
         if !comes_again {
             self.passing = Some(route.clone());
@@ -165,7 +174,7 @@ impl Routes {
             let subscribers = self.tree.value(*node);
             route.subscribers.extend_from_slice(&subscribers.sessions);
             if let Some(rest) = &subscribers.rest {
-                route.groups.extend_from_slice(&rest.groups);
+                route.groups.extend(rest.groups.iter().map(|group| GroupRoute { group: *group, may: None }));
                 route.shards.extend_from_slice(&rest.shards);
             }
         }
@@ -175,6 +184,11 @@ impl Routes {
             route.shards.dedup();
         }
         Ok(())
+    }
+
+    /// Somebody's rights have changed, so who gets a message may have.
+    pub fn forget(&mut self) {
+        self.epoch += 1;
     }
 
     /// The node of a pattern, made when there is none.

@@ -72,6 +72,9 @@ pub(crate) struct Session {
     pub shared: Option<Box<HashMap<Filter, SubscriptionOptions, Seeded>>>,
     /// What waits.
     pub queue: Queue,
+    /// The policy, by its epoch, that everything in the queue was judged by when it came in; 0: some of it by another, or
+    /// with other rights.
+    pub judged_epoch: u64,
     /// What is on its way, in the order of its numbers.
     pub inflight: VecDeque<Inflight>,
     /// Tokens of `ExactlyOnce` publishes that the peer has not let go of, in ascending order: a peer may
@@ -79,6 +82,8 @@ pub(crate) struct Session {
     pub tokens: Vec<u32>,
     /// Published when the connection is lost.
     pub will: Option<Box<StoredWill>>,
+    /// When the proof of its connection's identity ends, on the monotonic clock; `None` = never.
+    pub proof_ends_ns: Option<u64>,
     /// What is due while it has no connection; `None` while it has one.
     pub absence: Option<Box<Absence>>,
     /// Answers that wait for the store or for other shards, in order.
@@ -199,6 +204,13 @@ impl Session {
     /// The place of `number` in `inflight`; acknowledgements mostly come in order, so from the front.
     pub fn inflight_position(&self, number: u32) -> Option<usize> {
         self.inflight.iter().position(|inflight| inflight.number == number)
+    }
+
+    /// What comes into its queue has been judged by the policy of this epoch.
+    pub fn note_judged(&mut self, epoch: u64) {
+        if self.queue.is_empty() {
+            self.judged_epoch = epoch;
+        }
     }
 
     /// How many subscriptions it has.

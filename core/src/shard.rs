@@ -1,10 +1,10 @@
 //! The words that shards say to each other: batches of them, with one wake a tick. Words from one shard
 //! to another arrive in the order in which they were said.
 
-use crate::authorisation::Authorised;
-use crate::broker::Pace;
+use crate::authorisation::{Authorised, Principal};
+use crate::broker::{Opening, Pace};
 use crate::effects::Delivery;
-use crate::group::SessionRef;
+use crate::group::{Member, SessionRef};
 use crate::message::Message;
 use crate::queue::Entry;
 use crate::record::{QueueKey, SessionKey};
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub enum Word {
     /// A peer of the sender asks for something that its session's home, the receiver, decides.
     Request(PeerId, Request),
+    /// A peer of the sender whose identity is settled wants a session of the receiver.
+    Open(PeerId, Box<Opening>),
     /// The answer to a peer of the receiver.
     Answer(PeerId, Answer),
     /// A delivery to a peer of the receiver.
@@ -98,14 +100,8 @@ pub enum Word {
     Join {
         /// The group's filter.
         filter: Arc<Filter>,
-        /// The member.
-        session: SessionRef,
-        /// Its terms.
-        options: SubscriptionOptions,
-        /// What it takes now; 0 = it is away.
-        window: u32,
-        /// Whether it outlives its connection.
-        lasts: bool,
+        /// The member and its terms.
+        member: Box<Member>,
         /// Answered by `Done`.
         operation: u64,
     },
@@ -119,6 +115,8 @@ pub enum Word {
         window: u32,
         /// Whether it outlives its connection.
         lasts: bool,
+        /// Who it is, where that has changed.
+        principal: Option<Arc<Principal>>,
     },
     /// A member leaves for good.
     Leave {

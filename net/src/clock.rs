@@ -20,7 +20,12 @@ impl Clock {
     /// This moment. A wall clock before 1970 reads as 1970.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono_ns: self.start.elapsed().as_nanos() as u64, wall_ms: wall.as_millis() as u64 }
+        Now { mono_ns: self.mono_ns(), wall_ms: wall.as_millis() as u64 }
+    }
+
+    /// The monotonic reading of this moment alone.
+    pub(crate) fn mono_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
     }
 
     /// The moment at which the monotonic reading will be `mono_ns`, at most a day ahead: the event

@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     pub link: Link,
     /// When it was accepted, on the monotonic clock.
     pub since_ns: u64,
+    /// The place of its listener among the measures.
+    pub listener: usize,
     /// The deadline of the entry in the heap of timers; `u64::MAX` when there is none.
     pub armed_ns: u64,
     /// Bytes that the peer itself caused and has not read.
@@ -49,7 +51,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection from which `input` has been read already.
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut, since_ns: u64) -> Self {
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
@@ -58,7 +60,8 @@ impl Connection {
             input,
             waker: None,
             link,
-            since_ns,
+            since_ns: 0,
+            listener: 0,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,
             paused_for: None,

@@ -86,6 +86,8 @@ pub(crate) struct Doors {
 
 struct OpenDoor {
     entrance: Arc<Entrance>,
+    /// The place of the listener among the measures.
+    listener: usize,
     socket: UdpSocket,
     factory: DoorFactory,
     door: Box<dyn Door>,
@@ -113,6 +115,11 @@ impl Doors {
         Some(Link { remote: open.peers.remote(peer), entrance: Arc::clone(&open.entrance), tls: None })
     }
 
+    /// The place of the listener among the measures.
+    pub fn listener(&self, door: usize) -> Option<usize> {
+        Some(self.open.get(door)?.listener)
+    }
+
     /// Where a peer's datagrams come from.
     pub fn remote(&self, door: usize, peer: PeerId) -> Option<SocketAddr> {
         self.open.get(door)?.peers.remote(peer)
@@ -130,7 +137,8 @@ impl Shard {
         let peers = PeerIds::new(self.doors.shard, DOOR_BIT | (number as u32) << DOOR_SHIFT);
         let (socket, door) = (socket.socket, factory());
         let (datagrams, due_ns) = (Datagrams::default(), u64::MAX);
-        self.doors.open.push(OpenDoor { entrance, socket, factory, door, peers, datagrams, due_ns });
+        let listener = self.measures.listener(&entrance);
+        self.doors.open.push(OpenDoor { entrance, listener, socket, factory, door, peers, datagrams, due_ns });
         number
     }
 
@@ -156,6 +164,7 @@ impl Shard {
             let Ok((length, remote)) = open.socket.try_recv_buf_from(buffer) else { continue };
             let datagram = buffer.split().freeze();
             self.counters.bytes_received += length as u64;
+            self.measures.received(open.listener, length as u64);
             self.turns += 1;
             self.call_door(now, number, |door, out| door.receive(now, remote, datagram, out));
             self.settle(now);
@@ -175,9 +184,7 @@ impl Shard {
         if self.doors.remote(number, peer).is_none() {
             return;
         }
-        self.counters.messages_sent += batch.len() as u64;
-        self.counters.payload_bytes_sent +=
-            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
+        self.measure_deliveries(now.mono_ns, peer, batch);
         self.call_door(now, number, |door, out| door.deliver(now, peer, batch, out));
     }
 
@@ -239,6 +246,7 @@ impl Shard {
             for (remote, datagram) in open.datagrams.iter() {
                 if let Ok(sent) = open.socket.try_send_to(datagram, remote) {
                     self.counters.bytes_sent += sent as u64;
+                    self.measures.sent(open.listener, sent as u64);
                 }
             }
             open.datagrams.clear();

@@ -1,6 +1,7 @@
 //! Reaching a running shard from other threads: closures that its own thread runs.
 
 use crate::local;
+use crate::measures::Measures;
 use crate::shard::{Counters, Shard};
 use althing_core::broker::Broker;
 use althing_core::{Effects, Message, Now, PeerId};
@@ -168,6 +169,11 @@ impl Inside<'_> {
     pub fn connection(&self, peer: PeerId) -> Option<ConnectionView> {
         let connection = self.shard.connections.get(peer)?;
         Some(ConnectionView { since_ns: connection.since_ns, unsent_bytes: connection.out.len() })
+    }
+
+    /// What has been measured.
+    pub fn measures(&self) -> Measures {
+        self.shard.measures.clone()
     }
 
     /// What the sockets have counted.

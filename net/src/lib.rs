@@ -10,6 +10,7 @@
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Handle`]: what other threads have the shard do.
+//! - [`Measures`]: what passes through each listener, and how long it takes.
 //! - [`Host`]: what a shard needs from the program around it (a store, identities, a log).
 //!
 //! One tick: every connection that is readable is read once and its requests are carried out; what that
@@ -26,6 +27,7 @@ mod handle;
 mod host;
 mod listener;
 pub mod local;
+mod measures;
 mod opening;
 mod proxy;
 mod reading;
@@ -43,6 +45,7 @@ pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};
 pub use listener::{AdaptorFactory, Gate, Listener};
 pub use local::{AbortOnPanic, run};
+pub use measures::{BOUNDS_NS, Histogram, Measures, Traffic};
 pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
 pub use tls::{Describe, TlsAcceptor, TlsTerms};

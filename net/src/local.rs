@@ -3,6 +3,7 @@
 use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
+use althing_core::authorisation::Policy;
 use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
@@ -32,6 +33,9 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
         // Called when no task is ready: the end of a tick.
         .on_thread_park(|| {
             with_running(Shard::tick);
+        })
+        .on_thread_unpark(|| {
+            with_running(Shard::wake_up);
         })
         .build()?;
     let handle = shard.handle();
@@ -96,6 +100,11 @@ pub fn close_all(reason: Reason) {
 /// Other limits hold from now on: see [`Broker::set_limits`](althing_core::broker::Broker::set_limits).
 pub fn set_limits(limits: Arc<Limits>) {
     with(|shard| shard.set_limits(limits));
+}
+
+/// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
+pub fn set_policy(policy: Arc<Policy>) {
+    with(|shard| shard.set_policy(policy));
 }
 
 /// Waits until no connection is left.

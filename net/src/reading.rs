@@ -87,6 +87,7 @@ impl Shard {
         let read = connection.stream.poll_read(cx, &mut buffer, &mut self.scratch);
         if let Poll::Ready(Ok(read @ 1..)) = read {
             self.counters.bytes_received += read as u64;
+            self.measures.received(connection.listener, read as u64);
             self.turns += 1;
             if is_carried {
                 connection.input.clear();

@@ -7,11 +7,13 @@ use crate::handle::Handle;
 use crate::host::{Host, Notice};
 use crate::listener::AdaptorFactory;
 use crate::local::ConnectionTask;
+use crate::measures::Measures;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
 use crate::tls::Scratch;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
+use althing_core::authorisation::Policy;
 use althing_core::broker::{Broker, Pace, Statistics};
 use althing_core::effects::{Delivery, Event, Verdict};
 use althing_core::record::{Loaded, Restored};
@@ -97,6 +99,7 @@ pub struct Shard {
     pub(crate) turns: usize,
     pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
+    pub(crate) measures: Measures,
     pub(crate) timers: Timers,
     /// Memory for the entries that are due; empty between polls.
     pub(crate) due: Vec<Entry>,
@@ -143,6 +146,7 @@ impl Shard {
             turns: 0,
             behind: HashMap::new(),
             counters: Counters::default(),
+            measures: Measures::default(),
             timers: Timers::default(),
             due: Vec::new(),
             timer_waker: None,
@@ -207,8 +211,13 @@ impl Shard {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
-        let since_ns = self.clock.now().mono_ns;
-        let peer = self.connections.insert(Connection::new(stream, adaptor, link, input, since_ns));
+        let listener = self.measures.listener(&link.entrance);
+        let traffic = &mut self.measures.traffic[listener];
+        traffic.connections += 1;
+        traffic.connections_total += 1;
+        let mut connection = Connection::new(stream, adaptor, link, input);
+        (connection.since_ns, connection.listener) = (self.clock.now().mono_ns, listener);
+        let peer = self.connections.insert(connection);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
@@ -243,6 +252,12 @@ impl Shard {
     pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
         self.broker.set_limits(Arc::clone(&limits));
         self.limits = limits;
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        let now = self.clock.now();
+        self.broker.set_policy(now, policy, &mut self.effects);
+        self.settle(now);
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
@@ -293,6 +308,16 @@ impl Shard {
 
     /// The end of a tick: confirms what is durable, carries out what follows, flushes.
     pub(crate) fn tick(&mut self) {
+        self.carry_out();
+        self.measures.ticked(self.clock.mono_ns());
+    }
+
+    /// The event loop has something to do.
+    pub(crate) fn wake_up(&mut self) {
+        self.measures.woke(self.clock.mono_ns());
+    }
+
+    fn carry_out(&mut self) {
         let now = self.clock.now();
         self.hear_of_room();
         for _ in 0..ROUNDS_MAX {
@@ -372,9 +397,7 @@ impl Shard {
             Ok(())
         });
         let Some((result, _)) = called else { return };
-        self.counters.messages_sent += batch.len() as u64;
-        self.counters.payload_bytes_sent +=
-            batch.iter().map(|delivery| delivery.message.payload.len() as u64).sum::<u64>();
+        self.measure_deliveries(now.mono_ns, peer, batch);
         self.drain_requests(now, peer);
         if let Err(close) = result {
             self.end(now, peer, close);
@@ -456,7 +479,7 @@ impl Shard {
         self.counters.messages_received += 1;
         match &mut request {
             Request::Publish(publish) => {
-                self.counters.payload_bytes_received += publish.message.payload.len() as u64;
+                self.measure_publish(peer, &publish.message);
             }
             Request::Connect(connect) => {
                 self.counters.connects_received += 1;
@@ -579,6 +602,9 @@ impl Shard {
         let Some(connection) = self.connections.remove(peer) else { return };
         connection.wake();
         self.counters.connections -= 1;
+        if let Some(traffic) = self.measures.traffic.get_mut(connection.listener) {
+            traffic.connections -= 1;
+        }
         self.forget_dead_timers();
         if self.connections.len() == 0
             && let Some(waker) = self.drained_waker.take()

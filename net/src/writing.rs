@@ -46,6 +46,9 @@ impl Shard {
         }
         self.dirty_spare = dirty;
         self.flush_doors();
+        if self.measures.awaits_flush() {
+            self.measures.flushed(self.clock.mono_ns());
+        }
     }
 
     /// Writes what the peer's socket takes.
@@ -56,6 +59,7 @@ impl Shard {
         let written = write_out(connection, &mut self.scratch);
         let left_bytes = waiting_bytes - connection.out.len();
         self.counters.bytes_sent += left_bytes as u64;
+        self.measures.sent(connection.listener, left_bytes as u64);
         connection.unread_answer_bytes = connection.unread_answer_bytes.saturating_sub(left_bytes);
         match written {
             Ok(()) => {

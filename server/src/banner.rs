@@ -1,20 +1,21 @@
 //! What a person sees first: what listens, and lines to try.
 
 use crate::config::{Config, Durability, Listen};
+use crate::identity::users::Users;
+use crate::identity::users_file;
 use althing_net::Address;
 use std::fmt::Write;
 
 /// The greeting. `program` is how this program was called.
 pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
     let mut text = format!("althing {}  one topic space for every thing\n", env!("CARGO_PKG_VERSION"));
-    for Listen { name, protocol, address, .. } in listening {
+    let width = listening.iter().map(|listen| listen.name.len()).max().unwrap_or(0).max(6);
+    for Listen { name, protocol, address, tls, .. } in listening {
+        let tls = if tls.is_some() { " inside TLS" } else { "" };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<6} {address}  {} {}", protocol.row.title, protocol.row.versions);
+        let _ = writeln!(text, "  {name:<width$} {address}  {} {}{tls}", protocol.row.title, protocol.row.versions);
     }
-    let reach = if !listening.iter().any(Listen::is_reachable) { "loopback only" } else { "open to other machines" };
-    let anonymous = listening.iter().any(|listen| listen.entrance.anonymous);
-    let reach = format!("{reach}, {}", if anonymous { "no password" } else { "nobody without credentials" });
-    let _ = writeln!(text, "  {reach}");
+    let _ = writeln!(text, "  {}", who_may_come_in(listening, config));
     let _ = writeln!(text, "  sessions and messages {}", keeping(config));
     if let Some(port) = listening.iter().find(|it| it.name == "mqtt").and_then(|it| it.address.port()) {
         let option = if port == 1883 { String::new() } else { format!("-p {port} ") };
@@ -27,6 +28,45 @@ pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
     }
     text.push_str("Ctrl-C stops cleanly.\n");
     text
+}
+
+/// From where, and what they have to show.
+fn who_may_come_in(listening: &[Listen], config: &Config) -> String {
+    let (reachable, local): (Vec<_>, Vec<_>) = listening.iter().partition(|listen| listen.is_reachable());
+    let is_anonymous = |listens: &[&Listen]| listens.iter().any(|listen| listen.entrance.anonymous);
+    if reachable.is_empty() {
+        return match is_anonymous(&local) {
+            true => "loopback only, no password".into(),
+            false => format!("loopback only, for {}", known(&local, config)),
+        };
+    }
+    if is_anonymous(&reachable) {
+        return "open to other machines, no password".into();
+    }
+    let here = if is_anonymous(&local) { "; no password on this machine" } else { "" };
+    format!("open to other machines, for {}{here}", known(&reachable, config))
+}
+
+/// Who can prove to be somebody.
+fn known(listens: &[&Listen], config: &Config) -> String {
+    let identity = &config.identity;
+    let users = Users::load(&users_file(identity, &config.server.data)).map_or(0, |users| users.iter().count());
+    let users = match users {
+        0 => None,
+        1 => Some("1 user with a password".to_owned()),
+        many => Some(format!("{many} users with passwords")),
+    };
+    let mosquitto = identity.mosquitto_password_file.as_ref();
+    let by_certificate = listens.iter().any(|listen| listen.proves_by_certificate(identity));
+    let ways = [
+        users,
+        mosquitto.map(|path| format!("the users of {}", path.display())),
+        by_certificate.then(|| "client certificates".into()),
+        identity.jwt.files().next().map(|_| "tokens".into()),
+        identity.http.url.is_some().then(|| "whom the HTTP callback knows".into()),
+    ];
+    let ways: Vec<String> = ways.into_iter().flatten().collect();
+    if ways.is_empty() { "nobody: there is no user yet".into() } else { ways.join(", ") }
 }
 
 /// Where administrators are listened to; with the token, when it was made just now.
@@ -89,5 +129,9 @@ mod tests {
         );
         config.identity.anonymous = Anonymous::Nowhere;
         assert!(greeting(&config).contains("nobody without credentials"));
+        config.identity.anonymous = Anonymous::Nowhere;
+        config.server.data = "/nonexistent".into();
+        let shut = greeting(&config);
+        assert!(shut.contains("open to other machines, for nobody: there is no user yet"), "{shut}");
     }
 }

@@ -16,6 +16,7 @@ pub use sources::{ConfigError, Setting, Source};
 
 use crate::authorisation;
 use crate::identity::config as identity;
+use crate::lan;
 use crate::protocols::PROTOCOLS;
 use crate::serve::ServeOptions;
 use althing_coap::CoapConfig;
@@ -113,6 +114,13 @@ impl Config {
     /// # Errors
     /// The first mistake, with its place.
     pub fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
+        let config = Self::read(options)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The same, before it is checked whether all of it goes together.
+    pub(crate) fn read(options: &ServeOptions) -> Result<Self, ConfigError> {
         let mut settings = Vec::new();
         if let Some(path) = &options.config {
             settings.extend(sources::from_file(path)?);
@@ -127,7 +135,9 @@ impl Config {
             config.server.data.clone_from(data);
             config.origins.insert("server.data".into(), Source::Data);
         }
-        config.check()?;
+        if options.lan {
+            lan::apply(&mut config)?;
+        }
         Ok(config)
     }
 
@@ -156,6 +166,11 @@ impl Config {
         })?;
         self.origins.insert(setting.key.clone(), setting.source.clone());
         Ok(())
+    }
+
+    /// The port inside TLS of a language that has one.
+    pub(crate) fn default_tls_port(&self, row: &Row) -> Option<u16> {
+        default_tls_bind(row, self.port_offset)?.port()
     }
 
     /// Whether any listener lets in peers from other machines.

@@ -3,7 +3,7 @@
 //! [`serve`] is all of it. `config` reads one file, the environment and the command line; `protocols` is the
 //! table of languages; `host` is what a shard needs from us; `identity` says who somebody is; `storage` is the store's thread;
 //! `sys` tells of the broker in its own topics, `events` of who comes and goes; `why` remembers what went wrong for whom; `drain`
-//! is the orderly end; `systemd` is what the service manager hears; `banner` greets; `tls` is certificates from files, `issue`
+//! is the orderly end; `lan` lets other machines in; `systemd` is what the service manager hears; `banner` greets; `tls` is certificates from files, `issue`
 //! makes them.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod events;
 mod host;
 pub mod identity;
 pub mod issue;
+mod lan;
 mod listening;
 pub mod log;
 pub mod protocols;

@@ -8,6 +8,7 @@ use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
 use crate::identity::{Identities, late};
+use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
@@ -39,6 +40,8 @@ pub struct ServeOptions {
     pub port_offset: u16,
     /// `KEY=VALUE`, each; they win over the environment, which wins over the file.
     pub set: Vec<String>,
+    /// Let other machines in, the safe way.
+    pub lan: bool,
 }
 
 /// Why there is no broker.
@@ -47,6 +50,9 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Other machines cannot be let in.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// A certificate, a key or a list of revoked certificates has to be corrected.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -105,7 +111,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Tls(_) => 2,
-            Self::Listen { .. } | Self::Log { .. } | Self::System(_) => 1,
+            Self::Listen { .. } | Self::Log { .. } | Self::Lan(_) | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
             Self::Open { error: OpenError::Io { error, .. }, .. } if !is_of_the_disk(error) => 1,
@@ -159,6 +165,7 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// # Errors
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
     let config = Arc::new(Config::load(options)?);
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
     let (identities, policy) = identities_and_policy(&config)?;
@@ -177,14 +184,16 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
         let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
-        return althing_net::run(shard, run(config, admin, Some(text), events, verdicts))?;
+        let secrets = Secrets { token: Some(text), lan };
+        return althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
     let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
-    let result = althing_net::run(shard, run(config, admin, text, events, verdicts))?;
+    let secrets = Secrets { token: text, lan };
+    let result = althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     result.and(storage.close())
 }
 
@@ -199,11 +208,18 @@ fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), S
     Ok((Identities::start(&config.identity, prepared)?, policy))
 }
 
-/// `token` is the text of a token that was made just now.
+/// What is shown at the start and never again.
+struct Secrets {
+    /// The administrators' token, when it was made just now.
+    token: Option<String>,
+    /// What other machines need.
+    lan: Option<Lan>,
+}
+
 async fn run(
     config: Arc<Config>,
     mut admin: Admin,
-    token: Option<String>,
+    secrets: Secrets,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
 ) -> Result<(), ServeError> {
@@ -213,7 +229,7 @@ async fn run(
     admin.tls.apply(tls::prepare(&config.listens()?)?);
     let (listening, accepting) = listening::listen(&config, &admin.tls)?;
     let for_admin = admin::Bound::new(&config)?;
-    greet(&listening, &for_admin.addresses(), token.as_deref(), &config);
+    greet(&config, &listening, &for_admin.addresses(), &secrets);
     admin.listeners.clone_from(&listening);
     let admin = Arc::new(admin);
     let _serving = for_admin.serve(Arc::clone(&admin))?;
@@ -257,11 +273,15 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(listening: &[Listen], for_admin: &[Address], token: Option<&str>, config: &Config) {
+fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
+    let mut text = banner::text(&program, listening, config);
+    text.push_str(&banner::for_admin(for_admin, secrets.token.as_deref()));
+    if let Some(lan) = &secrets.lan {
+        text.push_str(&lan.text(&program, listening));
+    }
     // Whoever closes our standard output does not want to be greeted.
-    let _ = io::stdout().lock().write_all(banner::text(&program, listening, config).as_bytes());
-    let _ = io::stdout().lock().write_all(banner::for_admin(for_admin, token).as_bytes());
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Every connection is a descriptor; the soft limit is often 1,024 and ours to raise.

@@ -8,7 +8,7 @@
 //! - `certificate`: what a certificate says.
 //! - `expiry`: warnings before one ends.
 
-mod certificate;
+pub(crate) mod certificate;
 mod expiry;
 mod files;
 mod names;

@@ -253,6 +253,7 @@ fn message(name: &'static str, payload: &str) -> Arc<Message> {
             client: "publisher".into(),
             principal: Some("somebody".into()),
             address: Some("/queue/plant".into()),
+            by_proof: false,
         }));
     }
     Arc::new(message)

@@ -113,6 +113,8 @@ pub struct House {
     entropy: Entropy,
     common: Common,
     policy: Arc<Policy>,
+    /// How those who connect come in.
+    link: Link,
     shards: Vec<Shard>,
     wires: BTreeMap<WireId, Wire>,
     wires_opened: usize,
@@ -153,6 +155,7 @@ impl House {
             entropy,
             common,
             policy: Arc::new(setup.policy),
+            link: Link::new(None, "mqtt"),
             shards: Vec::new(),
             wires: BTreeMap::new(),
             wires_opened: 0,
@@ -288,6 +291,21 @@ impl House {
 
     // ---- what a test does to the world ----
 
+    /// Swaps the policy on every shard.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.common.trace.note(format_args!("another policy: {policy:?}"));
+        self.policy = Arc::new(policy);
+        for shard in &mut self.shards {
+            let policy = self.policy.clone();
+            shard.call(&mut self.common, |broker, now, effects| broker.set_policy(now, policy, effects));
+        }
+    }
+
+    /// From now on those who connect come in by this way.
+    pub fn come_in_by(&mut self, link: Link) {
+        self.link = link;
+    }
+
     /// Keeps the store from confirming anything, or lets it go on.
     pub fn hold_store(&mut self, held: bool) {
         self.common.trace.note(format_args!("store held: {held}"));
@@ -310,9 +328,8 @@ impl House {
     /// A peer connects; the seed chooses the shard.
     pub fn open_wire(&mut self) -> WireId {
         let shard = self.entropy.below(self.shards.len() as u64) as usize;
-        let link = Link::new(None, "mqtt");
-        let adaptor = station::adaptor(link, &self.common.limits);
-        let peer = self.shards[shard].open(adaptor);
+        let adaptor = station::adaptor(self.link.clone(), &self.common.limits);
+        let peer = self.shards[shard].open(adaptor, self.link.clone());
         let id = WireId(self.wires_opened);
         self.wires_opened += 1;
         self.common.trace.note(format_args!("wire {} opens to {}", id.0, name(peer)));

@@ -158,6 +158,7 @@ impl Scribe {
                 client: self.choose(&CLIENTS).into(),
                 principal: self.one_in(2).then(|| "principal".into()),
                 address: self.one_in(3).then(|| "address".into()),
+                by_proof: self.one_in(4),
             })
         });
         Arc::new(message)

@@ -5,6 +5,7 @@ use crate::connection::Endpoint;
 use crate::credentials;
 use crate::exit::{ExitCode, Failure};
 use crate::socket::Socket;
+use althing_server::admin::SOCKET_FILE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -15,9 +16,6 @@ use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The file of the socket, as the broker makes it.
-const SOCKET_FILE: &str = "admin.sock";
 
 /// Where the broker keeps things when nothing is said, and where its admin interface is.
 const DATA_DEFAULT: &str = "./althing-data";

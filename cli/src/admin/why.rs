@@ -1,18 +1,27 @@
 //! `althing why`: what went wrong lately, a sentence each.
 
 use super::arguments::WhyArguments;
-use super::client::{Client, with_query};
+use super::client::{Client, path_of, with_query};
 use super::table::{printable, show};
 use crate::exit::{ExitCode, Failure};
 use crate::output::write_stdout;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
+/// Incidents of anybody.
+const LATELY: usize = 50;
+
 /// Prints what the broker remembers.
 pub async fn run(arguments: &WhyArguments) -> Result<ExitCode, Failure> {
     let WhyArguments { client, address, admin } = arguments;
-    let query = [("client", client.clone()), ("address", address.map(|address| address.to_string()))];
-    let answer = Client::connect(admin).await?.get(&with_query("/api/v1/why", &query)).await?;
+    let path = match client {
+        Some(client) => path_of("/api/v1/why/", client, ""),
+        None => {
+            let address = address.map(|address| address.to_string());
+            with_query("/api/v1/why", &[("address", address), ("limit", Some(LATELY.to_string()))])
+        }
+    };
+    let answer = Client::connect(admin).await?.get(&path).await?;
     let incidents = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     let text: String = if admin.json {
         incidents.iter().map(|incident| format!("{incident}\n")).collect()

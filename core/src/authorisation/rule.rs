@@ -44,12 +44,12 @@ impl Rule {
         self
     }
 
-    /// Whether it speaks of this action of this principal, who is also in the `groups` that the policy knows.
-    pub fn speaks_of(&self, principal: &Principal, groups: &[ByteString], action: Action<'_>) -> bool {
-        if !self.actions.speak_of(action) || !self.who.includes(principal, groups) {
+    /// Whether it speaks of what they want to do.
+    pub fn speaks_of(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
+        if !self.actions.speak_of(action) || !self.who.includes(asker, self.allow) {
             return false;
         }
-        let Some(filter) = self.pattern.filter_for(principal) else { return false };
+        let Some(filter) = self.pattern.filter_for(asker.principal) else { return false };
         match action {
             Action::Publish { topic, guarantee, .. } => {
                 filter.matches(topic) && !(self.allow && guarantee > self.guarantee_max)
@@ -57,6 +57,27 @@ impl Rule {
             Action::Receive(topic) => filter.matches(topic),
             Action::Subscribe(wanted) => applies_to_filter(self.allow, &filter, wanted),
         }
+    }
+}
+
+/// Somebody who wants to do something, with what the policy knows of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Who.
+    pub principal: &'a Principal,
+    /// The groups that the policy knows them to be in, beside those of their identity.
+    pub groups: &'a [ByteString],
+    /// Whether there can be no others.
+    pub has_all_groups: bool,
+}
+
+impl Asker<'_> {
+    fn is_in(&self, group: &ByteString) -> bool {
+        self.principal.identity.groups.contains(group) || self.groups.contains(group)
+    }
+
+    fn may_be_in_more_groups(&self) -> bool {
+        self.principal.is_remembered() && self.principal.name().is_some() && !self.has_all_groups
     }
 }
 
@@ -78,20 +99,17 @@ pub struct Who {
 }
 
 impl Who {
-    /// Whether it is this principal, who is also in the `groups` that the policy knows.
-    pub fn includes(&self, principal: &Principal, groups: &[ByteString]) -> bool {
+    /// Whether it is them. What is not known of somebody who is only remembered counts as `doubtful` says.
+    pub fn includes(&self, asker: &Asker<'_>, doubtful: bool) -> bool {
+        let principal = asker.principal;
         let is = |wanted: &Option<ByteString>, found: &str| wanted.as_ref().is_none_or(|wanted| *wanted == *found);
         self.user.is(principal.name())
-            && self
-                .group
-                .as_ref()
-                .is_none_or(|group| principal.identity.groups.contains(group) || groups.contains(group))
             && is(&self.client, &principal.client)
             && is(&self.protocol, principal.protocol)
-            && is(&self.listener, principal.link.listener())
-            && self.network.is_none_or(|network| {
-                network.contains(principal.address().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)))
-            })
+            && (self.group.as_ref().is_none_or(|group| asker.is_in(group)) || doubtful && asker.may_be_in_more_groups())
+            && (is(&self.listener, principal.link.listener())
+                && self.network.is_none_or(|network| network.is_of(principal))
+                || doubtful && principal.is_remembered())
     }
 }
 
@@ -218,6 +236,12 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether the principal comes from there; without an address (a unix socket) it counts as `127.0.0.1`.
+    fn is_of(self, principal: &Principal) -> bool {
+        !principal.is_remembered()
+            && self.contains(principal.address().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)))
+    }
+
     /// Whether `address` is one of them.
     pub fn contains(self, address: IpAddr) -> bool {
         let bits = |address: IpAddr| match address {

@@ -10,6 +10,7 @@ use crate::time::Now;
 pub(crate) enum TimerKind {
     Will,
     Expiry,
+    Proof,
 }
 
 impl TimerKind {
@@ -17,6 +18,7 @@ impl TimerKind {
         match self {
             Self::Will => "will delay is over",
             Self::Expiry => "session expires",
+            Self::Proof => "a proof of identity ends",
         }
     }
 }
@@ -55,6 +57,7 @@ impl Broker {
             self.count_expired(&expired);
             effects.store.push(Record::Retained { topic: expired.topic.clone(), message: None });
         }
+        self.review_turn(now, effects);
         for _ in 0..TURN_SESSIONS.min(self.draining.len()) {
             let Some((index, id)) = self.draining.pop_front() else { break };
             if let Some(session) = self.sessions.get_mut(index).filter(|session| session.id == id) {
@@ -66,7 +69,13 @@ impl Broker {
 
     fn fire(&mut self, now: Now, timer: Timer, effects: &mut Effects) {
         let index = timer.session;
-        let current = |session: &&crate::session::Session| session.epoch == timer.epoch && session.peer.is_none();
+        let current = |session: &&crate::session::Session| {
+            let is_of_now = match timer.kind {
+                TimerKind::Proof => session.proof_ends_ns == Some(timer.due_ns),
+                TimerKind::Will | TimerKind::Expiry => session.peer.is_none(),
+            };
+            session.epoch == timer.epoch && is_of_now
+        };
         if self.sessions.get(index).filter(current).is_none() {
             return;
         }
@@ -75,6 +84,7 @@ impl Broker {
                 self.publish_will(now, index, effects);
                 self.record_session(index, effects);
             }
+            TimerKind::Proof => self.proof_is_over(now, index, effects),
             TimerKind::Expiry => {
                 self.statistics.sessions_expired += 1;
                 self.end_session(now, index, effects);

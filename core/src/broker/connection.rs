@@ -1,10 +1,11 @@
 //! Connections come and go; sessions stay as long as they were asked to.
 
 use super::clock::TimerKind;
+use super::ownership::{Claim, Opening};
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
 use crate::effects::{Effects, Event, Verdict, Verify};
-use crate::identity::Identity;
+use crate::link::Link;
 use crate::queue::Queue;
 use crate::record::{QueueKey, Record, StoredWill};
 use crate::session::{Absence, Session, Then};
@@ -98,32 +99,18 @@ impl Broker {
             Verdict::Accept { identity, data } => {
                 let step = step(data);
                 match exchange.connect {
-                    Some(connect) => self.open(now, peer, *connect, identity, step, effects),
-                    None => {
-                        self.rename(now, peer, identity, effects);
-                        if let Some(step) = step {
-                            effects.answers.push((peer, Answer::Reauthenticated(Box::new(step))));
-                        }
+                    Some(connect) => {
+                        let assigned = connect.client.is_none();
+                        let opening = Opening { connect: *connect, identity, authentication: step, assigned };
+                        self.open_at_home(now, peer, opening, effects);
                     }
+                    None => self.renew(now, peer, identity, step, effects),
                 }
             }
         }
     }
 
-    /// A connection has proven another name.
-    fn rename(&mut self, now: Now, peer: PeerId, identity: Arc<Identity>, effects: &mut Effects) {
-        let Some(index) = self.peers.get(&peer).copied() else { return };
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        let is_other = session.principal.identity.name != identity.name;
-        session.principal.identity = identity;
-        if is_other {
-            session.origin = None;
-            self.open_account(now, index);
-            self.record_session(index, effects);
-        }
-    }
-
-    fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
+    pub(super) fn refuse(&mut self, peer: PeerId, client: &str, refusal: Refusal, effects: &mut Effects) {
         let why = refusal.to_string();
         self.refuse_because(peer, client, refusal, &why, effects);
     }
@@ -137,42 +124,43 @@ impl Broker {
     }
 
     /// Opens or resumes a session for a peer whose identity is settled.
-    fn open(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        mut connect: Connect,
-        identity: Arc<Identity>,
-        authentication: Option<Authentication>,
-        effects: &mut Effects,
-    ) {
-        let (client, assigned) = match connect.client.take() {
-            Some(client) => (ByteString::from(&client[..]), false),
-            None => (self.assign_client_id(&connect.link.entrance.realm), true),
+    pub(super) fn open(&mut self, now: Now, peer: PeerId, opening: Opening, effects: &mut Effects) {
+        let Opening { mut connect, identity, authentication, assigned } = opening;
+        if connect.link.listener().is_empty() {
+            // Without a name it would count as nobody who is here, but as somebody who is remembered.
+            connect.link = Link::new(connect.link.remote, "unnamed");
+        }
+        let client = match connect.client.take() {
+            Some(client) => ByteString::from(&client[..]),
+            None => self.assign_client_id(&connect.link.entrance.realm),
         };
         if let Err(refusal) = self.mount_will(&mut connect) {
             return self.refuse(peer, &client, refusal, effects);
         }
         let link = connect.link.clone();
         let principal = Principal { identity, client: client.clone(), protocol: connect.protocol, link };
+        if let Some(refusal) = self.why_not_in(now, &principal) {
+            return self.refuse(peer, &client, refusal, effects);
+        }
         if let Some(will) = &connect.will
             && authorise(&self.policy, &principal, &will.message, |message| Action::will(message)).is_err()
         {
             let text = format!("the will may not be published to {}", will.message.topic);
             return self.refuse(peer, &client, Refusal::new(Reason::NotAuthorised, text), effects);
         }
-        let found = self.find_session(&connect.link.entrance.realm, &client);
-        if let Err(refusal) = self.may_connect(&principal, found) {
+        let claim = match self.claim(now, &principal, effects) {
+            Ok(claim) => claim,
+            Err(refusal) => return self.refuse(peer, &client, refusal, effects),
+        };
+        if let Err(refusal) = self.may_connect(&principal, claim.session()) {
             return self.refuse(peer, &client, refusal, effects);
         }
-        if let Some(index) = found {
+        if let Some(index) = claim.session() {
             self.take_over(now, index, effects);
-            self.meet_deadlines(now, index, effects);
         }
-        // That ends a session that was not to outlive its connection, or whose time is over.
-        let found =
-            found.filter(|index| self.sessions.get(*index).is_some_and(|session| session.principal.client == client));
-        let resumed = found.filter(|_| !connect.clean_start);
+        // That ends a session that was not to outlive its connection.
+        let found = self.find_session(&connect.link.entrance.realm, &client);
+        let resumed = found.filter(|_| !connect.clean_start && matches!(claim, Claim::Own(_)));
         if let (Some(index), None) = (found, resumed) {
             self.end_session(now, index, effects);
         }
@@ -182,6 +170,8 @@ impl Broker {
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
         let session_expiry_s = self.attach(now, peer, index, connect, principal.clone(), effects);
+        self.time_proof(now, index);
+        self.rights_changed(index);
         effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
         let connected = Connected {
             session_present: resumed.is_some(),
@@ -245,6 +235,8 @@ impl Broker {
             subscriptions: HashMap::with_hasher(FixedState::default()),
             shared: None,
             queue: Queue::default(),
+            judged_epoch: 0,
+            proof_ends_ns: None,
             inflight: VecDeque::new(),
             tokens: Vec::new(),
             will: None,
@@ -293,6 +285,7 @@ impl Broker {
         session.separate_subscriptions = connect.separate_subscriptions;
         session.will = connect.will.map(|will| Box::new(stored_will(*will)));
         session.absence = None;
+        self.sign_will(index);
         self.record_session(index, effects);
         expiry_s
     }
@@ -381,7 +374,7 @@ impl Broker {
     }
 
     /// Does what is due though its timer has not fired.
-    fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
+    pub(super) fn meet_deadlines(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let Some(absence) = self.sessions.get(index).and_then(|session| session.absence.as_deref().copied()) else {
             return;
         };
@@ -420,10 +413,9 @@ impl Broker {
         }
         let mut message = Arc::unwrap_or_clone(will.message);
         message.expires_ns = will.expiry_s.map(|expiry_s| now.after_s(expiry_s));
-        let is_last = session.stored;
-        if let Err(refusal) = self.publish_as(now, index, message, is_last, 0, effects) {
+        if let Err(refusal) = self.publish_as_will(now, index, message, effects) {
             let client = self.sessions.get(index).map(|session| session.principal.client.clone()).unwrap_or_default();
-            let (reason, why) = (refusal.reason, format!("will not published: {refusal}"));
+            let (reason, why) = (refusal.reason, format!("the will was not published: {refusal}"));
             effects.events.push(Event::Refused { client, reason, why });
         }
     }

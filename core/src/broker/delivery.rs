@@ -159,6 +159,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += entry.message.size_bytes() as u64;
+        session.note_judged(self.policy.epoch());
         session.queue.push_back(entry);
     }
 
@@ -269,21 +270,33 @@ impl Broker {
     /// Lets a session's queue flow as far as the window, the peer's pace and the turn allow.
     pub(super) fn drain(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let mut expired = Vec::new();
-        self.flow(now, index, &mut expired, effects);
+        let mut forbidden = Vec::new();
+        self.flow(now, index, &mut expired, &mut forbidden, effects);
         for entry in expired {
             self.settle_group(now, index, &entry, effects);
+        }
+        for entry in forbidden {
+            self.forbid(now, index, entry, true, effects);
         }
         self.load_more(index, effects);
         self.relieve(index, effects);
         self.count_use(index);
     }
 
-    fn flow(&mut self, now: Now, index: u32, expired: &mut Vec<Entry>, effects: &mut Effects) {
+    fn flow(
+        &mut self,
+        now: Now,
+        index: u32,
+        expired: &mut Vec<Entry>,
+        forbidden: &mut Vec<Entry>,
+        effects: &mut Effects,
+    ) {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             let Some(session) = self.sessions.get_mut(index) else { return };
             let Some(peer) = session.peer.filter(|_| session.live && session.pace == Pace::Ready) else { return };
             if session.resending {
+                self.withdraw_forbidden(now, index, effects);
                 self.resend(index, peer, effects);
                 if self.sessions.get(index).is_none_or(|session| session.resending) {
                     return;
@@ -306,6 +319,12 @@ impl Broker {
                     self.entry_over(index, &entry, effects);
                     expired.extend(entry.group.is_some().then_some(entry));
                 }
+                continue;
+            }
+            if session.judged_epoch != self.policy.epoch()
+                && !self.policy.may_receive(&session.principal, &first.message.topic)
+            {
+                forbidden.extend(self.pop_front(index));
                 continue;
             }
             let number = if first.guarantee == Guarantee::AtMostOnce { Some(0) } else { session.free_number() };

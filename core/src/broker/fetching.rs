@@ -28,6 +28,12 @@ impl Broker {
         self.answer(now, index, (operation, 1), answer, Then::Nothing, effects);
     }
 
+    /// A value on its way to its reader: only what that may have, by an author who may still say it.
+    pub(super) fn show_fetched(&self, index: u32, answer: &mut Answer, effects: &mut Effects) {
+        let Answer::Fetched { outcome: Ok(found), .. } = answer else { return };
+        *found = found.take().and_then(|message| self.shown_to(index, vec![message], effects).pop());
+    }
+
     /// Reading a value is subscribing to it for a moment.
     fn may_read(&self, index: u32, topic: &Topic, effects: &mut Effects) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(index) else {
@@ -37,9 +43,8 @@ impl Broker {
             .map_err(|_| Refusal::new(Reason::TopicNameInvalid, "the topic's name means a shared subscription"))?;
         match authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)) {
             Ok(_) => Ok(()),
-            Err(_) => {
-                let client = session.principal.client.clone();
-                let why = format!("not authorised to read {topic}");
+            Err(why) => {
+                let (client, why) = (session.principal.client.clone(), why.to_string());
                 effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
                 Err(Refusal::new(Reason::NotAuthorised, "you may not read this topic"))
             }

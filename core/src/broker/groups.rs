@@ -2,13 +2,15 @@
 
 use super::Broker;
 use super::delivery::Incoming;
+use crate::authorisation::Principal;
 use crate::effects::{Effects, Event};
-use crate::group::{Group, SessionRef};
+use crate::group::{Group, Member, SessionRef};
 use crate::hash::Seeded;
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
 use crate::queue::{Entry, Tags};
 use crate::record::{QueueKey, Record, SessionKey, Terms};
+use crate::routes::GroupRoute;
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::{Filter, Topic};
@@ -81,12 +83,14 @@ impl Groups {
 
 impl Broker {
     /// Offers a message to a group: to a member with credit, in turn, or to its queue.
-    pub(super) fn offer_group(&mut self, now: Now, index: u32, incoming: &mut Incoming, effects: &mut Effects) {
+    pub(super) fn offer_group(&mut self, now: Now, route: &GroupRoute, incoming: &mut Incoming, effects: &mut Effects) {
+        let (index, all_may) = (route.group, route.may.is_none());
+        let may = |place: usize| all_may || route.may.as_ref().is_some_and(|may| may.get(place) == Some(&true));
         let Some(group) = self.groups.get_mut(index) else { return };
         let guarantee = incoming.message.guarantee;
         // `AtMostOnce` does not wait behind others: it would be lost for want of a place in the queue.
         if (guarantee == Guarantee::AtMostOnce || group.queue.is_empty())
-            && let Some((member, options)) = group.choose(guarantee)
+            && let Some((member, options)) = group.choose(guarantee, |place, _| may(place))
         {
             let (filter, is_durable) = (group.filter.clone(), group.is_durable());
             let granted = guarantee.min(options.guarantee);
@@ -213,9 +217,18 @@ impl Broker {
     pub(super) fn pump(&mut self, now: Now, index: u32, effects: &mut Effects) {
         loop {
             self.drop_expired(now, index, effects);
-            let Some(group) = self.groups.get_mut(index) else { return };
+            let (policy, Some(group)) = (&self.policy, self.groups.get_mut(index)) else { return };
             let Some(first) = group.queue.front() else { break };
-            let Some((member, options)) = group.choose(first.message.guarantee) else { break };
+            let message = first.message.clone();
+            let may = |member: &Member| policy.may_receive(&member.principal, &message.topic);
+            let Some((member, options)) = group.choose(message.guarantee, |_, member| may(member)) else {
+                if group.stands || group.members.iter().any(may) {
+                    break;
+                }
+                self.drop_group_oldest(index, effects);
+                self.dropped_by_group(index, "no member may receive it any more", effects);
+                continue;
+            };
             let Some(entry) = group.queue.pop_front() else { break };
             self.count_unqueued(entry.message.size_bytes());
             self.assign(now, member, options, entry, effects);
@@ -224,40 +237,33 @@ impl Broker {
     }
 
     /// A member of another shard joins.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one word")]
     pub(super) fn join_here(
         &mut self,
         now: Now,
         from: u16,
         filter: &Filter,
-        session: SessionRef,
-        options: SubscriptionOptions,
-        window: u32,
-        lasts: bool,
+        member: Member,
         operation: u64,
         effects: &mut Effects,
     ) {
         let own = self.new_operation();
-        let waits = self.join_group(now, filter, session, options, window, lasts, own, effects);
+        let waits = self.join_group(now, filter, member, own, effects);
         self.relay(from, operation, (own, waits), effects);
     }
 
     /// Returns how many other shards owe a `Done` under `operation`.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one word")]
     pub(super) fn join_group(
         &mut self,
         now: Now,
         filter: &Filter,
-        session: SessionRef,
-        options: SubscriptionOptions,
-        window: u32,
-        lasts: bool,
+        member: Member,
         operation: u64,
         effects: &mut Effects,
     ) -> u32 {
         let index = self.find_or_make_group(filter);
         if let Some(group) = self.groups.get_mut(index) {
-            group.join(session, options, window, lasts);
+            group.join(member);
+            self.routes.forget();
         }
         self.pump(now, index, effects);
         if self.shards == 1 {
@@ -272,11 +278,17 @@ impl Broker {
         now: Now,
         filter: &Filter,
         session: SessionRef,
-        window: u32,
-        lasts: bool,
+        (window, lasts): (u32, bool),
+        principal: Option<Arc<Principal>>,
         effects: &mut Effects,
     ) {
         let Some(index) = self.groups.find(filter) else { return };
+        if let Some(principal) = principal
+            && let Some(member) = self.groups.get_mut(index).and_then(|group| group.member_mut(session))
+        {
+            member.principal = principal;
+            self.routes.forget();
+        }
         if self.groups.get_mut(index).is_some_and(|group| group.set_window(session, window, lasts)) {
             self.pump(now, index, effects);
         }
@@ -286,6 +298,7 @@ impl Broker {
         let Some(index) = self.groups.find(filter) else { return };
         let Some(group) = self.groups.get_mut(index) else { return };
         group.remove(session);
+        self.routes.forget();
         self.free_if_idle(index, effects);
     }
 

@@ -8,11 +8,13 @@ use super::Broker;
 use super::delivery::Incoming;
 use super::groups::by_group;
 use super::publishing::Terms;
+use crate::authorisation::Principal;
 use crate::effects::Effects;
-use crate::group::SessionRef;
+use crate::group::{Member, SessionRef};
 use crate::message::Guarantee;
 use crate::queue::Entry;
 use crate::record::SessionKey;
+use crate::session::Session;
 use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::Filter;
@@ -47,11 +49,13 @@ impl Broker {
         let shared = session.shared.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher)));
         let is_new = shared.insert(filter.detached(), options).is_none();
         let (window, lasts) = (u32::from(session.window), session.lasts());
+        let principal = Arc::new(session.principal.clone());
+        let member = Member { session: reference, principal, options, window, outstanding: 0, lasts };
         if owner == self.shard {
-            *waits += self.join_group(now, filter, reference, options, window, lasts, operation, effects);
+            *waits += self.join_group(now, filter, member, operation, effects);
         } else {
             let filter = Arc::new(filter.detached());
-            let word = Word::Join { filter, session: reference, options, window, lasts, operation };
+            let word = Word::Join { filter, member: Box::new(member), operation };
             effects.forward.push((owner, word));
             *waits += 1;
         }
@@ -63,7 +67,7 @@ impl Broker {
         let Some(session) = self.reference(index) else { return };
         let owner = self.owner_of_group(filter);
         // It takes nothing any more: what it gives back must not come to it again.
-        self.tell_group(now, filter, owner, session, (0, false), effects);
+        self.tell_group(now, filter, owner, session, (0, false), None, effects);
         self.return_entries_of(now, index, Some(filter), effects);
         if owner == self.shard {
             self.leave_here(filter, session, effects);
@@ -76,7 +80,9 @@ impl Broker {
     /// Tells the session's groups that it is here.
     pub(super) fn announce_window(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let window = self.sessions.get(index).map_or(0, |session| u32::from(session.window));
-        self.tell_groups(now, index, window, effects);
+        let principal = self.sessions.get(index).filter(|session| session.shared.is_some());
+        let principal = principal.map(|session| Arc::new(session.principal.clone()));
+        self.tell_groups(now, index, window, principal, effects);
     }
 
     /// The connection is gone: the groups choose others, and get back what was not settled.
@@ -84,11 +90,18 @@ impl Broker {
         if self.sessions.get(index).is_none_or(|session| session.shared.is_none()) {
             return;
         }
-        self.tell_groups(now, index, 0, effects);
+        self.tell_groups(now, index, 0, None, effects);
         self.return_entries_of(now, index, None, effects);
     }
 
-    fn tell_groups(&mut self, now: Now, index: u32, window: u32, effects: &mut Effects) {
+    fn tell_groups(
+        &mut self,
+        now: Now,
+        index: u32,
+        window: u32,
+        principal: Option<Arc<Principal>>,
+        effects: &mut Effects,
+    ) {
         let Some(session) = self.reference(index) else { return };
         let lasts = self.sessions.get(index).is_some_and(|session| session.lasts());
         let filters: Vec<Filter> = match self.sessions.get(index).and_then(|session| session.shared.as_ref()) {
@@ -97,10 +110,11 @@ impl Broker {
         };
         for filter in filters {
             let owner = self.owner_of_group(&filter);
-            self.tell_group(now, &filter, owner, session, (window, lasts), effects);
+            self.tell_group(now, &filter, owner, session, (window, lasts), principal.clone(), effects);
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one word")]
     fn tell_group(
         &mut self,
         now: Now,
@@ -108,13 +122,14 @@ impl Broker {
         owner: u16,
         session: SessionRef,
         (window, lasts): (u32, bool),
+        principal: Option<Arc<Principal>>,
         effects: &mut Effects,
     ) {
         if owner == self.shard {
-            self.set_window(now, filter, session, window, lasts, effects);
+            self.set_window(now, filter, session, (window, lasts), principal, effects);
         } else {
             let filter = Arc::new(filter.detached());
-            effects.forward.push((owner, Word::Window { filter, session, window, lasts }));
+            effects.forward.push((owner, Word::Window { filter, session, window, lasts, principal }));
         }
     }
 
@@ -187,8 +202,10 @@ impl Broker {
             let shared = member.shared.as_ref();
             entry.group.as_ref().is_some_and(|group| shared.is_some_and(|shared| shared.contains_key(&**group)))
         });
-        if !subscribed || member.is_none_or(|member| member.peer.is_none()) {
-            // It left while the message was on its way: straight back.
+        // What a group of another shard has decided is asked again here.
+        let may = |member: &Session| member.peer.is_some() && self.may_receive(member, &entry.message);
+        if !subscribed || !member.is_some_and(may) {
+            // It left, or lost its right, while the message was on its way: straight back.
             if let Some(filter) = entry.group.clone() {
                 self.return_to_group(now, filter, session, None, vec![entry], effects);
             }

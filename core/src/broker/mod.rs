@@ -14,6 +14,8 @@ mod inspecting;
 mod membership;
 mod mounting;
 mod operations;
+mod ownership;
+mod policing;
 mod publishing;
 mod quotas;
 mod restoring;
@@ -22,11 +24,11 @@ mod subscribing;
 
 pub(crate) use quotas::Allowance;
 
-use crate::authorisation::{Authorised, Policy};
+use crate::authorisation::{Authorised, Policy, Rulebook};
 use crate::effects::{Delivery, Effects, Verdict};
 use crate::hash::{Seeded, seeded};
 use crate::limits::Limits;
-use crate::link::Link;
+use crate::link::{ClientIdFrom, Link};
 use crate::message::Message;
 use crate::record::{Loaded, Restored};
 use crate::retained::Retained;
@@ -42,6 +44,8 @@ use foldhash::fast::FixedState;
 use groups::Groups;
 use hashbrown::{HashMap, HashTable};
 use operations::Operations;
+pub use ownership::Opening;
+use policing::Review;
 use quotas::Accounts;
 use restoring::Restoring;
 use std::cmp::Reverse;
@@ -93,7 +97,9 @@ pub struct Broker {
     shard: u16,
     shards: u16,
     limits: Arc<Limits>,
-    policy: Arc<Policy>,
+    policy: Rulebook,
+    /// Who is still to be judged by it.
+    review: Review,
     entropy: Entropy,
     /// The session of each connection whose session is here, on whatever shard the connection is.
     peers: HashMap<PeerId, u32, Seeded>,
@@ -157,7 +163,8 @@ impl Broker {
             operations: Operations::new(hasher.clone()),
             accounts: Accounts::new(hasher.clone()),
             limits,
-            policy,
+            policy: Rulebook::new(policy, 1),
+            review: Review::default(),
             nowhere: Link::default(),
             entropy,
             peers: HashMap::with_hasher(hasher.clone()),
@@ -291,6 +298,9 @@ impl Broker {
         if !self.draining.is_empty() {
             return Some(Deadline { mono_ns: 0, reason: "more to deliver" });
         }
+        if self.review.is_under_way() {
+            return Some(Deadline { mono_ns: 0, reason: "rights are judged again" });
+        }
         let timer =
             self.timers.peek().map(|Reverse(timer)| Deadline { mono_ns: timer.due_ns, reason: timer.kind.reason() });
         let retained =
@@ -368,6 +378,7 @@ impl Broker {
             return self.shard;
         }
         if let Request::Connect(connect) = request
+            && connect.link.entrance.client_id == ClientIdFrom::Peer
             && let Some(client) = &connect.client
         {
             let home = self.home_of_client(&connect.link.entrance.realm, client);
@@ -428,6 +439,7 @@ impl Broker {
         let Some(word) = self.hold_until_restored(from, word) else { return };
         match word {
             Word::Request(peer, request) => self.decide(now, peer, request, effects),
+            Word::Open(peer, opening) => self.open(now, peer, *opening, effects),
             Word::Answer(peer, answer) => effects.answers.push((peer, answer)),
             Word::Delivery(delivery) => effects.deliveries.push(delivery),
             Word::Throttle(peer, until_ns) => effects.throttle.push((peer, until_ns)),
@@ -454,11 +466,11 @@ impl Broker {
                 effects.forward.push((from, Word::Fetched { operation, message }));
             }
             Word::Fetched { operation, message } => self.fetched(now, operation, message, effects),
-            Word::Join { filter, session, options, window, lasts, operation } => {
-                self.join_here(now, from, &filter, session, options, window, lasts, operation, effects);
+            Word::Join { filter, member, operation } => {
+                self.join_here(now, from, &filter, *member, operation, effects);
             }
-            Word::Window { filter, session, window, lasts } => {
-                self.set_window(now, &filter, session, window, lasts, effects);
+            Word::Window { filter, session, window, lasts, principal } => {
+                self.set_window(now, &filter, session, (window, lasts), principal, effects);
             }
             Word::Leave { filter, session } => self.leave_here(&filter, session, effects),
             Word::Assign { session, entry } => self.take_assigned(now, session, entry, effects),

@@ -70,6 +70,7 @@ impl Broker {
     fn release(&mut self, now: Now, index: u32, mut answer: Answer, then: Then, effects: &mut Effects) {
         let Some(session) = self.sessions.get(index) else { return };
         let Some(peer) = session.peer else { return };
+        self.show_fetched(index, &mut answer, effects);
         if session.is_mounted {
             session.show_answer(&mut answer);
         }
@@ -103,9 +104,7 @@ impl Broker {
             effects.forward.push((shard, word));
         }
         while let Some((_, delivery)) = self.held.pop_front_if(|(ticket, _)| *ticket <= durable) {
-            if let Some(index) = self.peers.get(&delivery.peer) {
-                self.send(*index, delivery, effects);
-            }
+            self.release_held(now, delivery, effects);
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::Broker;
 use super::delivery::Incoming;
-use crate::authorisation::{Action, Authorised, authorise};
+use super::policing::keep_allowed;
+use crate::authorisation::{Action, Authorised, authorise, authorise_kept_will};
 use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
-use crate::message::{Guarantee, Message, Origin};
+use crate::message::{Guarantee, Message};
 use crate::queue::Tags;
 use crate::record::{self, QueueKey, Record};
 use crate::routes::{Route, Subscriber};
@@ -98,24 +99,42 @@ impl Broker {
         operation: u64,
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
-        let Some(session) = self.sessions.get_mut(index) else {
+        message.origin = self.origin_of(index, Action::publish(&message), message.retain);
+        let Some(session) = self.sessions.get(index) else {
             return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
         };
-        let principal = &session.principal;
-        let origin = session.origin.get_or_insert_with(|| {
-            let (protocol, client) = (principal.protocol, principal.client.clone());
-            let principal = principal.name().cloned();
-            Arc::new(Origin { protocol, client, principal, address: None })
-        });
-        message.origin = Some(origin.clone());
         match authorise(&self.policy, &session.principal, message, |message| Action::publish(message)) {
             Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, operation, effects),
-            Err(_) => {
-                let client = session.principal.client.clone();
-                let (reason, why) = (Reason::NotAuthorised, "not authorised to publish there".into());
-                effects.events.push(Event::Refused { client, reason, why });
+            Err(why) => {
+                let (client, why) = (session.principal.client.clone(), why.to_string());
+                effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
                 Err(Refusal::new(Reason::NotAuthorised, "you may not publish to this topic"))
             }
+        }
+    }
+
+    /// Publishes a session's will, with the rights that its owner has now.
+    pub(super) fn publish_as_will(
+        &mut self,
+        now: Now,
+        index: u32,
+        mut message: Message,
+        effects: &mut Effects,
+    ) -> Result<Distributed, Refusal> {
+        let Some(session) = self.sessions.get(index) else {
+            return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
+        };
+        let is_last = session.stored;
+        let authorised = if session.principal.is_remembered() {
+            authorise_kept_will(&self.policy, &session.principal, message)
+        } else {
+            message.origin = self.origin_of(index, Action::publish(&message), message.retain);
+            let Some(session) = self.sessions.get(index) else { return Ok(Distributed::default()) };
+            authorise(&self.policy, &session.principal, message, |message| Action::will(message))
+        };
+        match authorised {
+            Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, 0, effects),
+            Err(why) => Err(Refusal::new(Reason::NotAuthorised, why.to_string())),
         }
     }
 
@@ -135,7 +154,7 @@ impl Broker {
             && (is_queue
                 || !route.shards.is_empty()
                 || route.subscribers.iter().any(stores)
-                || route.groups.iter().any(|group| self.is_durable_group(*group)));
+                || route.groups.iter().any(|route| self.is_durable_group(route.group)));
         let is_retained = message.retain && !is_queue && !message.payload.is_empty();
         if is_stored || is_retained {
             return Err(Refusal::new(Reason::QuotaExceeded, "the store is full"));
@@ -235,7 +254,8 @@ impl Broker {
     }
 
     fn route(&mut self, topic: &Topic) -> Result<Arc<Route>, Refusal> {
-        self.routes.find(topic).map_err(|_| {
+        let Self { routes, policy, sessions, groups, .. } = self;
+        routes.find(topic, |route| keep_allowed(route, topic, policy, sessions, groups)).map_err(|_| {
             let text = "matching this topic against all subscriptions costs more than one publish may";
             Refusal::new(Reason::QuotaExceeded, text)
         })
@@ -282,7 +302,7 @@ impl Broker {
             }
         }
         for group in &route.groups {
-            self.offer_group(now, *group, incoming, effects);
+            self.offer_group(now, group, incoming, effects);
         }
     }
 
@@ -295,7 +315,7 @@ impl Broker {
         };
         message.guarantee == Guarantee::AtMostOnce
             || route.subscribers.iter().all(session_has_room)
-                && route.groups.iter().all(|group| self.group_has_room(*group, size))
+                && route.groups.iter().all(|route| self.group_has_room(route.group, size))
     }
 
     fn hold_token(&mut self, index: u32, token: u32, effects: &mut Effects) {

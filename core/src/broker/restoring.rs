@@ -291,6 +291,8 @@ impl Broker {
         for (from, word) in restoring.held {
             self.hear(now, from, word, effects);
         }
+        // The policy may be another one than when the process ended.
+        self.review_all();
         for index in self.groups.indices() {
             self.pump(now, index, effects);
             self.free_if_idle(index, effects);

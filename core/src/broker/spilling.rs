@@ -17,6 +17,7 @@ impl Broker {
         if session.peer.is_some() && session.queue.has_memory_for(size, &self.limits) {
             return false;
         }
+        session.note_judged(self.policy.epoch());
         session.queue.spill(entry.sequence, size);
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += size as u64;

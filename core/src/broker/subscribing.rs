@@ -30,6 +30,8 @@ impl Broker {
             }
             let admitted = filter.and_then(|filter| self.admit(index, filter, effects));
             results.push(admitted.map(|filter| {
+                let guarantee = options.guarantee.min(filter.guarantee_max());
+                let options = SubscriptionOptions { guarantee, ..options };
                 let is_new = self.subscribe_one(now, index, &filter, options, operation, &mut waits, effects);
                 let snapshot = match options.retain_handling {
                     RetainHandling::Always => true,
@@ -68,9 +70,8 @@ impl Broker {
             effects.events.push(Event::Refused { client: client.clone(), reason: Reason::QuotaExceeded, why });
             return Err(Reason::QuotaExceeded);
         }
-        let shown = filter.clone();
-        authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)).map_err(|_| {
-            let why = format!("not authorised to subscribe to {shown}");
+        authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)).map_err(|why| {
+            let why = why.to_string();
             effects.events.push(Event::Refused { client: client.clone(), reason: Reason::NotAuthorised, why });
             Reason::NotAuthorised
         })
@@ -86,7 +87,7 @@ impl Broker {
 
     /// Makes or replaces one subscription; returns whether it is new.
     #[allow(clippy::too_many_arguments, reason = "a step of subscribe alone")]
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         now: Now,
         index: u32,
@@ -163,7 +164,7 @@ impl Broker {
         self.answer(now, index, (0, 0), answer, Then::Nothing, effects);
     }
 
-    fn unsubscribe_one(&mut self, now: Now, index: u32, filter: &Filter, effects: &mut Effects) -> bool {
+    pub(super) fn unsubscribe_one(&mut self, now: Now, index: u32, filter: &Filter, effects: &mut Effects) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
         let existed = if filter.is_shared() {
             let existed = session.shared.as_mut().is_some_and(|shared| shared.remove(filter).is_some());
@@ -287,6 +288,32 @@ impl Broker {
         self.deliver_snapshot(now, asking.index, messages, options, effects);
     }
 
+    /// Of some last values those that a session may have and whose authors may still publish them.
+    pub(super) fn shown_to(
+        &self,
+        index: u32,
+        mut messages: Vec<Arc<Message>>,
+        effects: &mut Effects,
+    ) -> Vec<Arc<Message>> {
+        let Some(session) = self.sessions.get(index) else { return messages };
+        let (mut hidden, mut for_one) = (0, None);
+        messages.retain(|message| {
+            if !self.may_receive(session, message) {
+                return false;
+            }
+            let Some(why) = self.why_hidden(message) else { return true };
+            hidden += 1;
+            for_one.get_or_insert(why);
+            false
+        });
+        if let Some(one) = for_one {
+            let client = session.principal.client.clone();
+            let why = format!("{hidden} last values are not shown; for one: {one}");
+            effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
+        }
+        messages
+    }
+
     fn deliver_snapshot(
         &mut self,
         now: Now,
@@ -303,6 +330,7 @@ impl Broker {
             }
             return;
         }
+        let messages = self.shown_to(index, messages, effects);
         let own = self.sessions.get(index).filter(|_| options.no_local).map(|session| session.principal.client.clone());
         for message in messages {
             // No Local speaks of last values too ([MQTT-3.8.3-3]).

@@ -19,7 +19,6 @@ const ANY_TOPIC: TopicLimits = TopicLimits { length_bytes_max: usize::MAX, level
 
 /// Appends a message's fields; the payload is the rest, so that it needs no length.
 pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message, clock: &Clock) {
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(
         message.guarantee as u8
             | flag(message.retain, RETAIN)
@@ -83,7 +82,6 @@ const PRIORITY: u8 = 1 << 5;
 const PROPERTIES_ALL: u8 = 0b11_1111;
 
 fn put_properties(out: &mut Vec<u8>, properties: &Properties) {
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(
         flag(properties.content_type.is_some(), CONTENT_TYPE)
             | flag(properties.payload_is_utf8.is_some(), SAYS_UTF8)
@@ -138,12 +136,20 @@ fn read_properties(reader: &mut Reader<'_>) -> Result<Properties, Malformed> {
     Ok(properties)
 }
 
+fn flag(set: bool, flag: u8) -> u8 {
+    if set { flag } else { 0 }
+}
+
 const PRINCIPAL: u8 = 1 << 0;
 const ADDRESS: u8 = 1 << 1;
+const BY_PROOF: u8 = 1 << 2;
 
 fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
-    let principal = if origin.principal.is_some() { PRINCIPAL } else { 0 };
-    out.push(principal | if origin.address.is_some() { ADDRESS } else { 0 });
+    out.push(
+        flag(origin.principal.is_some(), PRINCIPAL)
+            | flag(origin.address.is_some(), ADDRESS)
+            | flag(origin.by_proof, BY_PROOF),
+    );
     put_bytes(out, origin.protocol.as_bytes());
     put_bytes(out, origin.client.as_bytes());
     for text in [&origin.principal, &origin.address].into_iter().flatten() {
@@ -153,7 +159,7 @@ fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
 
 fn read_origin(reader: &mut Reader<'_>, context: &Context) -> Result<Origin, Malformed> {
     let flags = reader.byte()?;
-    if flags & !(PRINCIPAL | ADDRESS) != 0 {
+    if flags & !(PRINCIPAL | ADDRESS | BY_PROOF) != 0 {
         return Err(Malformed::Value("flag of an origin"));
     }
     Ok(Origin {
@@ -161,5 +167,6 @@ fn read_origin(reader: &mut Reader<'_>, context: &Context) -> Result<Origin, Mal
         client: reader.text()?.into(),
         principal: if flags & PRINCIPAL != 0 { Some(reader.text()?.into()) } else { None },
         address: if flags & ADDRESS != 0 { Some(reader.text()?.into()) } else { None },
+        by_proof: flags & BY_PROOF != 0,
     })
 }

@@ -42,6 +42,7 @@ fn message(protocol: &'static str) -> Message {
             client: "c".into(),
             principal: Some("p".into()),
             address: Some("coap://x".into()),
+            by_proof: true,
         })),
     }
 }

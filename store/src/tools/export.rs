@@ -130,10 +130,11 @@ fn message_fields(message: &Message, now: Now) -> Map<String, Value> {
         fields.insert("properties".to_owned(), properties_value(properties));
     }
     if let Some(origin) = &message.origin {
-        let Origin { protocol, client, principal, address } = &**origin;
+        let Origin { protocol, client, principal, address, by_proof } = &**origin;
         let mut value = object(json!({ "protocol": protocol, "client": &client[..] }));
         put(&mut value, "principal", principal.as_deref());
         put(&mut value, "address", address.as_deref());
+        put(&mut value, "by_proof", by_proof.then_some(true));
         fields.insert("origin".to_owned(), value.into());
     }
     fields

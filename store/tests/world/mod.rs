@@ -360,6 +360,7 @@ impl World {
                 client: "publisher".into(),
                 principal: (choice % 8 == 2).then(|| "somebody".into()),
                 address: (choice % 16 == 2).then(|| "/queue/x".into()),
+                by_proof: choice % 32 == 2,
             }));
         }
         let message = Arc::new(message);

@@ -57,6 +57,7 @@ impl Promises {
     pub fn cause_of_word(&self, from: u16, word: &Word) -> Option<Cause> {
         match word {
             Word::Request(peer, request) => Self::cause_of_request(*peer, request),
+            Word::Open(peer, _) => Some(Cause::Connect(*peer)),
             Word::Forward { operation, .. } => self.behind.get(&(from, *operation)).copied(),
             _ => None,
         }

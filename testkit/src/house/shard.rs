@@ -9,7 +9,7 @@ use althing_core::effects::{Event, Verdict, Verify};
 use althing_core::record::{Loaded, Restored};
 use althing_core::shard::Word;
 use althing_core::verbs::{Disconnect, Refusal};
-use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Now, OutBuffer, PeerId, Reason, Request};
+use althing_core::{Adaptor, Answer, Delivery, Effects, Limits, Link, Now, OutBuffer, PeerId, Reason, Request};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -62,6 +62,7 @@ const UNREAD_ANSWER_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Connection {
     pub peer: PeerId,
     adaptor: Box<dyn Adaptor>,
+    link: Link,
     pub input: BytesMut,
     pub output: OutBuffer,
     requests: VecDeque<Request>,
@@ -120,7 +121,7 @@ impl Shard {
     }
 
     /// A peer has connected.
-    pub fn open(&mut self, adaptor: Box<dyn Adaptor>) -> PeerId {
+    pub fn open(&mut self, adaptor: Box<dyn Adaptor>, link: Link) -> PeerId {
         let free = self.connections.iter().position(Option::is_none);
         let slot = free.unwrap_or_else(|| {
             self.connections.push(None);
@@ -132,6 +133,7 @@ impl Shard {
         self.connections[slot] = Some(Connection {
             peer,
             adaptor,
+            link,
             input: BytesMut::new(),
             output: OutBuffer::default(),
             requests: VecDeque::new(),
@@ -333,7 +335,10 @@ impl Shard {
         if common.throttled.contains_key(&connection.peer) && !connection.closing {
             return;
         }
-        let Some(request) = connection.requests.pop_front() else { return };
+        let Some(mut request) = connection.requests.pop_front() else { return };
+        if let Request::Connect(connect) = &mut request {
+            connect.link = connection.link.clone();
+        }
         if !connection.requests.is_empty() {
             self.asking.push_back(slot);
         }
