@@ -9,8 +9,10 @@ import sys
 import attacks
 import cases
 import coap
+import identities
 import mosquitto_clients
 import node_red
+import operations
 import raw
 import stomp_cases
 import tls_cases
@@ -38,6 +40,8 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "operations": operations.run,
+    "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),

@@ -83,7 +83,9 @@ impl Listener {
     async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match &self.socket {
             ListenerSocket::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
+                let (stream, mut remote) = listener.accept().await?;
+                // On a socket for both, addresses of IPv4 come in the dress of IPv6.
+                remote.set_ip(remote.ip().to_canonical());
                 Ok((Socket::Tcp(stream), Some(remote)))
             }
             ListenerSocket::Unix { listener, .. } => {
@@ -151,8 +153,8 @@ pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Ent
                 let link = Link { remote, entrance: Arc::clone(&entrance), tls: None };
                 if gate.proxy.is_none() && gate.tls.is_none() {
                     local::with(|shard| {
-                        if shard.admits(&link) {
-                            shard.accept(Stream::Plain(socket), link, BytesMut::new(), &factory);
+                        if let Some(admitted) = shard.admit(&link) {
+                            shard.accept(Stream::Plain(socket), link, admitted, BytesMut::new(), &factory);
                         }
                     });
                 } else {

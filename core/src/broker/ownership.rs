@@ -104,6 +104,7 @@ impl Broker {
         session.principal = principal;
         session.standing = None;
         let is_live = session.live;
+        self.open_account(now, index);
         self.time_proof(now, index);
         self.rights_changed(index);
         if is_live {
