@@ -12,7 +12,9 @@ import coap
 import identities
 import mosquitto_clients
 import node_red
+import operations
 import raw
+import rights
 import stomp_cases
 import tls_cases
 from broker import Althing, Mosquitto
@@ -39,6 +41,8 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "rights": rights.run,
+    "operations": operations.run,
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
