@@ -9,6 +9,7 @@ import sys
 import attacks
 import cases
 import coap
+import identities
 import mosquitto_clients
 import node_red
 import raw
@@ -38,6 +39,7 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),

@@ -4,6 +4,7 @@ use crate::admin::arguments::AdminCommand;
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
+use crate::users::UsersCommand;
 use althing_bench::BenchArguments;
 use althing_server::issue::{AUTHORITY_DAYS, LEAF_DAYS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +63,9 @@ pub enum Command {
     /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
     #[command(subcommand, after_help = exit_codes_help())]
     Store(StoreCommand),
+    /// Say who may log in: add, remove and list the users of the users file
+    #[command(subcommand, after_help = exit_codes_help())]
+    Users(UsersCommand),
     #[command(flatten)]
     Admin(AdminCommand),
     /// Compare the protocols that the broker speaks

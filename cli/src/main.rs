@@ -28,6 +28,7 @@ mod subscriber;
 mod tls;
 mod trust;
 mod url;
+mod users;
 
 use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
+        Command::Users(command) => return users::run(&command),
         Command::Admin(command) => return block_on(admin::run(&command)),
         Command::Store(command) => return store::run(&command),
         Command::Completions { shell } => derived::completions(shell)?,

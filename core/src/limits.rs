@@ -89,6 +89,31 @@ crate::described! {
         pub stall_ms: u64,
         /// Connections at once.
         pub connections_max: usize,
+        /// Connections at once from one address. 1,000: a site behind one address has fewer devices, and one machine
+        /// alone cannot fill the house.
+        pub connections_per_address_max: u32,
+        /// Those among them whose session does not stand yet: TLS is under way, or CONNECT has not come. 200: a site that
+        /// lost its power comes back at once, but nobody holds thousands of half-open ones.
+        pub openings_per_address_max: u32,
+        /// New connections from one address in one second; twice as many may come at once. 200: the same site again, and no
+        /// more handshakes than a fraction of one core computes.
+        pub connects_per_s_per_address: u32,
+        /// Connections of one address that end within ten seconds, halved every minute; one that ends before its session
+        /// stands counts for ten. Beyond it the address is turned away for ten seconds, twice as long each time, up to ten
+        /// minutes; each time is forgiven after half an hour. 1,000: a hundred wrong passwords, or a script that connects
+        /// to publish more than eight times a second.
+        pub short_connections_per_address_max: u32,
+        /// How much of an IPv6 address counts as one address. 64: the network that one subscriber has at least.
+        pub address_prefix_bits_v6: u8,
+        /// Addresses without a connection of which something is remembered, about 100 bytes each. When there are more,
+        /// those with the least against them are forgotten.
+        pub addresses_remembered_max: usize,
+        /// Whether these bounds also hold for this machine's own addresses: a gateway, a test or a load generator here has
+        /// good reasons to open many connections, and whoever is here could do worse.
+        pub address_limits_on_loopback: bool,
+        /// How often in one second a connection may take over the session of another one; twice as often at once. 10: a
+        /// device that lost its network does it once, two devices with one client id would do it thousands of times.
+        pub takeovers_per_s: u32,
     }
 }
 
@@ -137,6 +162,14 @@ impl Default for Limits {
             write_buffer_low_bytes: 256 << 10,
             stall_ms: 5_000,
             connections_max: 1_000_000,
+            connections_per_address_max: 1_000,
+            openings_per_address_max: 200,
+            connects_per_s_per_address: 200,
+            short_connections_per_address_max: 1_000,
+            address_prefix_bits_v6: 64,
+            addresses_remembered_max: 65_536,
+            address_limits_on_loopback: false,
+            takeovers_per_s: 10,
         }
     }
 }

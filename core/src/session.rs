@@ -2,6 +2,7 @@
 
 use crate::authorisation::Principal;
 use crate::broker::{Allowance, Pace};
+use crate::bucket::Bucket;
 use crate::hash::Seeded;
 use crate::message::{Guarantee, Origin};
 use crate::queue::{Entry, Queue};
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     /// Messages of it that were refused, and those that reached nobody.
     pub refusals: u64,
     pub unheard: u64,
+    /// How fast connections have taken it from each other.
+    pub takeovers: Bucket,
     /// What its principal may use; `None` while nobody has a bound.
     pub allowance: Option<Box<Allowance>>,
     /// Whether its topics are under the mount point of its listener.

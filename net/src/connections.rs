@@ -1,5 +1,6 @@
 //! The table of a shard's connections.
 
+use crate::admission::Admitted;
 use crate::transport::Stream;
 use althing_core::broker::Pace;
 use althing_core::{Adaptor, Link, OutBuffer, PeerId, Request};
@@ -18,6 +19,8 @@ pub(crate) struct Connection {
     /// Of the connection's task, from its first poll on.
     pub waker: Option<Waker>,
     pub link: Link,
+    /// Counts it with its listener and its address.
+    pub admitted: Admitted,
     /// When it was accepted, on the monotonic clock.
     pub since_ns: u64,
     /// The place of its listener among the measures.
@@ -51,7 +54,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection from which `input` has been read already.
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, input: BytesMut) -> Self {
+    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, admitted: Admitted, input: BytesMut) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
@@ -60,7 +63,8 @@ impl Connection {
             input,
             waker: None,
             link,
-            since_ns: 0,
+            since_ns: admitted.since_ns(),
+            admitted,
             listener: 0,
             armed_ns: u64::MAX,
             unread_answer_bytes: 0,

@@ -4,6 +4,7 @@
 //! and its own connections. State is reached through `&mut`; there is no lock. [`run`] starts one on the
 //! calling thread; [`local`] talks to the one that runs there.
 //!
+//! - `admission`: who may connect, decided before anything is read.
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod admission;
 mod clock;
 mod connections;
 mod deadlines;
@@ -39,6 +41,7 @@ mod transport;
 mod writing;
 
 pub use address::{Address, AddressError};
+pub use admission::{ListenerLimits, TurnedAway};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
 pub use handle::{ConnectionView, Handle, Inside, Stopped};

@@ -151,8 +151,8 @@ pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Ent
                 let link = Link { remote, entrance: Arc::clone(&entrance), tls: None };
                 if gate.proxy.is_none() && gate.tls.is_none() {
                     local::with(|shard| {
-                        if shard.admits(&link) {
-                            shard.accept(Stream::Plain(socket), link, BytesMut::new(), &factory);
+                        if let Some(admitted) = shard.admit(&link) {
+                            shard.accept(Stream::Plain(socket), link, admitted, BytesMut::new(), &factory);
                         }
                     });
                 } else {

@@ -1,5 +1,6 @@
 //! The shard of this thread: how it runs, and how tasks on its thread talk to it.
 
+use crate::admission::ListenerLimits;
 use crate::door::{DoorFactory, DoorSocket};
 use crate::listener::{self, AdaptorFactory, Gate, Listener};
 use crate::shard::{Counters, Shard};
@@ -102,6 +103,11 @@ pub fn set_limits(limits: Arc<Limits>) {
     with(|shard| shard.set_limits(limits));
 }
 
+/// What one listener takes from now on; connections that are there stay.
+pub fn set_listener_limits(listener: &'static str, limits: ListenerLimits) {
+    with(|shard| shard.admission.lock().set_listener(listener, limits));
+}
+
 /// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
 pub fn set_policy(policy: Arc<Policy>) {
     with(|shard| shard.set_policy(policy));
@@ -119,7 +125,7 @@ pub fn statistics() -> Statistics {
 
 /// What the sockets have counted.
 pub fn counters() -> Counters {
-    with(|shard| shard.counters)
+    with(|shard| Counters { turned_away: shard.admission.lock().turned_away(), ..shard.counters })
 }
 
 /// This moment, on the clock that the broker of this shard goes by.

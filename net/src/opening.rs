@@ -31,16 +31,14 @@ async fn pass(mut socket: Socket, mut link: Link, gate: &Gate, factory: &Adaptor
         link.remote = source.or(link.remote);
     }
     // Whose connection it is is known now, and nothing was spent on it.
-    if !local::with(|shard| shard.admits(&link)) {
-        return Err(Refused::Admission);
-    }
+    let admitted = local::with(|shard| shard.admit(&link)).ok_or(Refused::Admission)?;
     let Some(tls) = &gate.tls else {
-        local::with(|shard| shard.accept(Stream::Plain(socket), link, input, factory));
+        local::with(|shard| shard.accept(Stream::Plain(socket), link, admitted, input, factory));
         return Ok(());
     };
     let shaken = shake_hands(socket, input, tls).await.map_err(Refused::Tls)?;
     link.tls = Some(Arc::new(shaken.facts));
-    local::with(|shard| shard.accept(Stream::Tls(Box::new(shaken.stream)), link, shaken.first, factory));
+    local::with(|shard| shard.accept(Stream::Tls(Box::new(shaken.stream)), link, admitted, shaken.first, factory));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! One shard: requests to the broker, effects to the adaptors, deadlines.
 
+use crate::admission::{AdmissionControl, Admitted, TurnedAway};
 use crate::clock::Clock;
 use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
@@ -48,6 +49,8 @@ pub struct Counters {
     pub connections_total: u64,
     /// Connections that were turned away before anything was read.
     pub connections_refused: u64,
+    /// Those among them that were turned away for where they came from or came to.
+    pub turned_away: TurnedAway,
     /// Bytes from peers.
     pub bytes_received: u64,
     /// Bytes to peers.
@@ -76,6 +79,7 @@ pub struct Shard {
     pub(crate) host: Box<dyn Host>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
+    pub(crate) admission: Arc<AdmissionControl>,
     handle: Handle,
     pub(crate) connections: Connections,
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
@@ -124,9 +128,12 @@ impl Shard {
     /// A shard around `broker`, which was made for shard number `shard`. All shards of a process, and its store, go by
     /// the same clock.
     pub fn new(shard: u16, clock: Clock, broker: Broker, limits: Arc<Limits>, host: Box<dyn Host>) -> Self {
+        let admission = AdmissionControl::new(clock, Arc::clone(&limits));
+        admission.lock().set_banned(broker.policy().banned.networks.clone());
         Self {
             broker,
             host,
+            admission,
             limits,
             clock,
             handle: Handle::new(),
@@ -194,16 +201,28 @@ impl Shard {
 
     /// Asked once for every connection, when it is known whose it is and before anything is spent on it; tells if it is
     /// not let in.
-    pub(crate) fn admits(&mut self, link: &Link) -> bool {
-        let is_full = self.connections.len() >= self.limits.connections_max;
-        if is_full {
+    pub(crate) fn admit(&mut self, link: &Link) -> Option<Admitted> {
+        if self.connections.len() >= self.limits.connections_max {
             self.turned_away(link.listener(), "limits.connections_max is reached".into());
+            return None;
         }
-        !is_full
+        match (self.admission.admit(link), link.remote) {
+            (Ok(admitted), _) => return Some(admitted),
+            (Err(refusal), Some(remote)) => self.turned_away(link.listener(), format!("{remote} {refusal}")),
+            (Err(refusal), None) => self.turned_away(link.listener(), format!("a program on this machine {refusal}")),
+        }
+        None
     }
 
     /// Takes a new connection in, from which `input` has been read already.
-    pub(crate) fn accept(&mut self, stream: Stream, link: Link, input: BytesMut, factory: &AdaptorFactory) {
+    pub(crate) fn accept(
+        &mut self,
+        stream: Stream,
+        link: Link,
+        admitted: Admitted,
+        input: BytesMut,
+        factory: &AdaptorFactory,
+    ) {
         if self.is_closing {
             return;
         }
@@ -215,8 +234,8 @@ impl Shard {
         let traffic = &mut self.measures.traffic[listener];
         traffic.connections += 1;
         traffic.connections_total += 1;
-        let mut connection = Connection::new(stream, adaptor, link, input);
-        (connection.since_ns, connection.listener) = (self.clock.now().mono_ns, listener);
+        let mut connection = Connection::new(stream, adaptor, link, admitted, input);
+        connection.listener = listener;
         let peer = self.connections.insert(connection);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
@@ -251,11 +270,13 @@ impl Shard {
 
     pub(crate) fn set_limits(&mut self, limits: Arc<Limits>) {
         self.broker.set_limits(Arc::clone(&limits));
+        self.admission.lock().set_limits(Arc::clone(&limits));
         self.limits = limits;
     }
 
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
         let now = self.clock.now();
+        self.admission.lock().set_banned(policy.banned.networks.clone());
         self.broker.set_policy(now, policy, &mut self.effects);
         self.settle(now);
     }
@@ -551,6 +572,11 @@ impl Shard {
         self.counters.messages_sent += 1;
         if let Some(door) = door_of(peer) {
             return self.answer_at_door(now, door, peer, answer);
+        }
+        if matches!(answer, Answer::Connected(_))
+            && let Some(connection) = self.connections.get_mut(peer)
+        {
+            connection.admitted.stands();
         }
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)

@@ -4,7 +4,9 @@ use crate::config::{Config, Listen};
 use crate::protocols::Speaker;
 use crate::serve::ServeError;
 use crate::tls::TlsStores;
-use althing_net::{AdaptorFactory, Address, DoorFactory, DoorSocket, Gate, Listener, ProxyTrust, local};
+use althing_net::{
+    AdaptorFactory, Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, local,
+};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +54,8 @@ impl Bound {
 
     fn serve(self, listen: &Listen, stores: &TlsStores) -> JoinHandle<()> {
         let entrance = Arc::clone(&listen.entrance);
+        let (connections_max, connects_per_s) = (listen.connections_max, listen.connects_per_s);
+        local::set_listener_limits(listen.name, ListenerLimits { connections_max, connects_per_s });
         match self {
             Self::Streams(listener, factory) => local::listen(listener, gate(listen, stores), entrance, factory),
             Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),

@@ -182,6 +182,41 @@ fn connections_and_sessions_of_one_name_are_counted_together() {
 }
 
 #[test]
+fn two_clients_with_one_id_do_not_throw_each_other_out_for_ever() {
+    for shards in SHARDS {
+        for expiry_s in [0, 100] {
+            let mut bench = Bench::new(shards);
+            let let_in = |bench: &mut Bench, rounds: u32| {
+                (0..rounds)
+                    .filter(|round| {
+                        bench.ask(1 + round % 2, "same", |connect| connect.session_expiry_s = expiry_s);
+                        bench.sync();
+                        let answers = bench.take_answers(1 + round % 2);
+                        match refusal(&answers) {
+                            None => return answers.iter().any(|answer| matches!(answer, Answer::Connected(_))),
+                            Some(refusal) => assert_eq!(refusal.reason, Reason::ConnectionRateExceeded),
+                        }
+                        false
+                    })
+                    .count()
+            };
+            assert_eq!(let_in(&mut bench, 10_000), 22, "the first, two seconds' worth, and the one that overdraws");
+            bench.pass_s(1);
+            assert!((9..=11).contains(&let_in(&mut bench, 10_000)));
+            // Whoever comes back after a goodbye takes nothing from anybody.
+            bench.leave(1, None, false);
+            bench.leave(2, None, false);
+            assert_eq!(let_in(&mut bench, 1), 1);
+            let statistics = bench.brokers.iter().map(|broker| broker.statistics());
+            assert_eq!(
+                statistics.map(|one| (one.peers, one.sessions)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+                (1, 1)
+            );
+        }
+    }
+}
+
+#[test]
 fn subscriptions_are_counted_over_all_sessions_of_a_name() {
     for shards in SHARDS {
         let mut bench = bench(shards, everyone(Quota { subscriptions_max: Some(2), ..Quota::default() }));

@@ -4,6 +4,7 @@ use super::clock::TimerKind;
 use super::ownership::{Claim, Opening};
 use super::{Broker, Pace};
 use crate::authorisation::{Action, Principal, authorise};
+use crate::bucket::Bucket;
 use crate::effects::{Effects, Event, Verdict, Verify};
 use crate::link::Link;
 use crate::queue::Queue;
@@ -155,6 +156,10 @@ impl Broker {
         if let Err(refusal) = self.may_connect(&principal, claim.session()) {
             return self.refuse(peer, &client, refusal, effects);
         }
+        let takeovers = match self.may_take_over(now, claim.session()) {
+            Ok(takeovers) => takeovers,
+            Err(refusal) => return self.refuse(peer, &client, refusal, effects),
+        };
         if let Some(index) = claim.session() {
             self.take_over(now, index, effects);
         }
@@ -170,6 +175,9 @@ impl Broker {
         }
         let index = resumed.unwrap_or_else(|| self.insert_session(&connect.link.entrance.realm, principal.clone()));
         let session_expiry_s = self.attach(now, peer, index, connect, principal.clone(), effects);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.takeovers = takeovers;
+        }
         self.time_proof(now, index);
         self.rights_changed(index);
         effects.events.push(Event::Connected { peer, principal, resumed: resumed.is_some() });
@@ -221,6 +229,7 @@ impl Broker {
             drops: 0,
             refusals: 0,
             unheard: 0,
+            takeovers: Bucket::default(),
             allowance: None,
             is_metered: false,
             is_mounted: false,

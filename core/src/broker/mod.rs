@@ -252,6 +252,11 @@ impl Broker {
         self.has_room = has_room;
     }
 
+    /// What holds now.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Other limits hold from now on, on every shard alike. Those of queues, last values, matches, and of what a request
     /// may ask for hold at once: what is there already stays, and nothing is added to it. Those of a session
     /// (`inflight_max`, `session_expiry_s_max`) hold from its next connection on. What a language reads itself (sizes,

@@ -103,6 +103,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.principal = principal;
         let is_live = session.live;
+        self.open_account(now, index);
         self.time_proof(now, index);
         self.rights_changed(index);
         if is_live {

@@ -269,6 +269,26 @@ impl Broker {
         Ok(())
     }
 
+    /// Whether another connection may take the session's place, and how fast that has happened by now. Two clients with
+    /// one id would throw each other out as fast as they can; so the one that is there stays.
+    pub(super) fn may_take_over(&self, now: Now, found: Option<u32>) -> Result<Bucket, Refusal> {
+        let Some(session) = found.and_then(|index| self.sessions.get(index)) else { return Ok(Bucket::default()) };
+        let mut takeovers = session.takeovers;
+        if session.peer.is_none() {
+            return Ok(takeovers);
+        }
+        let rate = self.limits.takeovers_per_s;
+        if takeovers.rests_until_ns(now.mono_ns).is_some() {
+            let text = format!(
+                "other connections take this client id faster than limits.takeovers_per_s allows: {rate}; give each client \
+                 its own"
+            );
+            return Err(Refusal::new(Reason::ConnectionRateExceeded, text));
+        }
+        takeovers.take(now.mono_ns, 1, u64::from(rate));
+        Ok(takeovers)
+    }
+
     /// Why a session may not have one subscription more.
     pub(super) fn lacks_subscriptions(&mut self, index: u32) -> Option<String> {
         self.count_use(index);

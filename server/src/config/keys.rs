@@ -78,7 +78,9 @@ const KEYS: &[&[Field<Config>]] = &[
             queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
             queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
             retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
-            write_buffer_low_bytes stall_ms connections_max
+            write_buffer_low_bytes stall_ms connections_max connections_per_address_max openings_per_address_max
+            connects_per_s_per_address short_connections_per_address_max address_prefix_bits_v6 addresses_remembered_max
+            address_limits_on_loopback takeovers_per_s
         ],
         structures: [topic]
     }),

@@ -127,18 +127,17 @@ pub(super) fn files(config: &IdentityConfig, data: &Path) -> Vec<PathBuf> {
 impl Chain {
     pub(super) fn prepare(config: &IdentityConfig, data: &Path) -> Result<Prepared, String> {
         let mut warnings = Vec::new();
-        let mut load = |path: PathBuf| {
-            warnings.extend(too_open(&path));
-            Users::load(&path).map(|users| (path, users)).map_err(|error| error.to_string())
-        };
         let mut files = Vec::new();
         let path = users_file(config, data);
         if config.password_file.is_some() || path.exists() {
-            files.push(load(path)?);
+            warnings.extend(too_open(&path));
+            files.push((path.clone(), Users::load(&path).map_err(|error| error.to_string())?));
         }
         let scram = files.first().map(|(_, users)| Directory::new(users)).unwrap_or_default();
         if let Some(path) = &config.mosquitto_password_file {
-            files.push(load(path.clone())?);
+            let (users, wrong) = Users::load_of_mosquitto(path).map_err(|error| error.to_string())?;
+            warnings.extend(too_open(path).into_iter().chain(wrong));
+            files.push((path.clone(), users));
         }
         let mut providers: Vec<Box<dyn Provider>> = Vec::new();
         // Tokens first: they cost less than the hash of a password, and nobody else is asked about them.

@@ -68,6 +68,15 @@ impl Hash {
         }
     }
 
+    /// How it was made, for people.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Argon2id(_) => "argon2id",
+            Kind::Pbkdf2 { .. } => "PBKDF2-SHA-512",
+            Kind::Sha512 { .. } => "SHA-512",
+        }
+    }
+
     /// A hash of the same cost that no password is known for.
     pub fn decoy(&self) -> Self {
         let mut decoy = self.clone();

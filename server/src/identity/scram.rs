@@ -119,6 +119,11 @@ impl Keys {
         Mechanism::ALL.into_iter().map(keys).collect()
     }
 
+    /// What they are for.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
     fn new(mechanism: Mechanism, password: &[u8], salt: Vec<u8>, iterations: u32) -> Self {
         let salted = mechanism.salted_password(password, &salt, iterations);
         let client_key = mechanism.hmac(&salted, b"Client Key");

@@ -4,6 +4,7 @@
 use super::hash::Hash;
 use super::scram::Keys;
 use bytestring::ByteString;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -73,8 +74,22 @@ impl Users {
     /// # Errors
     /// When it cannot be read, or a line of it is wrong.
     pub fn load(path: &Path) -> Result<Self, UsersError> {
-        let text = fs::read_to_string(path).map_err(|error| UsersError::File { path: path.to_owned(), error })?;
-        Self::parse(&text).map_err(|(line, expected)| UsersError::Line { path: path.to_owned(), line, expected })
+        let wrong = |line, expected| Err(UsersError::Line { path: path.to_owned(), line, expected });
+        Self::parse(&read(path)?, wrong)
+    }
+
+    /// Reads a password file of mosquitto as mosquitto does: what is no line is left out, and of a name that is there twice the
+    /// last line holds. What was wrong is told in a sentence each.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load_of_mosquitto(path: &Path) -> Result<(Self, Vec<String>), UsersError> {
+        let mut warnings = Vec::new();
+        let users = Self::parse(&read(path)?, |line, expected| {
+            warnings.push(format!("{}:{line}: {expected}", path.display()));
+            Ok(())
+        })?;
+        Ok((users, warnings))
     }
 
     /// Reads the file at `path`, or begins a new one, lets `change` change it, and puts the result in its place at once:
@@ -129,19 +144,27 @@ impl Users {
         directory.sync_all()
     }
 
-    /// The mistakes are told with the number of their line.
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    /// Reads text; `wrong` is told of each line that is none or names somebody again, with its number, and says whether that is
+    /// the end. If not, the line is left out, or takes the place of the earlier one.
+    fn parse<E>(text: &str, mut wrong: impl FnMut(usize, String) -> Result<(), E>) -> Result<Self, E> {
         let mut users = Self::default();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             if line.trim().is_empty() || line.starts_with('#') {
                 users.lines.push(Line::Comment(line.to_owned()));
                 continue;
             }
-            let user: User = line.parse().map_err(|expected| (number, expected))?;
+            let user: User = match line.parse() {
+                Ok(user) => user,
+                Err(expected) => {
+                    wrong(number, expected)?;
+                    continue;
+                }
+            };
             if let Some(earlier) = places.insert(user.name.clone(), number) {
-                return Err((number, format!("{:?} is already on line {earlier}", &user.name[..])));
+                wrong(number, format!("{:?} is already on line {earlier}", &user.name[..]))?;
+                users.lines.retain(|line| !matches!(line, Line::User(other) if other.name == user.name));
             }
             users.lines.push(Line::User(user));
         }
@@ -285,6 +308,10 @@ impl fmt::Display for User {
     }
 }
 
+fn read(path: &Path) -> Result<String, UsersError> {
+    fs::read_to_string(path).map_err(|error| UsersError::File { path: path.to_owned(), error })
+}
+
 /// A sentence when others than the owner may read the file.
 pub fn too_open(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
@@ -306,10 +333,14 @@ mod tests {
 
     const ARGON2ID: &str = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
 
+    fn strictly(text: &str) -> Result<Users, (usize, String)> {
+        Users::parse(text, |line, expected| Err((line, expected)))
+    }
+
     #[test]
     fn a_file_is_written_as_it_was_read() {
         let text = format!("# us\nalice:{ARGON2ID}:admin,floor\n\nbob smith:{ARGON2ID}\n");
-        let users = Users::parse(&text).unwrap();
+        let users = strictly(&text).unwrap();
         assert_eq!(users.to_string(), text);
         let names: Vec<(&str, usize)> = users.iter().map(|user| (&user.name[..], user.groups.len())).collect();
         assert_eq!(names, [("alice", 2), ("bob smith", 0)]);
@@ -325,10 +356,24 @@ mod tests {
             (format!("a:{ARGON2ID}:x y\n"), 1, "cannot be a group's name"),
             (format!("a:{ARGON2ID}:x:SCRAM-MD5$1$a$b$c\n"), 1, "SCRAM-SHA-256"),
         ] {
-            let (number, error) = Users::parse(&text).unwrap_err();
+            let (number, error) = strictly(&text).unwrap_err();
             assert_eq!(number, line, "{error}");
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_of_mosquitto_is_read_as_mosquitto_does() {
+        let directory = crate::identity::testing::Directory::new();
+        let other = ARGON2ID.replace("CTFh", "CTFi");
+        let path = directory.file("passwd", &format!("a:{ARGON2ID}\nplain:text\na:{other}\n"));
+        let (users, warnings) = Users::load_of_mosquitto(&path).unwrap();
+        let hashes: Vec<String> = users.iter().map(|user| user.hash.to_string()).collect();
+        assert_eq!(hashes, [other]);
+        assert!(
+            warnings[0].contains("passwd:2: ") && warnings[1].contains("passwd:3: \"a\" is already"),
+            "{warnings:?}"
+        );
     }
 
     #[test]
