@@ -17,6 +17,8 @@ mod metrics;
 mod paging;
 mod problem;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use tally::Tally;

@@ -38,11 +38,6 @@ impl Rulebook {
         Self { policy, epoch, is_open }
     }
 
-    /// The policy itself, shared.
-    pub fn shared(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-
     pub fn epoch(&self) -> u64 {
         self.epoch
     }

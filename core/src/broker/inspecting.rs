@@ -1,7 +1,6 @@
 //! What an administrator sees, in bounded slices; see [`inspect`](crate::inspect).
 
 use super::Broker;
-use crate::authorisation::Policy;
 use crate::group::Group;
 use crate::inspect::{MemberView, QueueView, SessionQuery, SessionView, Slice, SubscriptionQuery, SubscriptionView};
 use crate::message::Message;
@@ -15,11 +14,6 @@ use std::sync::Arc;
 const MEMBERS_SHOWN_MAX: usize = 100;
 
 impl Broker {
-    /// What holds now of who may do what.
-    pub fn policy(&self) -> &Arc<Policy> {
-        self.policy.shared()
-    }
-
     /// The sessions of this shard that are wanted, from place `from` on; looks at `visits_max` places.
     pub fn inspect_sessions(&self, query: &SessionQuery, from: u64, visits_max: usize) -> Slice<SessionView> {
         let (places, next) = places(from, visits_max, self.sessions.places());

@@ -10,6 +10,7 @@ mod rules;
 mod server;
 mod sessions;
 mod subscriptions;
+mod trace;
 mod users;
 mod why;
 
@@ -44,6 +45,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(limits::routes())
         .merge(certificates::routes())
         .merge(why::routes())
+        .merge(trace::routes())
         .merge(users::routes())
         .merge(rules::routes())
         .merge(definitions::routes())

@@ -103,8 +103,8 @@ fn json(table: Table) -> Value {
     serde_json::to_value(table).unwrap_or_default()
 }
 
-async fn policy(admin: &Admin) -> Result<Arc<Policy>, Problem> {
-    Ok(admin.shard.run(|inside| Arc::clone(inside.broker().policy())).await?)
+async fn policy(admin: &Admin) -> Result<Policy, Problem> {
+    Ok(admin.shard.run(|inside| inside.broker().policy().clone()).await?)
 }
 
 /// Who wants to do what.
