@@ -185,18 +185,18 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     let config = Arc::new(config);
-    let running = Running { options: options.clone(), policy, identities, events, verdicts };
+    let running = Running { options: options.clone(), policy, stores, events, verdicts };
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
-        let admin = Admin::new(shard.handle(), config, None, stores, tally, why, token);
+        let admin = Admin::new(shard.handle(), config, None, identities, (tally, why), token);
         return althing_net::run(shard, running.run(admin, Secrets { token: Some(text), lan }))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
-    let admin = Admin::new(shard.handle(), config, Some(storage.watch()), stores, tally, why, token);
+    let admin = Admin::new(shard.handle(), config, Some(storage.watch()), identities, (tally, why), token);
     let result = althing_net::run(shard, running.run(admin, Secrets { token: text, lan }))?;
     result.and(storage.close())
 }
@@ -213,14 +213,15 @@ struct Secrets {
 struct Running {
     options: ServeOptions,
     policy: Arc<Policy>,
-    identities: Arc<Identities>,
+    stores: Arc<TlsStores>,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
 }
 
 impl Running {
     async fn run(self, mut admin: Admin, secrets: Secrets) -> Result<(), ServeError> {
-        let Self { options, policy, identities, events, verdicts } = self;
+        let Self { options, policy, stores, events, verdicts } = self;
+        admin.tls = stores;
         tokio::spawn(verdicts.deliver());
         let mut signals = Signals::new()?;
         let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
@@ -228,7 +229,7 @@ impl Running {
         let for_admin = admin::Bound::new(&config)?;
         greet(&config, &listening, &for_admin.addresses(), &secrets);
         let manager = Manager::from_environment();
-        let parts = Parts { identities, tls: Arc::clone(&admin.tls), manager };
+        let parts = Parts { identities: Arc::clone(&admin.identities), tls: Arc::clone(&admin.tls), manager };
         let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
         admin.reload = Some(reload);
         admin.listeners.clone_from(&listening);
