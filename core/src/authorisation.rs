@@ -1,8 +1,6 @@
 //! The one place that decides who may do what. Its result is a type, so that no path goes around it:
 //! routing takes an [`Authorised`] value, and only [`authorise`] makes one.
 
-#[cfg(test)]
-mod agreement;
 mod index;
 mod policy;
 mod rule;

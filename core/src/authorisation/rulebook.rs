@@ -161,3 +161,6 @@ impl Rulebook {
         known
     }
 }
+
+#[cfg(test)]
+mod tests;

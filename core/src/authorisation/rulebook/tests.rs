@@ -1,6 +1,6 @@
 //! The compiled rulebook says what asking one rule after the other says.
 
-use super::*;
+use super::super::*;
 use crate::link::Entrance;
 use crate::time::Entropy;
 use crate::topic::TopicLimits;
