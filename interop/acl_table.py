@@ -14,7 +14,6 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker import HOST, free_port
@@ -29,16 +28,16 @@ FENCE = "fence"
 
 
 class Client:
-    """A paho client whose events are in a queue."""
+    """A paho client: what it was answered is in one queue, what it was sent in another."""
 
     def __init__(self, port, user, client_id, password=None, will=None):
-        self.events = queue.Queue()
+        self.answers, self.messages = queue.Queue(), queue.Queue()
         self.paho = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
-        self.paho.on_connect = lambda _c, _u, _f, code, _p: self.events.put(("connected", code))
-        self.paho.on_subscribe = lambda _c, _u, mid, codes, _p: self.events.put(("subscribed", codes))
-        self.paho.on_publish = lambda _c, _u, mid, code, _p: self.events.put(("published", code))
-        self.paho.on_disconnect = lambda *_: self.events.put(("disconnected", None))
-        self.paho.on_message = lambda _c, _u, message: self.events.put(("message", (message.topic, bytes(message.payload))))
+        self.paho.on_connect = lambda _c, _u, _f, code, _p: self.answers.put(("connected", code))
+        self.paho.on_subscribe = lambda _c, _u, mid, codes, _p: self.answers.put(("subscribed", codes))
+        self.paho.on_publish = lambda _c, _u, mid, code, _p: self.answers.put(("published", code))
+        self.paho.on_disconnect = lambda *_: (self.answers.put(("disconnected", None)), self.messages.put(None))
+        self.paho.on_message = lambda _c, _u, message: self.messages.put(bytes(message.payload))
         if user != NOBODY:
             self.paho.username_pw_set(user, password or f"password of {user}")
         if will:
@@ -49,9 +48,9 @@ class Client:
         self.connected = kind == "connected" and not code.is_failure
 
     def wait(self, *kinds):
-        """The next event of one of these kinds; others before it are dropped."""
+        """The next answer of one of these kinds."""
         while True:
-            kind, value = self.events.get(timeout=PATIENCE_S)
+            kind, value = self.answers.get(timeout=PATIENCE_S)
             if kind in kinds:
                 return kind, value
 
@@ -65,12 +64,12 @@ class Client:
         self.wait("published", "disconnected")
 
     def hears_before(self, payload, fence):
-        """Whether `payload` comes before `fence`."""
+        """Whether `payload`, or anything when that is None, comes before `fence`."""
         while True:
-            kind, value = self.wait("message", "disconnected")
-            if kind == "disconnected" or value[1] == fence:
+            message = self.messages.get(timeout=PATIENCE_S)
+            if message is None or message == fence:
                 return False
-            if payload is None or value[1] == payload:
+            if payload in (None, message):
                 return True
 
     def close(self):

@@ -50,7 +50,8 @@ fn a_configuration_is_checked_with_all_its_files() {
 fn keys_are_explained() {
     let output = run(&["config", "explain", "limits.stall_ms"]);
     assert_exit(&output, 0);
-    for part in ["How long publishers wait", "default   5000", "ALTHING__LIMITS__STALL_MS=…", "--set limits.stall_ms=…"] {
+    for part in ["How long publishers wait", "default   5000", "ALTHING__LIMITS__STALL_MS=…", "--set limits.stall_ms=…"]
+    {
         assert!(stdout(&output).contains(part), "{}", stdout(&output));
     }
     assert!(stdout(&run(&["config", "explain", "listeners"])).contains("listeners.NAME.mount_point"));
@@ -107,7 +108,14 @@ fn a_file_that_changes_takes_over_when_it_is_right_and_else_nothing_does() {
     let file = place.write("althing.toml", "[log]\nlevel = \"info\"\n");
     let mut broker = althing(&["serve", "--config", &file, "--data", place.0.to_str().unwrap()]);
     let mut broker = broker
-        .args(["--set", "mqtt.bind=127.0.0.1:0", "--set", "admin.enabled=false", "--set", "authorisation.otherwise=allow"])
+        .args([
+            "--set",
+            "mqtt.bind=127.0.0.1:0",
+            "--set",
+            "admin.enabled=false",
+            "--set",
+            "authorisation.otherwise=allow",
+        ])
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(broker.stderr.take().unwrap()).lines().map(Result::unwrap);
