@@ -12,6 +12,7 @@ import coap
 import identities
 import mosquitto_clients
 import node_red
+import operations
 import raw
 import stomp_cases
 import tls_cases
@@ -39,6 +40,7 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "operations": operations.run,
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),

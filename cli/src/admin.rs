@@ -60,7 +60,8 @@ async fn remove_retained(filter: &str, dry_run: bool, admin: &AdminArguments) ->
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
     let count = if dry_run { matched } else { answer["removed"].as_u64().unwrap_or(0) };
-    text.push_str(&format!("{count} last values {verb}\n"));
+    let what = if count == 1 { "last value" } else { "last values" };
+    text.push_str(&format!("{count} {what} {verb}\n"));
     write_stdout(text.as_bytes())?;
     Ok(ExitCode::Ok)
 }

@@ -67,7 +67,16 @@ pub enum Notice<'a> {
     Stalled {
         /// Whose connection.
         link: &'a Link,
+        /// The session's id, when there is a session.
+        client: Option<ByteString>,
         /// Bytes that wait for it.
         waiting_bytes: usize,
+    },
+    /// A publisher is faster than it may be: it is not read for a while.
+    Throttled {
+        /// Whose connection.
+        link: &'a Link,
+        /// The session's id, when there is a session.
+        client: Option<ByteString>,
     },
 }

@@ -83,7 +83,9 @@ impl Listener {
     async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match &self.socket {
             ListenerSocket::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
+                let (stream, mut remote) = listener.accept().await?;
+                // On a socket for both, addresses of IPv4 come in the dress of IPv6.
+                remote.set_ip(remote.ip().to_canonical());
                 Ok((Socket::Tcp(stream), Some(remote)))
             }
             ListenerSocket::Unix { listener, .. } => {

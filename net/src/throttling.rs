@@ -3,6 +3,7 @@
 //! its socket: nobody waits there, and what is too much is refused.
 
 use crate::door::door_of;
+use crate::host::Notice;
 use crate::shard::Shard;
 use althing_core::{Now, PeerId};
 
@@ -14,7 +15,11 @@ impl Shard {
         }
         let connection = self.connections.get_mut(publisher).filter(|connection| connection.adaptor.is_some());
         let Some(connection) = connection else { return };
-        self.counters.throttles += u64::from(connection.throttled_until_ns == 0);
+        if connection.throttled_until_ns == 0 {
+            self.counters.throttles += 1;
+            let client = self.broker.client_of(publisher).cloned();
+            self.host.notice(Notice::Throttled { link: &connection.link, client });
+        }
         connection.throttled_until_ns = connection.throttled_until_ns.max(until_ns);
         self.arm_at(publisher, until_ns);
     }

@@ -117,7 +117,8 @@ impl Shard {
             return self.release(peer);
         }
         self.counters.stalls += 1;
-        self.host.notice(Notice::Stalled { link: &connection.link, waiting_bytes: connection.waiting_bytes() });
+        let (link, client) = (&connection.link, self.broker.client_of(peer).cloned());
+        self.host.notice(Notice::Stalled { link, client, waiting_bytes: connection.waiting_bytes() });
         self.set_pace(now, peer, Pace::Stalled);
     }
 

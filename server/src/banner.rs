@@ -6,8 +6,8 @@ use crate::identity::users_file;
 use althing_net::Address;
 use std::fmt::Write;
 
-/// The greeting. `program` is how this program was called.
-pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
+/// Where we listen, who may come in, what we promise.
+pub fn text(listening: &[Listen], config: &Config) -> String {
     let mut text = format!("althing {}  one topic space for every thing\n", env!("CARGO_PKG_VERSION"));
     let width = listening.iter().map(|listen| listen.name.len()).max().unwrap_or(0).max(6);
     for Listen { name, protocol, address, tls, .. } in listening {
@@ -17,7 +17,14 @@ pub fn text(program: &str, listening: &[Listen], config: &Config) -> String {
     }
     let _ = writeln!(text, "  {}", who_may_come_in(listening, config));
     let _ = writeln!(text, "  sessions and messages {}", keeping(config));
-    if let Some(port) = listening.iter().find(|it| it.name == "mqtt").and_then(|it| it.address.port()) {
+    text
+}
+
+/// Lines to copy, and how it ends. `program` is how this program was called.
+pub fn first_steps(program: &str, listening: &[Listen]) -> String {
+    let mut text = String::new();
+    let mqtt = listening.iter().find(|it| it.name == "mqtt" && it.entrance.anonymous);
+    if let Some(port) = mqtt.and_then(|it| it.address.port()) {
         let option = if port == 1883 { String::new() } else { format!("-p {port} ") };
         let _ = writeln!(text, "Try it, from two more terminals:");
         let _ = writeln!(text, "  mosquitto_sub {option}-t 'demo/#' -v       or  {program} sub {option}-t 'demo/#' -v");
@@ -115,7 +122,10 @@ mod tests {
 
     #[test]
     fn the_greeting_says_what_is_true() {
-        let greeting = |config: &Config| text("althing", &config.listens().unwrap(), config);
+        let greeting = |config: &Config| {
+            let listening = config.listens().unwrap();
+            text(&listening, config) + &first_steps("althing", &listening)
+        };
         let mut config = Config::new(0);
         let local = greeting(&config);
         assert!(local.contains("127.0.0.1:1883") && local.contains("loopback only, no password"), "{local}");
@@ -133,5 +143,6 @@ mod tests {
         config.server.data = "/nonexistent".into();
         let shut = greeting(&config);
         assert!(shut.contains("open to other machines, for nobody: there is no user yet"), "{shut}");
+        assert!(!shut.contains("Try it"), "{shut}");
     }
 }

@@ -105,7 +105,10 @@ impl Host for ShardHost {
                 );
                 self.why.note(None, Incident { listener: Some(listener), ..Incident::now(Kind::TurnedAway, why) });
             }
-            Notice::Stalled { link, waiting_bytes } => self.stalled(link, waiting_bytes),
+            Notice::Stalled { link, client, waiting_bytes } => {
+                self.stalled(&Who { client: client.as_deref(), link }, waiting_bytes);
+            }
+            Notice::Throttled { link, client } => self.throttled(&Who { client: client.as_deref(), link }),
         }
     }
 }
@@ -183,11 +186,16 @@ impl ShardHost {
         }
     }
 
-    fn stalled(&mut self, link: &Link, waiting_bytes: usize) {
-        let who = Who { client: None, link };
+    fn stalled(&mut self, who: &Who<'_>, waiting_bytes: usize) {
         let text = format!("does not read: {waiting_bytes} bytes wait for it, and publishers do no longer");
         self.line(Level::WARN, ("stalled", None), format_args!("{who} {text}"));
-        self.why.note(None, Incident::now(Kind::Stalled, format!("it {text}")).through(link));
+        self.why.note(who.client, Incident::now(Kind::Stalled, format!("it {text}")).through(who.link));
+    }
+
+    fn throttled(&mut self, who: &Who<'_>) {
+        let text = "publishes more than its quota allows: it is not read for a while";
+        self.line(Level::INFO, ("throttled", None), format_args!("{who} {text}"));
+        self.why.note(who.client, Incident::now(Kind::Throttled, format!("it {text}")).through(who.link));
     }
 
     /// One line, unless too many like it have been written just now.

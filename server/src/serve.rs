@@ -275,8 +275,9 @@ async fn failure_of(store: Option<Watch>) -> Failure {
 
 fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
-    let mut text = banner::text(&program, listening, config);
+    let mut text = banner::text(listening, config);
     text.push_str(&banner::for_admin(for_admin, secrets.token.as_deref()));
+    text.push_str(&banner::first_steps(&program, listening));
     if let Some(lan) = &secrets.lan {
         text.push_str(&lan.text(&program, listening));
     }

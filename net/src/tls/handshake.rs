@@ -214,7 +214,8 @@ fn write_tls(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 f.write_str("showed a client certificate that is not valid yet: look after the clocks")
             }
-            CertificateError::UnknownIssuer => {
+            // A CA that was made anew under the same name signs differently.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 f.write_str("showed a client certificate that none of client_ca has signed")
             }
             CertificateError::UnknownRevocationStatus => {
@@ -226,7 +227,8 @@ fn write_tls(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateExpired,
+            | AlertDescription::CertificateExpired
+            | AlertDescription::DecryptError,
         ) => write!(
             f,
             "does not trust our certificate ({error}): give it the CA, and connect to a name in the certificate"

@@ -69,8 +69,8 @@ impl TlsSession {
         let mut taken = 0;
         let result = caught(|| self.open_records(input, &mut taken, plaintext, output));
         if result.is_err() {
-            // The alert that tells the peer. If there is none, there is nothing to say.
-            let _ = caught(|| self.pump(output).map(drop));
+            // The alert that tells the peer. What comes after it is the error again.
+            let _ = caught(|| self.pump(&mut input[taken..], output));
         }
         (taken, result)
     }
@@ -105,15 +105,13 @@ impl TlsSession {
         }
     }
 
-    /// Appends `plaintext` to `output`, in records as large as can be.
-    pub fn seal(&mut self, plaintext: &[u8], output: &mut Outgoing) -> Result<(), Error> {
+    /// Appends `plaintext` to `output`, in records as large as can be. `input` is what [`open`](Self::open) has left.
+    pub fn seal(&mut self, input: &mut [u8], plaintext: &[u8], output: &mut Outgoing) -> Result<(), Error> {
         caught(|| {
-            if !self.pump(output)? {
-                return Err(Error::HandshakeNotComplete);
-            }
+            self.pump(input, output)?;
             let records = plaintext.len() / RECORD_BYTES_MAX + 1;
             let room = plaintext.len() + records * RECORD_OVERHEAD_BYTES_MAX;
-            match self.connection.process_tls_records(&mut []).state? {
+            match self.connection.process_tls_records(input).state? {
                 ConnectionState::WriteTraffic(mut traffic) => output.put(room, |room| traffic.encrypt(plaintext, room)),
                 _ => Err(Error::HandshakeNotComplete),
             }
@@ -121,10 +119,10 @@ impl TlsSession {
     }
 
     /// Appends our own word that nothing more comes.
-    pub fn seal_end(&mut self, output: &mut Outgoing) -> Result<(), Error> {
+    pub fn seal_end(&mut self, input: &mut [u8], output: &mut Outgoing) -> Result<(), Error> {
         caught(|| {
-            self.pump(output)?;
-            match self.connection.process_tls_records(&mut []).state? {
+            self.pump(input, output)?;
+            match self.connection.process_tls_records(input).state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     output.put(RECORD_OVERHEAD_BYTES_MAX, |room| traffic.queue_close_notify(room))
                 }
@@ -133,15 +131,14 @@ impl TlsSession {
         })
     }
 
-    /// Appends what TLS itself has to say; whether plaintext may be sent now.
-    fn pump(&mut self, output: &mut Outgoing) -> Result<bool, Error> {
+    /// Appends what TLS itself has to say.
+    fn pump(&mut self, input: &mut [u8], output: &mut Outgoing) -> Result<(), Error> {
         loop {
-            match self.connection.process_tls_records(&mut []).state? {
+            match self.connection.process_tls_records(input).state? {
                 ConnectionState::EncodeTlsData(encode) => output.encode(encode),
                 ConnectionState::TransmitTlsData(transmit) => transmit.done(),
                 ConnectionState::PeerClosed => self.has_ended = true,
-                ConnectionState::WriteTraffic(_) => return Ok(true),
-                _ => return Ok(false),
+                _ => return Ok(()),
             }
         }
     }

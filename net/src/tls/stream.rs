@@ -108,7 +108,7 @@ impl TlsStream {
             slices => gather(slices, &mut scratch.gathered),
         };
         scratch.outgoing.clear();
-        self.session.seal(plaintext, &mut scratch.outgoing).map_err(broken)?;
+        self.session.seal(&mut self.incoming, plaintext, &mut scratch.outgoing).map_err(broken)?;
         let taken = plaintext.len();
         self.send(scratch.outgoing.as_slice())?;
         Ok(taken)
@@ -132,7 +132,7 @@ impl TlsStream {
     /// Says the end, in TLS's word and in the socket's.
     pub fn shutdown_write(&mut self, scratch: &mut Scratch) -> io::Result<()> {
         scratch.outgoing.clear();
-        if self.session.seal_end(&mut scratch.outgoing).is_ok() {
+        if self.session.seal_end(&mut self.incoming, &mut scratch.outgoing).is_ok() {
             self.send(scratch.outgoing.as_slice())?;
         }
         self.socket.shutdown_write()

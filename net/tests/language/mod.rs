@@ -11,8 +11,8 @@ use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Connect, Publish, Refusal, Subscribe, SubscribeFilter, SubscriptionOptions};
 use althing_core::{
-    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Message, Now, Out, PeerId, Reason, Receive,
-    Request, Topic,
+    Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Link, Message, Now, Out, PeerId, Reason,
+    Receive, Request, Topic,
 };
 use althing_net::{Address, Clock, Gate, Host, Listener, Notice, Shard, local};
 use bytes::{Bytes, BytesMut};
@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -48,11 +48,12 @@ pub fn house_under(limits: Limits, policy: Policy, test: impl AsyncFnOnce(House)
     .unwrap();
 }
 
-pub async fn say(stream: &mut TcpStream, text: &str) {
+pub async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
 }
 
-pub async fn hear(stream: &mut TcpStream, expected: &str) {
+pub async fn hear(stream: &mut (impl AsyncRead + Unpin), expected: &str) {
     let mut heard = vec![0; expected.len()];
     stream.read_exact(&mut heard).await.unwrap();
     let heard = String::from_utf8_lossy(&heard);
@@ -77,13 +78,18 @@ struct Heard {
 impl House {
     /// Listens at one more address; returns the real one.
     pub fn listen(&self, address: &str) -> Address {
+        self.listen_behind(Gate::default(), address)
+    }
+
+    /// The same behind a gate.
+    pub fn listen_behind(&self, gate: Gate, address: &str) -> Address {
         let listener = Listener::bind(&address.parse().unwrap()).unwrap();
         let address = listener.address().clone();
         local::listen(
             listener,
-            Gate::default(),
+            gate,
             Arc::new(Entrance { name: "line", ..Entrance::default() }),
-            Arc::new(|_| Box::new(LineAdaptor::default())),
+            Arc::new(|link| Box::new(LineAdaptor { link: link.clone(), ..LineAdaptor::default() })),
         );
         address
     }
@@ -179,6 +185,7 @@ impl Host for TestHost {
 /// Echoes lines, and does what some of them say.
 #[derive(Default)]
 struct LineAdaptor {
+    link: Link,
     /// Bytes of an unfinished line that hold no line end.
     searched_bytes: usize,
     timeout_ns: Option<u64>,
@@ -204,6 +211,7 @@ impl Adaptor for LineAdaptor {
                 out.bytes.tail().extend_from_slice(b"bye\n");
                 return Err(Close::with_will(Refusal::new(Reason::Normal, "said close")));
             }
+            ("link", _) => out.bytes.tail().extend_from_slice(describe(&self.link).as_bytes()),
             ("big", count) => out.bytes.put_payload(&Bytes::from(vec![b'b'; count.parse().unwrap()])),
             ("timeout", ms) => {
                 self.timeout_ns = Some(now.mono_ns + ms.parse::<u64>().unwrap() * MILLISECOND_NS);
@@ -251,6 +259,17 @@ impl Adaptor for LineAdaptor {
     fn next_timeout(&self) -> Option<Deadline> {
         self.timeout_ns.map(|mono_ns| Deadline { mono_ns, reason: "a line said so" })
     }
+}
+
+/// How a peer came in, in one line.
+fn describe(link: &Link) -> String {
+    let remote = link.remote.map_or("nobody".into(), |remote| remote.ip().to_string());
+    let Some(tls) = &link.tls else { return format!("{remote} in plain\n") };
+    let name = |it: &Option<String>| it.clone().unwrap_or_else(|| "-".into());
+    let protocol = tls.application_protocol.as_ref().map(|it| String::from_utf8_lossy(it).into_owned());
+    let owner = tls.certificate.as_ref().map(|it| it.subject.clone());
+    let (server_name, protocol, owner) = (name(&tls.server_name), name(&protocol), name(&owner));
+    format!("{remote} {} {} {server_name} {protocol} {owner}\n", tls.version, tls.cipher)
 }
 
 fn connect(name: &str) -> Request {

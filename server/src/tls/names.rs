@@ -24,7 +24,7 @@ impl CertificatesByName {
         self.all.push(chain.key);
     }
 
-    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    pub(super) fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let named = name.and_then(|name| self.named(&name.to_ascii_lowercase())).unwrap_or_default();
         // One that the peer cannot verify is better than none: it says why it goes.
         let is_usable = |it: &&Arc<CertifiedKey>| it.key.choose_scheme(schemes).is_some();
