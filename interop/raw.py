@@ -174,12 +174,13 @@ class House:
                 await broker.stop()
                 broker.remove()
 
-    async def another_broker(self, **options):
-        """Moves this case to a broker of its own, to be mistreated."""
+    async def another_broker(self, start=True, **options):
+        """Moves this case to a broker of its own, to be mistreated; `start=False`: which the case itself starts."""
         self.only_althing("is judged by the cases above")
         self.broker = Althing(**options)
         self.brokers.append(self.broker)
-        await self.broker.start()
+        if start:
+            await self.broker.start()
 
     async def open(self):
         connection = Connection(*await asyncio.open_connection(HOST, self.broker.port))

@@ -14,6 +14,7 @@ import mosquitto_clients
 import node_red
 import operations
 import raw
+import rights
 import stomp_cases
 import tls_cases
 from broker import Althing, Mosquitto
@@ -40,6 +41,7 @@ COLUMNS = {
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
+    "rights": rights.run,
     "operations": operations.run,
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),

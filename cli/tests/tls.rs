@@ -241,6 +241,69 @@ fn cert_prints_what_it_made_and_overwrites_nothing_unasked() {
 }
 
 #[test]
+fn our_own_broker_speaks_tls_in_every_language_of_streams() {
+    let lab = Lab::new();
+    let settings = [
+        "mqtt.bind=127.0.0.1:0".to_owned(),
+        "mqtt.tls_bind=127.0.0.1:0".to_owned(),
+        "stomp.tls_bind=127.0.0.1:0".to_owned(),
+        "admin.enabled=false".to_owned(),
+        format!("tls.certificate={}", lab.path("localhost.crt")),
+        format!("tls.key={}", lab.path("localhost.key")),
+    ];
+    let words = ["serve"].into_iter().chain(settings.iter().flat_map(|setting| ["--set", setting]));
+    let mut broker = Running::start(althing(&words.collect::<Vec<_>>()));
+    let banner = lines(broker.child().stdout.take().unwrap());
+    let port_of = |name: &str| loop {
+        let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
+        let mut words = line.split_whitespace();
+        if words.next() == Some(name) {
+            return words.next().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        }
+    };
+    let (mqtt, stomp) = (port_of("mqtt-tls"), port_of("stomp-tls"));
+    let ca = lab.path("ca.crt");
+    let (mqtts, stomps) = (format!("mqtts://localhost:{mqtt}/a/b"), format!("stomps://localhost:{stomp}/a/b"));
+
+    for qos in ["0", "1", "2"] {
+        let subscriber = Running::subscribed(&["sub", "-L", &mqtts, "--cafile", &ca, "-q", qos, "-C", "2"]);
+        assert_exit(&run(&["pub", "-L", &mqtts, "--cafile", &ca, "-q", qos, "-m", "of mqtt"]), 0);
+        assert_exit(&run(&["pub", "-L", &stomps, "--cafile", &ca, "-m", "of stomp"]), 0);
+        assert_eq!(subscriber.finish().stdout, b"of mqtt\nof stomp\n");
+    }
+    let subscriber = Running::subscribed(&["sub", "-L", &stomps, "--cafile", &ca, "-q", "1", "-C", "1"]);
+    // Many records, cut anywhere.
+    let large = "x".repeat(300_000);
+    assert_exit(&run_with_input(&["pub", "-L", &mqtts, "--cafile", &ca, "-s"], large.as_bytes()), 0);
+    assert_eq!(subscriber.finish().stdout.len(), large.len() + 1);
+    for load in [
+        &["p2p", "--clients", "5", "--qos", "1"][..],
+        &["fanout", "--clients", "20"],
+        &["idle", "--clients", "20", "--tls-resume"],
+    ] {
+        let mut all = vec!["bench", "mqtt"];
+        all.extend_from_slice(load);
+        all.extend_from_slice(&[
+            "--host",
+            "localhost",
+            "--port",
+            &mqtt,
+            "--tls",
+            "--cafile",
+            &ca,
+            "--duration-s",
+            "0.1",
+        ]);
+        let output = run(&all);
+        assert_exit(&output, 0);
+        assert!(stdout(&output).contains("lost 0, duplicated 0"), "{}", stdout(&output));
+    }
+    let untrusting = run(&["bench", "mqtt", "p2p", "--port", &mqtt, "--tls"]);
+    assert_exit(&untrusting, 2);
+    assert!(stderr(&untrusting).contains("add --cafile, or --insecure"), "{}", stderr(&untrusting));
+}
+
+#[test]
 fn a_password_comes_from_the_environment_and_shows_in_no_error() {
     let broker = Scripted::start(|listener| {
         let mut stream = accept(listener);

@@ -1,13 +1,14 @@
 //! The one place that decides who may do what. Its result is a type, so that no path goes around it:
 //! routing takes an [`Authorised`] value, and only [`authorise`] makes one.
 
+mod index;
 mod policy;
 mod rule;
 mod rulebook;
 
 pub use policy::{Banned, Policy};
 pub use rule::{Actions, Asker, Network, Pattern, Rule, User, Who};
-pub(crate) use rulebook::Rulebook;
+pub(crate) use rulebook::{Rulebook, Standing};
 
 use crate::identity::Identity;
 use crate::link::Link;
@@ -81,6 +82,12 @@ impl<'a> Action<'a> {
         Self::Publish { topic: &message.topic, guarantee: message.guarantee, retain: message.retain, will: false }
     }
 
+    /// Whether it is publishing where the broker alone speaks, under $: a client that could write there could lie about the
+    /// broker. Queues are everyone's.
+    fn is_reserved(self) -> bool {
+        matches!(self, Self::Publish { topic, .. } if topic.is_reserved() && topic.queue().is_none())
+    }
+
     /// Publishing `message` as a will.
     pub fn will(message: &'a Message) -> Self {
         Self::Publish { topic: &message.topic, guarantee: message.guarantee, retain: message.retain, will: true }
@@ -125,6 +132,16 @@ pub enum Because<'a> {
     Banned,
     /// No identity provider knows the principal any more.
     Unknown,
+}
+
+impl<'a> Decision<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        Self { allowed: rule.allow, guarantee_max: rule.guarantee_max, because: Because::Rule(rule) }
+    }
+
+    fn plain(allowed: bool, because: Because<'a>) -> Self {
+        Self { allowed, guarantee_max: Guarantee::ExactlyOnce, because }
+    }
 }
 
 impl fmt::Display for Because<'_> {
@@ -202,6 +219,24 @@ pub(crate) fn authorise<T>(
         return Ok(Authorised { subject, guarantee_max });
     }
     Err(NotAuthorised(format!("not authorised to {}: {because}", action(&subject))))
+}
+
+/// Decides whether a principal that is known by its `standing` may publish a message, which is no will.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn authorise_publish(
+    rulebook: &Rulebook,
+    standing: &mut Option<Box<Standing>>,
+    principal: &Principal,
+    message: Message,
+) -> Result<Authorised<Message>, NotAuthorised> {
+    let decision = rulebook.known_may_publish(standing, principal, &message);
+    let because = decision.because;
+    if decision.allowed {
+        return Ok(Authorised { subject: message, guarantee_max: decision.guarantee_max });
+    }
+    Err(NotAuthorised(format!("not authorised to {}: {because}", Action::publish(&message))))
 }
 
 /// Decides whether somebody may publish a will that was left with the broker before the process began.

@@ -1,6 +1,6 @@
 //! What the broker remembers of one client: its queue, what is on its way, what it subscribed to.
 
-use crate::authorisation::Principal;
+use crate::authorisation::{Principal, Standing};
 use crate::broker::{Allowance, Pace};
 use crate::bucket::Bucket;
 use crate::hash::Seeded;
@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub realm: ByteString,
     /// Its id and the proven name behind it.
     pub principal: Principal,
+    /// What the policy knows of it; made when it is asked for, and to be forgotten when the principal changes.
+    pub standing: Option<Box<Standing>>,
     /// Tells the session from a later one in the same place.
     pub id: u64,
     /// Counts the connections of the whole shard: names this connection's timers and late words, and

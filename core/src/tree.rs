@@ -16,6 +16,8 @@
 //! A node is 40 bytes and its value; its place in the table is 6 to 12 more. No function recurses: the
 //! depth of a path costs heap, never stack.
 
+mod overlapping;
+
 use crate::topic::Topic;
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;

@@ -1,7 +1,6 @@
 //! All that is said about who may do what and use how much.
 
 use super::{Action, Asker, Because, Decision, Network, Principal, Rule};
-use crate::message::Guarantee;
 use crate::quota::Quotas;
 use bytestring::ByteString;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,24 +43,19 @@ impl Policy {
         Self { rules, otherwise_allow, ..Self::default() }
     }
 
-    /// Decides, and says why.
+    /// Decides, and says why: asks one rule after the other.
     pub fn decide<'a>(&'a self, principal: &'a Principal, action: Action<'_>) -> Decision<'a> {
-        let says = |allowed, because| Decision { allowed, guarantee_max: Guarantee::ExactlyOnce, because };
         if let Some(because) = self.shuts_out(principal) {
-            return says(false, because);
+            return Decision::plain(false, because);
         }
-        // The broker alone speaks under $: a client that could write there could lie about the broker. Queues
-        // are everyone's.
-        if matches!(action, Action::Publish { topic, .. } if topic.is_reserved() && topic.queue().is_none()) {
-            return says(false, Because::Reserved);
+        if action.is_reserved() {
+            return Decision::plain(false, Because::Reserved);
         }
         let asker = self.asker(principal);
         let mut rules = principal.identity.rules.iter().chain(&self.rules);
         match rules.find(|rule| rule.speaks_of(&asker, action)) {
-            Some(rule) => {
-                Decision { allowed: rule.allow, guarantee_max: rule.guarantee_max, because: Because::Rule(rule) }
-            }
-            None => says(self.otherwise(principal, action), Because::Otherwise),
+            Some(rule) => Decision::of(rule),
+            None => Decision::plain(self.otherwise(principal, action), Because::Otherwise),
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Action, Principal};
 use crate::message::Guarantee;
 use crate::topic::{Filter, TopicLimits};
 use bytestring::ByteString;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -46,16 +47,22 @@ impl Rule {
 
     /// Whether it speaks of what they want to do.
     pub fn speaks_of(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
-        if !self.actions.speak_of(action) || !self.who.includes(asker, self.allow) {
-            return false;
-        }
+        self.concerns(asker, action) && self.has_topics_of(asker, action)
+    }
+
+    /// Whether it is for them, and of what they want to do, wherever it is.
+    pub(super) fn concerns(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
+        let is_above = matches!(action, Action::Publish { guarantee, .. } if guarantee > self.guarantee_max);
+        self.actions.speak_of(action) && !(self.allow && is_above) && self.who.includes(asker, self.allow)
+    }
+
+    /// Whether its topics are those of what they want to do.
+    pub(super) fn has_topics_of(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
         let Some(filter) = self.pattern.filter_for(asker.principal) else { return false };
         match action {
-            Action::Publish { topic, guarantee, .. } => {
-                filter.matches(topic) && !(self.allow && guarantee > self.guarantee_max)
-            }
-            Action::Receive(topic) => filter.matches(topic),
-            Action::Subscribe(wanted) => applies_to_filter(self.allow, &filter, wanted),
+            Action::Publish { topic, .. } | Action::Receive(topic) => filter.matches(topic),
+            Action::Subscribe(wanted) if self.allow => covers(filter.pattern(), wanted.pattern()),
+            Action::Subscribe(wanted) => overlaps(filter.pattern(), wanted.pattern()),
         }
     }
 }
@@ -76,7 +83,7 @@ impl Asker<'_> {
         self.principal.identity.groups.contains(group) || self.groups.contains(group)
     }
 
-    fn may_be_in_more_groups(&self) -> bool {
+    pub(super) fn may_be_in_more_groups(&self) -> bool {
         self.principal.is_remembered() && self.principal.name().is_some() && !self.has_all_groups
     }
 }
@@ -206,10 +213,11 @@ impl Pattern {
     }
 
     /// With what stands for the placeholders. `None` where there is nothing to put in, or something that would change what
-    /// the filter means: a name with `/`, `+`, `#` or NUL is no part of a topic.
-    pub fn filter_for(&self, principal: &Principal) -> Option<Filter> {
+    /// the filter means: a name with `/`, `+`, `#` or NUL is no part of a topic, and
+    /// one with `$` in front does not begin one.
+    pub fn filter_for(&self, principal: &Principal) -> Option<Cow<'_, Filter>> {
         if let Some(filter) = &self.filter {
-            return Some(filter.clone());
+            return Some(Cow::Borrowed(filter));
         }
         let mut text = self.text.to_string();
         for (placeholder, value) in
@@ -220,7 +228,39 @@ impl Pattern {
                 text = text.replace(placeholder, value);
             }
         }
-        Filter::new(text.into(), &TopicLimits::default()).ok()
+        let filter = Filter::new(text.into(), &TopicLimits::default()).ok()?;
+        let is_reserved = filter.pattern().starts_with('$');
+        let was_reserved = self.levels_of(&filter).next().is_some_and(|level| level.starts_with('$'));
+        (is_reserved == was_reserved).then_some(Cow::Owned(filter))
+    }
+
+    /// The levels of the pattern as it was written; `filled` says where it begins.
+    fn levels_of(&self, filled: &Filter) -> impl Iterator<Item = &str> + Clone {
+        let pattern_start = filled.as_str().len() - filled.pattern().len();
+        self.text.split('/').skip(filled.as_str()[..pattern_start].matches('/').count())
+    }
+
+    /// Whether it is the same for everyone.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// A pattern that matches at least what this one matches for anybody: one with something to put in matches whatever
+    /// is put in there. `None` where there is none.
+    pub(super) fn for_anybody(&self) -> Option<String> {
+        if let Some(filter) = &self.filter {
+            return Some(filter.pattern().to_owned());
+        }
+        let filled = self.text.replace("%u", "x").replace("%c", "x");
+        let filled = Filter::again(&filled)?;
+        let levels = self.levels_of(&filled);
+        let changes_kind = |level: &str| level.starts_with('$') && has_placeholder(level);
+        if [self.text.split('/').next(), levels.clone().next()].into_iter().flatten().any(changes_kind) {
+            // A wildcard does not match what begins with `$`, and what is put in may begin with `$share`.
+            return None;
+        }
+        let widened = levels.map(|level| if has_placeholder(level) { "+" } else { level });
+        Some(widened.collect::<Vec<_>>().join("/"))
     }
 }
 
@@ -274,37 +314,32 @@ impl fmt::Display for Network {
     }
 }
 
-/// An allowing rule must cover the whole filter; a denying one speaks already when they overlap,
-/// or a wider filter would be the way around it.
-fn applies_to_filter(allow: bool, rule: &Filter, wanted: &Filter) -> bool {
-    let rule_levels: Vec<&str> = rule.pattern().split('/').collect();
-    let filter_levels: Vec<&str> = wanted.pattern().split('/').collect();
-    if allow { covers(&rule_levels, &filter_levels) } else { overlaps(&rule_levels, &filter_levels) }
-}
-fn covers(wide: &[&str], narrow: &[&str]) -> bool {
-    if matches!(wide.first(), Some(&"+" | &"#")) && narrow.first().is_some_and(|level| level.starts_with('$')) {
+/// An allowing rule must cover the whole filter.
+fn covers(wide: &str, narrow: &str) -> bool {
+    if wide.starts_with(['+', '#']) && narrow.starts_with('$') {
         return false;
     }
-    for (index, wanted) in wide.iter().enumerate() {
-        match (*wanted, narrow.get(index)) {
+    let mut narrow = narrow.split('/');
+    for wanted in wide.split('/') {
+        match (wanted, narrow.next()) {
             ("#", _) => return true,
-            (_, None) | (_, Some(&"#")) => return false,
+            (_, None | Some("#")) => return false,
             ("+", Some(_)) => {}
-            (level, Some(other)) if level == *other => {}
+            (level, Some(other)) if level == other => {}
             _ => return false,
         }
     }
-    wide.len() == narrow.len()
+    narrow.next().is_none()
 }
 
-fn overlaps(one: &[&str], other: &[&str]) -> bool {
-    for index in 0.. {
-        match (one.get(index).copied(), other.get(index).copied()) {
-            (None, None) => return true,
-            (Some("#"), _) | (_, Some("#")) => return true,
+/// A denying rule speaks already when it overlaps the filter, or a wider filter would be the way around it.
+fn overlaps(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
             (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
             _ => return false,
         }
     }
-    false
 }

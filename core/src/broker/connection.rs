@@ -245,6 +245,7 @@ impl Broker {
             shared: None,
             queue: Queue::default(),
             judged_epoch: 0,
+            standing: None,
             proof_ends_ns: None,
             inflight: VecDeque::new(),
             tokens: Vec::new(),
@@ -279,6 +280,7 @@ impl Broker {
         session.epoch = epoch;
         session.is_mounted = !principal.link.entrance.mount_point.is_empty();
         session.principal = principal;
+        session.standing = None;
         session.origin = None;
         session.peer = Some(peer);
         self.open_account(now, index);

@@ -102,6 +102,7 @@ impl Broker {
         }
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.principal = principal;
+        session.standing = None;
         let is_live = session.live;
         self.open_account(now, index);
         self.time_proof(now, index);

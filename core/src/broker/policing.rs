@@ -267,15 +267,16 @@ pub(super) fn keep_allowed(
     route: &mut Route,
     topic: &Topic,
     policy: &Rulebook,
-    sessions: &Sessions,
+    sessions: &mut Sessions,
     groups: &super::groups::Groups,
 ) {
     let mut last = None;
     route.subscribers.retain(|subscriber| match last {
         Some((session, may)) if session == subscriber.session => may,
         _ => {
-            let session = sessions.get(subscriber.session);
-            let may = session.is_some_and(|session| policy.may_receive(&session.principal, topic));
+            let may = sessions
+                .get_mut(subscriber.session)
+                .is_some_and(|session| policy.known_may_receive(&mut session.standing, &session.principal, topic));
             last = Some((subscriber.session, may));
             may
         }

@@ -3,7 +3,7 @@
 use super::Broker;
 use super::delivery::Incoming;
 use super::policing::keep_allowed;
-use crate::authorisation::{Action, Authorised, authorise, authorise_kept_will};
+use crate::authorisation::{Action, Authorised, authorise, authorise_kept_will, authorise_publish};
 use crate::effects::{Effects, Event};
 use crate::limits::Overflow;
 use crate::message::{Guarantee, Message};
@@ -100,10 +100,10 @@ impl Broker {
         effects: &mut Effects,
     ) -> Result<Distributed, Refusal> {
         message.origin = self.origin_of(index, Action::publish(&message), message.retain);
-        let Some(session) = self.sessions.get(index) else {
+        let Some(session) = self.sessions.get_mut(index) else {
             return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
         };
-        match authorise(&self.policy, &session.principal, message, |message| Action::publish(message)) {
+        match authorise_publish(&self.policy, &mut session.standing, &session.principal, message) {
             Ok(message) => self.distribute(now, message.shared(), Some(index), is_last, operation, effects),
             Err(why) => {
                 let (client, why) = (session.principal.client.clone(), why.to_string());
