@@ -185,6 +185,9 @@ impl Shard {
             return;
         }
         self.measure_deliveries(now.mono_ns, peer, batch);
+        if !self.traces.is_idle() {
+            self.trace_deliveries(now, peer, batch);
+        }
         self.call_door(now, number, |door, out| door.deliver(now, peer, batch, out));
     }
 

@@ -3,11 +3,13 @@
 use crate::local;
 use crate::measures::Measures;
 use crate::shard::{Counters, Shard};
+use crate::trace::{TraceEvent, TraceQuery};
 use althing_core::broker::Broker;
 use althing_core::{Effects, Message, Now, PeerId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot};
 
 /// A handle on a running shard, for any thread. What it is asked to run is run by the shard's own thread, between two
@@ -174,6 +176,12 @@ impl Inside<'_> {
     /// What has been measured.
     pub fn measures(&self) -> Measures {
         self.shard.measures.clone()
+    }
+
+    /// Has `sink` hear of what `query` wants until this time on the monotonic clock, or until its reader goes; false when too
+    /// many watch already.
+    pub fn trace(&mut self, query: TraceQuery, until_ns: u64, sink: Sender<TraceEvent>) -> bool {
+        self.shard.traces.begin(query, until_ns, sink)
     }
 
     /// What the sockets have counted.

@@ -37,6 +37,7 @@ mod shard;
 mod throttling;
 mod timers;
 mod tls;
+mod trace;
 mod transport;
 mod writing;
 
@@ -52,3 +53,4 @@ pub use measures::{BOUNDS_NS, Histogram, Measures, Traffic};
 pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
 pub use tls::{Describe, TlsAcceptor, TlsTerms};
+pub use trace::{TraceEvent, TraceQuery, TracedMessage};

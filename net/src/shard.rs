@@ -12,6 +12,7 @@ use crate::measures::Measures;
 use crate::reading::READ_BUFFER_BYTES;
 use crate::timers::{Entry, Timers};
 use crate::tls::Scratch;
+use crate::trace::Traces;
 use crate::transport::Stream;
 use crate::writing::{Behind, FLUSH_BYTES, give_back};
 use althing_core::authorisation::Policy;
@@ -104,6 +105,7 @@ pub struct Shard {
     pub(crate) behind: HashMap<PeerId, Behind>,
     pub(crate) counters: Counters,
     pub(crate) measures: Measures,
+    pub(crate) traces: Traces,
     pub(crate) timers: Timers,
     /// Memory for the entries that are due; empty between polls.
     pub(crate) due: Vec<Entry>,
@@ -154,6 +156,7 @@ impl Shard {
             behind: HashMap::new(),
             counters: Counters::default(),
             measures: Measures::default(),
+            traces: Traces::default(),
             timers: Timers::default(),
             due: Vec::new(),
             timer_waker: None,
@@ -419,6 +422,9 @@ impl Shard {
         });
         let Some((result, _)) = called else { return };
         self.measure_deliveries(now.mono_ns, peer, batch);
+        if !self.traces.is_idle() {
+            self.trace_deliveries(now, peer, batch);
+        }
         self.drain_requests(now, peer);
         if let Err(close) = result {
             self.end(now, peer, close);
@@ -508,6 +514,9 @@ impl Shard {
             }
             _ => {}
         }
+        if !self.traces.is_idle() {
+            self.trace_request(now, peer, &request);
+        }
         self.broker.request(now, peer, request, &mut self.effects);
     }
 
@@ -533,6 +542,9 @@ impl Shard {
             }
             work.ticket = 0;
             for event in work.events.drain(..) {
+                if !self.traces.is_idle() {
+                    self.trace_event(now, &event);
+                }
                 self.host.notice(Notice::Event(&event));
             }
             for (peer, answer) in work.answers.drain(..) {
@@ -569,6 +581,9 @@ impl Shard {
     }
 
     fn answer(&mut self, now: Now, peer: PeerId, answer: Answer) {
+        if !self.traces.is_idle() {
+            self.trace_answer(now, peer, &answer);
+        }
         self.counters.messages_sent += 1;
         if let Some(door) = door_of(peer) {
             return self.answer_at_door(now, door, peer, answer);

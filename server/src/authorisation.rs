@@ -1,5 +1,6 @@
 //! Who may do what: from the configuration and its files to a policy.
 
+pub mod bans;
 pub mod mosquitto_acl;
 pub mod rules;
 
@@ -24,11 +25,12 @@ pub fn policy(config: &Config) -> Result<Policy, ConfigError> {
     if let Some(path) = &keys.mosquitto_acl_file {
         rules.extend(mosquitto_acl::read(path)?);
     }
-    let banned = Banned {
+    let mut banned = Banned {
         users: keys.banned_users.iter().cloned().collect(),
         clients: keys.banned_clients.iter().cloned().collect(),
         networks: keys.banned_networks.clone(),
     };
+    bans::read(config)?.add_to(&mut banned).map_err(ConfigError::Contradiction)?;
     let quotas = config.quotas.clone();
     Ok(Policy { otherwise_allow: otherwise_allow(config)?, banned, quotas, ..Policy::new(rules, false) })
 }

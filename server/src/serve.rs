@@ -183,7 +183,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
-        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, tally, why, token);
+        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, identities, (tally, why), token);
         let secrets = Secrets { token: Some(text), lan };
         return althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     }
@@ -191,7 +191,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
-    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), tally, why, token);
+    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), identities, (tally, why), token);
     let secrets = Secrets { token: text, lan };
     let result = althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
     result.and(storage.close())

@@ -1,15 +1,21 @@
 //! `/api/v1`: everything about the running broker, with its OpenAPI document.
 
 mod certificates;
+mod definitions;
 mod limits;
+mod log;
 mod queues;
 mod retained;
+mod rules;
 mod server;
 mod sessions;
 mod subscriptions;
+mod trace;
+mod users;
 mod why;
 
 use super::Admin;
+use super::gate::Caller;
 use super::problem::Problem;
 use axum::Json;
 use std::sync::Arc;
@@ -39,10 +45,21 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(limits::routes())
         .merge(certificates::routes())
         .merge(why::routes())
+        .merge(trace::routes())
+        .merge(users::routes())
+        .merge(rules::routes())
+        .merge(definitions::routes())
+        .merge(log::routes())
 }
 
 /// This document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", responses((status = 200)))]
 async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(routes().split_for_parts().1)
+}
+
+/// What lies in a file has been changed: it takes over now.
+async fn changed(admin: &Admin, caller: &Caller, what: &str) -> Result<(), Problem> {
+    tracing::info!("{caller} has changed {what}");
+    admin.reload().await.map(drop)
 }

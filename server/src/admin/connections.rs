@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long the headers of a request may take, and how long a connection may be idle.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+const HEADERS_WITHIN: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
 
 /// Who needs longer comes again: nobody keeps a place for ever by reading slowly. Longer than the longest trace.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);

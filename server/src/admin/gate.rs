@@ -137,6 +137,14 @@ impl Peer {
             Self::Tcp { local, .. } => local.ip().to_canonical().is_loopback(),
         }
     }
+
+    /// Where it comes from.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Owner => None,
+            Self::Tcp { remote, .. } => Some(remote.ip().to_canonical()),
+        }
+    }
 }
 
 /// A page whose name was rebound to our address sends that name as the host: only addresses, `localhost` and names from the

@@ -1,0 +1,5 @@
+//! The administration over real sockets, with a broker behind it.
+
+mod attacks;
+mod requests;
+mod world;
