@@ -1,5 +1,9 @@
 //! The one table of commands and options: parsing, help, completions and man pages all derive from it.
 
+mod configuration;
+
+pub use configuration::{AclAction, AclCommand, ConfigArguments, ConfigCommand, ExplainArguments, SettingArguments};
+
 use crate::admin::arguments::AdminCommand;
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
@@ -63,6 +67,12 @@ pub enum Command {
     /// The directory is the one that the broker was given with --data. All but `backup` need a broker that is not running.
     #[command(subcommand, after_help = exit_codes_help())]
     Store(StoreCommand),
+    /// Check, show and explain the configuration, or make one of a mosquitto.conf
+    #[command(subcommand, after_help = exit_codes_help())]
+    Config(ConfigCommand),
+    /// Explain who may do what
+    #[command(subcommand, after_help = exit_codes_help())]
+    Acl(AclCommand),
     /// Say who may log in: add, remove and list the users of the users file
     #[command(subcommand, after_help = exit_codes_help())]
     Users(UsersCommand),

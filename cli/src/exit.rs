@@ -30,7 +30,7 @@ const MEANINGS: [(ExitCode, &str); 13] = [
     (ExitCode::Refused, "the broker refused: bad credentials, not authorised, a limit"),
     (ExitCode::Protocol, "one of the two sides broke the protocol"),
     (ExitCode::Timeout, "the time was up before what was waited for had come"),
-    (ExitCode::Partial, "some messages were delivered, others were not"),
+    (ExitCode::Partial, "only a part was done: some messages were delivered, some settings carried over"),
     (ExitCode::StoreDamaged, "what is in the data directory is damaged, or a newer version's"),
     (ExitCode::StoreFailed, "the disk of the data directory failed"),
     (ExitCode::StoreInUse, "another process uses the data directory"),

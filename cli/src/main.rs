@@ -1,8 +1,10 @@
 //! `althing`: the broker and its tools in one binary.
 
+mod acl;
 mod admin;
 mod arguments;
 mod cert;
+mod config;
 mod connection;
 mod credentials;
 mod decode;
@@ -30,7 +32,7 @@ mod trust;
 mod url;
 mod users;
 
-use arguments::{Arguments, BenchCommand, Command, ServeArguments, TableArguments};
+use arguments::{AclCommand, Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
 use exit::{ExitCode, Failure};
 use std::io::ErrorKind;
@@ -61,6 +63,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Users(command) => return users::run(&command),
         Command::Admin(command) => return block_on(admin::run(&command)),
         Command::Store(command) => return store::run(&command),
+        Command::Config(command) => return config::run(command),
+        Command::Acl(AclCommand::Explain(arguments)) => return acl::explain(&arguments),
         Command::Completions { shell } => derived::completions(shell)?,
         Command::Man { out } => derived::man(out.as_deref())?,
         Command::Protocols(arguments) => {

@@ -8,37 +8,42 @@ use crate::transport::{Socket, Stream};
 use althing_core::Link;
 use bytes::BytesMut;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Takes the connection through the gate, in a task of its own.
-pub(crate) fn open(socket: Socket, link: Link, gate: Gate, factory: AdaptorFactory) {
-    let opening = Opening::begin(&link);
+pub(crate) fn open(socket: Socket, mut link: Link, gate: Gate, factory: AdaptorFactory) {
+    let Some(opening) = Opening::begin(&link) else { return };
     tokio::spawn(async move {
-        let Some(_opening) = opening else { return };
-        let (listener, peer) = (link.listener(), Peer(link.clone()));
-        match pass(socket, link, &gate, &factory).await {
+        let _opening = opening;
+        match pass(socket, &mut link, &gate, &factory).await {
             Ok(())
             | Err(Refused::Admission | Refused::Proxy(ProxyError::Silent) | Refused::Tls(HandshakeError::Silent)) => {}
-            Err(refused) => local::with(|shard| shard.turned_away(listener, format!("{peer} {refused}"))),
+            Err(refused) => {
+                let why = format!("{} {refused}", Peer(link.remote));
+                local::with(|shard| shard.turned_away(link.listener(), why));
+            }
         }
     });
 }
 
-async fn pass(mut socket: Socket, mut link: Link, gate: &Gate, factory: &AdaptorFactory) -> Result<(), Refused> {
+/// `link` comes to say what is known of the peer.
+async fn pass(mut socket: Socket, link: &mut Link, gate: &Gate, factory: &AdaptorFactory) -> Result<(), Refused> {
     let mut input = BytesMut::new();
     if let Some(proxy) = &gate.proxy {
         let source = proxy.read_header(&mut socket, link.remote, &mut input).await.map_err(Refused::Proxy)?;
         link.remote = source.or(link.remote);
     }
     // Whose connection it is is known now, and nothing was spent on it.
-    let admitted = local::with(|shard| shard.admit(&link)).ok_or(Refused::Admission)?;
+    let admitted = local::with(|shard| shard.admit(link)).ok_or(Refused::Admission)?;
     let Some(tls) = &gate.tls else {
-        local::with(|shard| shard.accept(Stream::Plain(socket), link, admitted, input, factory));
+        local::with(|shard| shard.accept(Stream::Plain(socket), link.clone(), admitted, input, factory));
         return Ok(());
     };
     let shaken = shake_hands(socket, input, tls).await.map_err(Refused::Tls)?;
     link.tls = Some(Arc::new(shaken.facts));
-    local::with(|shard| shard.accept(Stream::Tls(Box::new(shaken.stream)), link, admitted, shaken.first, factory));
+    let stream = Stream::Tls(Box::new(shaken.stream));
+    local::with(|shard| shard.accept(stream, link.clone(), admitted, shaken.first, factory));
     Ok(())
 }
 
@@ -78,11 +83,11 @@ impl Drop for Opening {
     }
 }
 
-struct Peer(Link);
+struct Peer(Option<SocketAddr>);
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.remote {
+        match self.0 {
             Some(address) => address.fmt(f),
             None => f.write_str("a program on this machine"),
         }

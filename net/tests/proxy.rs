@@ -153,3 +153,14 @@ fn a_header_has_a_deadline() {
         }
     });
 }
+
+#[test]
+fn who_fails_behind_a_proxy_is_named_and_not_the_proxy() {
+    house(async |house: House| {
+        let gate = behind("127.0.0.1", LONG, Some(Lab::new().acceptor(None)));
+        let address = house.listen_behind(gate, "127.0.0.1:0").to_string();
+        let mut peer = TcpStream::connect(&address).await.unwrap();
+        peer.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 8883\r\nhello\n").await.unwrap();
+        house.closed("192.0.2.7:12345 does not speak TLS").await;
+    });
+}

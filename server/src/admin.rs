@@ -26,6 +26,7 @@ pub use token::Token;
 
 use crate::config::{Config, Durability, Listen};
 use crate::identity::Identities;
+use crate::reload::Reload;
 use crate::serve::ServeError;
 use crate::storage::Watch;
 use crate::tls::TlsStores;
@@ -60,6 +61,8 @@ pub struct Admin {
     pub listeners: Vec<Listen>,
     /// The certificates of the listeners.
     pub tls: Arc<TlsStores>,
+    /// Has everything read again.
+    pub reload: Option<Reload>,
     /// What the host has counted.
     pub tally: Arc<Tally>,
     /// Who may come in.
@@ -91,6 +94,7 @@ impl Admin {
             store,
             listeners: Vec::new(),
             tls: Arc::default(),
+            reload: None,
             identities,
             tally,
             why,

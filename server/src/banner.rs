@@ -138,8 +138,6 @@ mod tests {
             "{open}"
         );
         config.identity.anonymous = Anonymous::Nowhere;
-        assert!(greeting(&config).contains("nobody without credentials"));
-        config.identity.anonymous = Anonymous::Nowhere;
         config.server.data = "/nonexistent".into();
         let shut = greeting(&config);
         assert!(shut.contains("open to other machines, for nobody: there is no user yet"), "{shut}");

@@ -3,15 +3,20 @@
 //! Every key can be written three ways: `stall_ms` in `[limits]` of the file, `ALTHING__LIMITS__STALL_MS` in the
 //! environment, and `--set limits.stall_ms=500`. A key that does not exist is an error in all three.
 
+mod changes;
 mod field;
 pub mod form;
+pub mod import;
 pub mod keys;
 mod listening;
 pub mod sections;
+mod show;
 pub(crate) mod sources;
 
+pub use changes::{Change, changes};
 pub use listening::{Listen, TlsSettings};
 pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
+pub use show::{show, written};
 pub use sources::{ConfigError, Setting, Source};
 
 use crate::authorisation;
@@ -31,6 +36,7 @@ use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store,
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use toml::Value;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -151,18 +157,21 @@ impl Config {
             self.origins.insert(setting.key.clone(), setting.source.clone());
             return Ok(());
         }
-        let Some(result) = keys::set(self, &setting.key, &setting.value) else {
+        let Some(mut result) = keys::set(self, &setting.key, &setting.value) else {
             return Err(ConfigError::UnknownKey {
                 source_text: setting.source.to_string(),
                 key: setting.key.clone(),
                 nearest: keys::nearest(&setting.key),
             });
         };
-        result.map_err(|expected| ConfigError::Value {
-            source_text: setting.source.to_string(),
-            key: setting.key.clone(),
-            expected,
-            value: setting.value.to_string(),
+        // What looks like a number may be meant as text.
+        if let (Err(_), Some(text)) = (&result, &setting.unquoted) {
+            result = keys::set(self, &setting.key, &Value::from(text.as_str())).filter(Result::is_ok).unwrap_or(result);
+        }
+        result.map_err(|expected| {
+            let is_secret = keys::explained(&setting.key).is_some_and(|entry| entry.is_secret);
+            let value = if is_secret { "that".into() } else { setting.value.to_string() };
+            ConfigError::Value { source_text: setting.source.to_string(), key: setting.key.clone(), expected, value }
         })?;
         self.origins.insert(setting.key.clone(), setting.source.clone());
         Ok(())
@@ -182,7 +191,10 @@ impl Config {
     }
 
     /// What no single key can tell.
-    fn check(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.limits.write_buffer_low_bytes > self.limits.write_buffer_high_bytes {
             return Err(ConfigError::Contradiction(
                 "limits.write_buffer_low_bytes must not be above limits.write_buffer_high_bytes".into(),
@@ -286,27 +298,21 @@ mod tests {
     #[test]
     fn a_mistake_is_named_with_what_would_be_right() {
         for (set, expected) in [
-            ("coap.tls_bind=1", "--set coap.tls_bind=1: there is no key `coap.tls_bind`; did you mean `coap.bind`?"),
-            ("mqtt.bnd=1", "--set mqtt.bnd=1: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
+            ("coap.tls_bind=1", "--set coap.tls_bind: there is no key `coap.tls_bind`; did you mean `coap.bind`?"),
+            ("mqtt.bnd=1", "--set mqtt.bnd: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
             (
                 "limits.stal_ms=1",
-                "--set limits.stal_ms=1: there is no key `limits.stal_ms`; did you mean `limits.stall_ms`?",
+                "--set limits.stal_ms: there is no key `limits.stal_ms`; did you mean `limits.stall_ms`?",
             ),
-            (
-                "limits.stall_ms=soon",
-                "--set limits.stall_ms=soon: `limits.stall_ms` takes a whole number, not \"soon\"",
-            ),
+            ("limits.stall_ms=soon", "--set limits.stall_ms: `limits.stall_ms` takes a whole number, not \"soon\""),
             (
                 "limits.keep_alive_s_max=65536",
-                "--set limits.keep_alive_s_max=65536: `limits.keep_alive_s_max` takes a whole number from 0 to 65535, not 65536",
+                "--set limits.keep_alive_s_max: `limits.keep_alive_s_max` takes a whole number from 0 to 65535, not 65536",
             ),
-            (
-                "log.level=loud",
-                "--set log.level=loud: `log.level` takes error, warn, info, debug or trace, not \"loud\"",
-            ),
+            ("log.level=loud", "--set log.level: `log.level` takes error, warn, info, debug or trace, not \"loud\""),
             (
                 "store.durability=disk",
-                "--set store.durability=disk: `store.durability` takes sync, interval or memory, not \"disk\"",
+                "--set store.durability: `store.durability` takes sync, interval or memory, not \"disk\"",
             ),
             ("store.segment_bytes=1", "store.segment_bytes = 1 is out of range: from 65536 to 1073741824"),
             ("mqtt.enabled", "--set mqtt.enabled: write KEY=VALUE"),

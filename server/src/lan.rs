@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn what_the_configuration_says_is_not_overruled() {
         for (set, expected) in [
-            ("tls.certificate=a.pem", "--set tls.certificate=a.pem sets tls.certificate"),
+            ("tls.certificate=a.pem", "--set tls.certificate sets tls.certificate"),
             ("mqtt.tls_bind=127.0.0.1:1", "sets mqtt.tls_bind"),
             ("identity.anonymous=everywhere", "lets nobody in from other machines without a password"),
             ("mqtt.bind=0.0.0.0:1", "mqtt listens on 0.0.0.0:1: bind it to 127.0.0.1"),

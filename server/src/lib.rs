@@ -20,6 +20,7 @@ mod lan;
 mod listening;
 pub mod log;
 pub mod protocols;
+pub mod reload;
 mod serve;
 mod storage;
 mod sys;

@@ -54,13 +54,18 @@ impl Bound {
 
     fn serve(self, listen: &Listen, stores: &TlsStores) -> JoinHandle<()> {
         let entrance = Arc::clone(&listen.entrance);
-        let (connections_max, connects_per_s) = (listen.connections_max, listen.connects_per_s);
-        local::set_listener_limits(listen.name, ListenerLimits { connections_max, connects_per_s });
+        set_limits(listen);
         match self {
             Self::Streams(listener, factory) => local::listen(listener, gate(listen, stores), entrance, factory),
             Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
         }
     }
+}
+
+/// Its own limits hold from now on.
+pub fn set_limits(listen: &Listen) {
+    let (connections_max, connects_per_s) = (listen.connections_max, listen.connects_per_s);
+    local::set_listener_limits(listen.name, ListenerLimits { connections_max, connects_per_s });
 }
 
 /// What connections get through before they are served.

@@ -1,7 +1,6 @@
 //! From the configuration to a running broker, and to its orderly end.
 
 use crate::admin::{self, Admin, Tally, Token};
-use crate::authorisation;
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
 use crate::drain::{Drain, Signals};
@@ -12,10 +11,11 @@ use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
 use crate::protocols::PROTOCOLS;
+use crate::reload::{Parts, Prepared, Reloader};
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, TlsStores};
 use crate::why::Why;
 use althing_core::Entropy;
 use althing_core::authorisation::Policy;
@@ -50,12 +50,12 @@ pub enum ServeError {
     /// The configuration has to be corrected.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Files that the configuration names have to be corrected: everything that is wrong, a sentence each.
+    #[error("{}", .0.join("\n"))]
+    Prepare(Vec<String>),
     /// Other machines cannot be let in.
     #[error(transparent)]
     Lan(#[from] LanError),
-    /// A certificate, a key or a list of revoked certificates has to be corrected.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The address is not to be had: another program has it, or it is not ours to take.
     #[error(
         "cannot listen on {address} for {listener}: {error}; choose another with --set {}=… or --port-offset N",
@@ -110,7 +110,7 @@ impl ServeError {
     /// `sysexits.h`: 65 for data that cannot be read, 74 for a disk that fails, 75 for what may be different soon.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Tls(_) => 2,
+            Self::Config(_) | Self::Prepare(_) => 2,
             Self::Listen { .. } | Self::Log { .. } | Self::Lan(_) | Self::System(_) => 1,
             Self::Open { error: OpenError::InUse { .. }, .. } => 75,
             Self::Open { error: OpenError::Newer { .. } | OpenError::Corrupt { .. }, .. } => 65,
@@ -166,13 +166,17 @@ fn is_of_the_disk(error: &io::Error) -> bool {
 /// When it cannot start.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
-    let config = Arc::new(Config::load(options)?);
+    let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let (identities, policy) = identities_and_policy(&config)?;
+    let Prepared { config, policy, identities, tls } = Prepared::read(config).map_err(ServeError::Prepare)?;
     raise_descriptor_limit();
+    let identities = Identities::start(&config.identity, identities)?;
+    let stores = Arc::new(TlsStores::default());
+    stores.apply(tls);
     let limits = Arc::new(config.limits.clone());
+    let policy = Arc::new(policy);
     let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::new(policy), entropy);
+    let broker = Broker::new(0, 1, Arc::clone(&limits), Arc::clone(&policy), entropy);
     let clock = Clock::default();
     let (tally, why) = (Arc::<Tally>::default(), Why::default());
     let (late, verdicts) = late::line();
@@ -180,32 +184,21 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let asked = (Arc::clone(&identities), late);
     let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
+    let config = Arc::new(config);
+    let running = Running { options: options.clone(), policy, stores, events, verdicts };
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
-        let admin = Admin::new(shard.handle(), Arc::clone(&config), None, identities, (tally, why), token);
-        let secrets = Secrets { token: Some(text), lan };
-        return althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
+        let admin = Admin::new(shard.handle(), config, None, identities, (tally, why), token);
+        return althing_net::run(shard, running.run(admin, Secrets { token: Some(text), lan }))?;
     }
     let opening = Storage::open(&config, clock)?;
     let mut shard = shard(Keeping::Disk(opening.shard_end()));
     let storage = opening.restore(&config.server.data, &mut shard)?;
     let (token, text) = Token::of(&config.server.data)?;
-    let admin = Admin::new(shard.handle(), Arc::clone(&config), Some(storage.watch()), identities, (tally, why), token);
-    let secrets = Secrets { token: text, lan };
-    let result = althing_net::run(shard, run(config, admin, secrets, events, verdicts))?;
+    let admin = Admin::new(shard.handle(), config, Some(storage.watch()), identities, (tally, why), token);
+    let result = althing_net::run(shard, running.run(admin, Secrets { token: text, lan }))?;
     result.and(storage.close())
-}
-
-/// Who may come in, and what they may do then.
-fn identities_and_policy(config: &Config) -> Result<(Arc<Identities>, Policy), ServeError> {
-    let mut policy = authorisation::policy(config)?;
-    let prepared = Identities::prepare(&config.identity, &config.server.data).map_err(ConfigError::Contradiction)?;
-    for warning in &prepared.warnings {
-        tracing::warn!("{warning}");
-    }
-    policy.users = prepared.users();
-    Ok((Identities::start(&config.identity, prepared)?, policy))
 }
 
 /// What is shown at the start and never again.
@@ -216,53 +209,63 @@ struct Secrets {
     lan: Option<Lan>,
 }
 
-async fn run(
-    config: Arc<Config>,
-    mut admin: Admin,
-    secrets: Secrets,
+/// What the broker runs with, on the shard's thread.
+struct Running {
+    options: ServeOptions,
+    policy: Arc<Policy>,
+    stores: Arc<TlsStores>,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
-) -> Result<(), ServeError> {
-    tokio::spawn(verdicts.deliver());
-    let mut signals = Signals::new()?;
-    let store = admin.store.clone();
-    admin.tls.apply(tls::prepare(&config.listens()?)?);
-    let (listening, accepting) = listening::listen(&config, &admin.tls)?;
-    let for_admin = admin::Bound::new(&config)?;
-    greet(&config, &listening, &for_admin.addresses(), &secrets);
-    admin.listeners.clone_from(&listening);
-    let admin = Arc::new(admin);
-    let _serving = for_admin.serve(Arc::clone(&admin))?;
-    for Listen { name, address, .. } in &listening {
-        tracing::info!("{name} listens on {address}");
+}
+
+impl Running {
+    async fn run(self, mut admin: Admin, secrets: Secrets) -> Result<(), ServeError> {
+        let Self { options, policy, stores, events, verdicts } = self;
+        admin.tls = stores;
+        tokio::spawn(verdicts.deliver());
+        let mut signals = Signals::new()?;
+        let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
+        let (listening, accepting) = listening::listen(&config, &admin.tls)?;
+        let for_admin = admin::Bound::new(&config)?;
+        greet(&config, &listening, &for_admin.addresses(), &secrets);
+        let manager = Manager::from_environment();
+        let parts = Parts { identities: Arc::clone(&admin.identities), tls: Arc::clone(&admin.tls), manager };
+        let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
+        admin.reload = Some(reload);
+        admin.listeners.clone_from(&listening);
+        let admin = Arc::new(admin);
+        let _serving = for_admin.serve(Arc::clone(&admin))?;
+        for Listen { name, address, .. } in &listening {
+            tracing::info!("{name} listens on {address}");
+        }
+        let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
+        let mut failed = tokio::spawn(failure_of(store.clone()));
+        let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
+        tokio::spawn(events::publish(events));
+        tokio::spawn(log::reopen_when_asked()?);
+        tokio::spawn(manager.watchdog());
+        tokio::spawn(reloader.attend(listening.len()));
+        manager.ready(listening.len());
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
+        };
+        admin.stop_being_ready();
+        let drain = Drain::new(asked, &config);
+        manager.stopping(drain.deadline());
+        tracing::info!("{}: nobody is let in any more", asked.name());
+        sys.abort();
+        expiry.abort();
+        for task in accepting {
+            task.abort();
+        }
+        tokio::select! {
+            () = drain.run() => {}
+            Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
+            asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
+        }
+        Ok(())
     }
-    let expiry = tokio::spawn(tls::warn_of_expiry(Arc::clone(&admin.tls)));
-    let mut failed = tokio::spawn(failure_of(store.clone()));
-    let sys = tokio::spawn(sys::keep_up_to_date(config.server.sys_interval_s, config.store.durability, store));
-    tokio::spawn(events::publish(events));
-    tokio::spawn(log::reopen_when_asked()?);
-    let manager = Manager::from_environment();
-    tokio::spawn(manager.watchdog());
-    manager.ready(listening.len());
-    let asked = tokio::select! {
-        asked = signals.next() => asked,
-        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-    };
-    admin.stop_being_ready();
-    let drain = Drain::new(asked, &config);
-    manager.stopping(drain.deadline());
-    tracing::info!("{}: nobody is let in any more", asked.name());
-    sys.abort();
-    expiry.abort();
-    for task in accepting {
-        task.abort();
-    }
-    tokio::select! {
-        () = drain.run() => {}
-        Ok(failure) = &mut failed => return Err(ServeError::Store(failure)),
-        asked = signals.next() => tracing::warn!("{} again: leaving at once", asked.name()),
-    }
-    Ok(())
 }
 
 /// Ends when the store fails. One that is in memory does not.

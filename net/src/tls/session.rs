@@ -107,6 +107,9 @@ impl TlsSession {
 
     /// Appends `plaintext` to `output`, in records as large as can be. `input` is what [`open`](Self::open) has left.
     pub fn seal(&mut self, input: &mut [u8], plaintext: &[u8], output: &mut Outgoing) -> Result<(), Error> {
+        if plaintext.is_empty() {
+            return Ok(());
+        }
         caught(|| {
             self.pump(input, output)?;
             let records = plaintext.len() / RECORD_BYTES_MAX + 1;

@@ -1,6 +1,6 @@
 //! A socket with TLS on it.
 
-use super::session::{Outgoing, TlsSession};
+use super::session::{Outgoing, RECORD_BYTES_MAX, TlsSession};
 use crate::reading::READ_BUFFER_BYTES;
 use crate::transport::Socket;
 use bytes::BytesMut;
@@ -103,14 +103,30 @@ impl TlsStream {
     /// Seals some of `slices`, unless records wait already, and writes them at once.
     pub fn try_write(&mut self, slices: &[IoSlice<'_>], scratch: &mut Scratch) -> io::Result<usize> {
         self.flush()?;
-        let plaintext = match slices {
-            [slice] => &slice[..slice.len().min(SEAL_BYTES_MAX)],
-            slices => gather(slices, &mut scratch.gathered),
-        };
         scratch.outgoing.clear();
-        self.session.seal(&mut self.incoming, plaintext, &mut scratch.outgoing).map_err(broken)?;
-        let taken = plaintext.len();
+        let taken = self.seal(slices, scratch).map_err(broken)?;
         self.send(scratch.outgoing.as_slice())?;
+        Ok(taken)
+    }
+
+    /// Seals the first of `slices`, and returns their length. Those that fill a record are sealed where they are; small ones
+    /// are put together first, for they would make a record each.
+    fn seal(&mut self, slices: &[IoSlice<'_>], scratch: &mut Scratch) -> Result<usize, rustls::Error> {
+        let Scratch { gathered, outgoing, .. } = scratch;
+        gathered.clear();
+        let mut taken = 0;
+        for slice in slices {
+            let part = &slice[..slice.len().min(SEAL_BYTES_MAX - taken)];
+            taken += part.len();
+            if part.len() < RECORD_BYTES_MAX {
+                gathered.extend_from_slice(part);
+                continue;
+            }
+            self.session.seal(&mut self.incoming, gathered, outgoing)?;
+            gathered.clear();
+            self.session.seal(&mut self.incoming, part, outgoing)?;
+        }
+        self.session.seal(&mut self.incoming, gathered, outgoing)?;
         Ok(taken)
     }
 
@@ -167,16 +183,6 @@ fn keep(incoming: &mut Vec<u8>, rest: &[u8]) {
         incoming.clear();
         incoming.extend_from_slice(rest);
     }
-}
-
-/// Puts what fits of `slices` in one place: small ones would make a record each.
-fn gather<'a>(slices: &[IoSlice<'_>], gathered: &'a mut Vec<u8>) -> &'a [u8] {
-    gathered.clear();
-    for slice in slices {
-        let room = SEAL_BYTES_MAX - gathered.len();
-        gathered.extend_from_slice(&slice[..slice.len().min(room)]);
-    }
-    gathered
 }
 
 fn broken(error: rustls::Error) -> io::Error {

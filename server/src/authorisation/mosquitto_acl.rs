@@ -39,7 +39,14 @@ fn parse(text: &str, name: &str) -> Result<Vec<Rule>, (usize, String)> {
         let at = |expected: String| (index + 1, expected);
         let line = line.trim();
         let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        let source = || format!("{name}:{}: {line}", index + 1).into();
+        let source = |whose: &User| {
+            let whose = match whose {
+                User::Named(name) => format!(", user {name}"),
+                User::Anonymous => ", without a user".into(),
+                User::Anyone | User::Authenticated => String::new(),
+            };
+            format!("{name}:{}: {line}{whose}", index + 1).into()
+        };
         match (word, rest.trim()) {
             (comment, _) if comment.is_empty() || comment.starts_with('#') => {}
             ("user", "") => return Err(at("`user` needs a name: user NAME".into())),
@@ -51,8 +58,8 @@ fn parse(text: &str, name: &str) -> Result<Vec<Rule>, (usize, String)> {
                     index + 1
                 );
             }
-            ("topic", rest) => lists.topics.add(rest, user.clone(), source()).map_err(at)?,
-            ("pattern", rest) => lists.patterns.add(rest, User::Anyone, source()).map_err(at)?,
+            ("topic", rest) => lists.topics.add(rest, user.clone(), source(&user)).map_err(at)?,
+            ("pattern", rest) => lists.patterns.add(rest, User::Anyone, source(&User::Anyone)).map_err(at)?,
             _ => return Err(at(format!("`{word}` is none of user, topic and pattern"))),
         }
     }
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
     use althing_core::authorisation::{Action, Because, Policy, Principal};
     use althing_core::topic::TopicLimits;
-    use althing_core::{Filter, Identity, Topic};
+    use althing_core::{Filter, Identity, Link, Topic};
     use std::sync::Arc;
 
     const FILE: &str = "# a comment\n\
@@ -141,7 +148,8 @@ mod tests {
 
     fn principal(user: Option<&str>, client: &str) -> Principal {
         let identity = user.map_or_else(Identity::default, Identity::named);
-        Principal { identity: Arc::new(identity), client: client.into(), protocol: "mqtt", ..Principal::default() }
+        let link = Link::new(None, "mqtt");
+        Principal { identity: Arc::new(identity), client: client.into(), protocol: "mqtt", link }
     }
 
     fn policy() -> Policy {
@@ -194,7 +202,7 @@ mod tests {
         let (policy, topic) = (policy(), topic("a/secret"));
         let alice = principal(Some("alice"), "x");
         let Because::Rule(rule) = policy.decide(&alice, Action::Receive(&topic)).because else { panic!() };
-        assert_eq!(rule.source, "acl:7: topic deny a/secret");
+        assert_eq!(rule.source, "acl:7: topic deny a/secret, user alice");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One key: its place in a structure, its comment, and what it takes.
 
 use super::form::Form;
+use std::path::PathBuf;
 use toml::Value;
 
 /// A key whose value is in an `S`.
@@ -20,6 +21,10 @@ pub struct Field<S: 'static> {
     pub set: fn(&mut S, &Value) -> Result<(), String>,
     /// What is in its place. `None`: nothing is said, or TOML has no way to say it.
     pub get: fn(&S) -> Option<Value>,
+    /// Takes over what another structure has in its place.
+    pub copy: fn(&mut S, &S),
+    /// The files that it names.
+    pub files: fn(&S) -> Vec<PathBuf>,
 }
 
 /// What the field takes that `_place` leads to.
@@ -44,6 +49,8 @@ macro_rules! fields {
             is_secret: $crate::config::field::is_secret(|root: &$root| &fields!(@path root, $place, $field)),
             set: |root, value| Form::read(value).map(|it| fields!(@path root, $place, $field) = it),
             get: |root| fields!(@path root, $place, $field).write(),
+            copy: |root, other| fields!(@path root, $place, $field) = fields!(@path other, $place, $field).clone(),
+            files: |root| fields!(@path root, $place, $field).files(),
         }
     };
     (@path $root:ident, [$($place:ident).*], $field:ident) => { $root$(.$place)*.$field };

@@ -26,6 +26,11 @@ pub trait Form: Sized {
 
     /// Writes it. `None`: nothing is said, or TOML has no way to say it.
     fn write(&self) -> Option<Value>;
+
+    /// The files that it names.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 macro_rules! whole_numbers {
@@ -97,6 +102,10 @@ impl Form for PathBuf {
     fn write(&self) -> Option<Value> {
         Some(self.to_string_lossy().into_owned().into())
     }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.clone()]
+    }
 }
 
 macro_rules! texts {
@@ -150,6 +159,10 @@ impl<T: Form> Form for Option<T> {
     fn write(&self) -> Option<Value> {
         self.as_ref().and_then(T::write)
     }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(T::files).collect()
+    }
 }
 
 /// One needs no brackets.
@@ -169,6 +182,10 @@ impl<T: Form> Form for Vec<T> {
 
     fn write(&self) -> Option<Value> {
         self.iter().map(T::write).collect::<Option<_>>().map(Value::Array)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(T::files).collect()
     }
 }
 
@@ -286,5 +303,9 @@ impl Form for CertificateFiles {
         let table: Option<Table> =
             fields.map(|(name, path)| Some((name.to_owned(), path.write()?))).into_iter().collect();
         table.map(Value::Table)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.certificate.clone(), self.key.clone()]
     }
 }

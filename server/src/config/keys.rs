@@ -14,6 +14,7 @@ use althing_mqtt::MqttConfig;
 use althing_stomp::StompConfig;
 use identity::{CallbackConfig, CertificateConfig, IdentityConfig, JwtConfig};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use toml::Value;
 
 /// The keys that are there in every configuration, but for those that each language has.
@@ -31,8 +32,8 @@ const KEYS: &[&[Field<Config>]] = &[
         structures: []
     }),
     fields!(Config, "tls.", [tls], TlsKeys {
-        live: [certificate key certificates client_ca client_certificate crl],
-        restart: [handshake_timeout_ms versions],
+        live: [certificate key certificates client_ca client_certificate crl handshake_timeout_ms versions],
+        restart: [],
         structures: []
     }),
     fields!(Config, "identity.", [identity], IdentityConfig {
@@ -69,18 +70,20 @@ const KEYS: &[&[Field<Config>]] = &[
         restart: [],
         structures: []
     }),
+    // What a language reads itself holds for the adaptors that were made with it.
     fields!(Config, "limits.", [limits], Limits {
-        live: [],
+        live: [
+            sessions_max subscriptions_per_session_max queues_max queue_messages_max queue_bytes_max queue_high_messages
+            queue_high_bytes queue_bytes_total_max queue_memory_messages queue_memory_bytes queue_overflow
+            queue_at_most_once retained_messages_max retained_bytes_max match_visits_max route_cache_max
+            write_buffer_high_bytes write_buffer_low_bytes stall_ms connections_max connections_per_address_max
+            openings_per_address_max connects_per_s_per_address short_connections_per_address_max
+            address_prefix_bits_v6 addresses_remembered_max address_limits_on_loopback takeovers_per_s
+        ],
         restart: [
             packet_bytes_max packet_bytes_before_connect_max connect_timeout_ms packet_timeout_ms keep_alive_s_max
-            receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum sessions_max
-            subscriptions_per_session_max filters_per_request_max client_id_bytes_max session_expiry_s_max
-            queues_max queue_messages_max queue_bytes_max queue_high_messages queue_high_bytes queue_bytes_total_max
-            queue_memory_messages queue_memory_bytes queue_overflow queue_at_most_once
-            retained_messages_max retained_bytes_max match_visits_max route_cache_max write_buffer_high_bytes
-            write_buffer_low_bytes stall_ms connections_max connections_per_address_max openings_per_address_max
-            connects_per_s_per_address short_connections_per_address_max address_prefix_bits_v6 addresses_remembered_max
-            address_limits_on_loopback takeovers_per_s
+            receive_maximum inflight_max topic_alias_maximum topic_alias_out_maximum filters_per_request_max
+            client_id_bytes_max session_expiry_s_max
         ],
         structures: [topic]
     }),
@@ -106,8 +109,8 @@ const LANGUAGE: &[Field<Language>] = fields!(Language, "", [], Language {
 
 /// The keys of a listener.
 const LISTENER: &[Field<ListenerKeys>] = fields!(ListenerKeys, "", [], ListenerKeys {
-    live: [certificate key client_ca client_certificate crl],
-    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id connections_max connects_per_s],
+    live: [certificate key client_ca client_certificate crl connections_max connects_per_s],
+    restart: [protocol bind tls proxy_protocol proxy_networks realm mount_point anonymous client_id],
     structures: []
 });
 
@@ -236,6 +239,30 @@ fn entries_of_tables<K: AsRef<str>, S: Default>(
     }
 }
 
+/// Puts back into `config` what only a restart changes.
+pub fn keep_until_restart(config: &mut Config, running: &Config) {
+    for field in KEYS.iter().copied().flatten().filter(|field| !field.is_live) {
+        (field.copy)(config, running);
+    }
+    config.languages.clone_from(&running.languages);
+    let mut listeners = running.listeners.clone();
+    for (name, listener) in &mut listeners {
+        let Some(read) = config.listeners.get(name) else { continue };
+        for field in LISTENER.iter().filter(|field| field.is_live) {
+            (field.copy)(listener, read);
+        }
+    }
+    config.listeners = listeners;
+}
+
+/// The files that keys name which need no restart: who changes one wants it to be read again.
+pub fn files(config: &Config) -> Vec<PathBuf> {
+    let keys = KEYS.iter().copied().flatten().filter(|field| field.is_live).flat_map(|field| (field.files)(config));
+    let live = || LISTENER.iter().filter(|field| field.is_live);
+    let listeners = config.listeners.values().flat_map(|listener| live().flat_map(|field| (field.files)(listener)));
+    keys.chain(listeners).collect()
+}
+
 /// Every key that there can be, with its default; `NAME` stands for the name of a table.
 pub fn documented() -> Vec<Entry> {
     let mut config = Config::new(0);
@@ -275,4 +302,40 @@ fn with_any_name(name: &str) -> Option<String> {
 fn table_name<'a>(name: &'a str, any: &str) -> Option<&'a str> {
     let (prefix, suffix) = any.split_once(ANY)?;
     name.strip_prefix(prefix)?.strip_suffix(suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        for entry in documented() {
+            let comment = entry.comment.trim();
+            assert!(comment.len() > 15 && comment.ends_with('.'), "{}: \"{comment}\"", entry.name);
+            assert!(!entry.takes.is_empty(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_key_takes_what_it_holds() {
+        let mut config = Config::new(0);
+        for entry in documented() {
+            let value = entry.value.unwrap_or_else(|| "".into());
+            let result = set(&mut config, &entry.name, &value);
+            // Nothing can be said only where nothing may be said, and what is beyond the numbers of TOML.
+            assert!(matches!(result, Some(Ok(()))) || entry.name == "store.bytes_max", "{}: {result:?}", entry.name);
+            assert!(set(&mut config, &format!("{}x", entry.name), &value).is_none(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn keys_of_tables_are_found_by_any_name() {
+        assert_eq!(explained("listeners.garden.bind").unwrap().name, "listeners.NAME.bind");
+        assert_eq!(explained("quotas.users.a.b.bytes_per_s").unwrap().name, "quotas.users.NAME.bytes_per_s");
+        assert_eq!(explained("limits.stall_ms").unwrap().default, Some(Value::Integer(5_000)));
+        assert_eq!(explained("listeners.bind"), None);
+        assert_eq!(explained("coap.tls_bind"), None);
+        assert_eq!(nearest("listeners.garden.bnd").as_deref(), Some("listeners.garden.bind"));
+    }
 }

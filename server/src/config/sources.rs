@@ -19,11 +19,19 @@ pub struct Setting {
     pub source: Source,
     /// Of a list in a file: the line of each element.
     pub lines: Vec<usize>,
+    /// Where no quotes are asked for: the value as it was written.
+    pub unquoted: Option<String>,
 }
 
 impl Setting {
-    fn new(key: String, value: Value, source: Source) -> Self {
-        Self { key, value, source, lines: Vec::new() }
+    /// A value that is written in full.
+    pub fn new(key: String, value: Value, source: Source) -> Self {
+        Self { key, value, source, lines: Vec::new(), unquoted: None }
+    }
+
+    /// From where text needs no quotes.
+    fn unquoted(key: String, text: &str, source: Source) -> Self {
+        Self { unquoted: Some(text.to_owned()), ..Self::new(key, read_value(text), source) }
     }
 
     /// Where the element of a list was written.
@@ -42,7 +50,7 @@ pub enum Source {
     File(PathBuf, usize),
     /// In this variable of the environment.
     Environment(String),
-    /// In this argument of `--set`.
+    /// In the argument of `--set` for this key.
     Argument(String),
     /// With `--data`.
     Data,
@@ -53,7 +61,7 @@ impl fmt::Display for Source {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => f.write_str(name),
-            Self::Argument(text) => write!(f, "--set {text}"),
+            Self::Argument(key) => write!(f, "--set {key}"),
             Self::Data => f.write_str("--data"),
         }
     }
@@ -111,7 +119,8 @@ pub fn from_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     from_toml(path, &text)
 }
 
-fn from_toml(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigError> {
+/// The settings of a text that stands in the file `path`.
+pub fn from_toml(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigError> {
     let syntax = |error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
         let source_text = Source::File(path.to_owned(), line_of(text, start)).to_string();
@@ -152,7 +161,7 @@ pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -
             expected: "the value is not UTF-8".into(),
         })?;
         let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        settings.push(Setting::new(key, read_value(text), Source::Environment(name.to_owned())));
+        settings.push(Setting::unquoted(key, text, Source::Environment(name.to_owned())));
     }
     Ok(settings)
 }
@@ -160,11 +169,12 @@ pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -
 /// The settings of `--set KEY=VALUE`.
 pub fn from_arguments(arguments: &[String]) -> Result<Vec<Setting>, ConfigError> {
     let read = |text: &String| {
-        let source = Source::Argument(text.clone());
         let Some((key, value)) = text.split_once('=') else {
-            return Err(ConfigError::Syntax { source_text: source.to_string(), expected: "write KEY=VALUE".into() });
+            let source_text = Source::Argument(text.clone()).to_string();
+            return Err(ConfigError::Syntax { source_text, expected: "write KEY=VALUE".into() });
         };
-        Ok(Setting::new(key.trim().to_owned(), read_value(value.trim()), source))
+        let key = key.trim().to_owned();
+        Ok(Setting::unquoted(key.clone(), value.trim(), Source::Argument(key)))
     };
     arguments.iter().map(read).collect()
 }

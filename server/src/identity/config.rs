@@ -165,9 +165,9 @@ described! {
         pub refused_cache_s: u64,
         /// How many answers are remembered.
         pub cache_max: usize,
-        /// After so many failures in a row it is left alone: nobody is let in by it, …
+        /// After so many failures in a row it is left alone, and nobody is let in by it.
         pub failures_max: u32,
-        /// … and is asked once more after so many milliseconds.
+        /// After so many milliseconds of being left alone it is asked once more.
         pub retry_ms: u64,
     }
 }

@@ -1,24 +1,29 @@
 //! Hashes of passwords: argon2id, which we write, and mosquitto's two, which we only read.
 
-use argon2::password_hash::{PasswordHashString, Salt, SaltString};
-use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::{self, PasswordHash, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha512};
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 use subtle::ConstantTimeEq;
 
 /// The hash of a password, as a users file has it. `Display` writes it as it was read.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Hash {
     text: String,
     kind: Kind,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Kind {
-    Argon2id(PasswordHashString),
+    Argon2id {
+        argon2: Box<Argon2<'static>>,
+        salt: Vec<u8>,
+        hash: Vec<u8>,
+    },
     /// mosquitto's `$7$`: PBKDF2 with HMAC-SHA-512.
     Pbkdf2 {
         iterations: u32,
@@ -55,7 +60,13 @@ impl Hash {
     /// Whether `password` is the one. Takes as long for a wrong one as for the right one.
     pub fn verifies(&self, password: &[u8]) -> bool {
         match &self.kind {
-            Kind::Argon2id(hash) => Argon2::default().verify_password(password, &hash.password_hash()).is_ok(),
+            Kind::Argon2id { argon2, salt, hash } => {
+                let mut found = vec![0; hash.len()];
+                let computed = with_memory(argon2.params(), |memory| {
+                    argon2.hash_password_into_with_memory(password, salt, &mut found, memory)
+                });
+                computed.is_ok() && found.ct_eq(hash).into()
+            }
             Kind::Pbkdf2 { iterations, salt, hash } => {
                 let mut found = vec![0; hash.len()];
                 pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut found);
@@ -71,7 +82,7 @@ impl Hash {
     /// How it was made, for people.
     pub fn kind(&self) -> &'static str {
         match self.kind {
-            Kind::Argon2id(_) => "argon2id",
+            Kind::Argon2id { .. } => "argon2id",
             Kind::Pbkdf2 { .. } => "PBKDF2-SHA-512",
             Kind::Sha512 { .. } => "SHA-512",
         }
@@ -81,8 +92,9 @@ impl Hash {
     pub fn decoy(&self) -> Self {
         let mut decoy = self.clone();
         match &mut decoy.kind {
-            Kind::Pbkdf2 { hash, .. } | Kind::Sha512 { hash, .. } => hash.iter_mut().for_each(|byte| *byte ^= 0x5a),
-            Kind::Argon2id(_) => {}
+            Kind::Argon2id { hash, .. } | Kind::Pbkdf2 { hash, .. } | Kind::Sha512 { hash, .. } => {
+                hash.iter_mut().for_each(|byte| *byte ^= 0x5a);
+            }
         }
         decoy
     }
@@ -90,9 +102,8 @@ impl Hash {
     /// What a check costs, to compare: kibibytes of memory and passes over it, then rounds.
     pub fn cost(&self) -> (u64, u32) {
         match &self.kind {
-            Kind::Argon2id(hash) => {
-                let params = Params::try_from(&hash.password_hash()).unwrap_or_default();
-                (u64::from(params.m_cost()) * u64::from(params.t_cost()), 0)
+            Kind::Argon2id { argon2, .. } => {
+                (u64::from(argon2.params().m_cost()) * u64::from(argon2.params().t_cost()), 0)
             }
             Kind::Pbkdf2 { iterations, .. } => (0, *iterations),
             Kind::Sha512 { .. } => (0, 0),
@@ -122,17 +133,37 @@ impl FromStr for Hash {
     }
 }
 
+/// Lends the memory that argon2 fills. A thread keeps it: freed and taken anew for each login it would leave holes of its size.
+fn with_memory<T>(params: &Params, act: impl FnOnce(&mut [Block]) -> T) -> T {
+    thread_local! {
+        static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+    }
+    #[cfg(test)]
+    ARGON2_COMPUTED.set(ARGON2_COMPUTED.get() + 1);
+    MEMORY.with_borrow_mut(|memory| {
+        if memory.len() < params.block_count() {
+            memory.resize(params.block_count(), Block::default());
+        }
+        act(&mut memory[..])
+    })
+}
+
 fn argon2id(text: &str) -> Result<Kind, String> {
-    let hash = PasswordHashString::new(text).map_err(|error| format!("the argon2id hash is malformed: {error}"))?;
-    let params = Params::try_from(&hash.password_hash())
-        .map_err(|error| format!("the argon2id hash has wrong parameters: {error}"))?;
+    let malformed = |error: password_hash::Error| format!("the argon2id hash is malformed: {error}");
+    let hash = PasswordHash::new(text).map_err(malformed)?;
+    let params = Params::try_from(&hash).map_err(malformed)?;
     if params.m_cost() > MEMORY_KIB_MAX || params.t_cost() > PASSES_MAX {
         return Err(format!("the argon2id hash costs too much: at most m={MEMORY_KIB_MAX},t={PASSES_MAX}"));
     }
-    if hash.salt().is_none() || hash.hash().is_none() {
+    let (Some(salt), Some(output)) = (hash.salt, hash.hash) else {
         return Err("the argon2id hash has no salt or no hash".into());
-    }
-    Ok(Kind::Argon2id(hash))
+    };
+    let mut decoded = [0; Salt::MAX_LENGTH];
+    let salt = salt.decode_b64(&mut decoded).map_err(malformed)?.to_vec();
+    let version =
+        hash.version.map_or(Ok(Version::V0x10), Version::try_from).map_err(|error| malformed(error.into()))?;
+    let argon2 = Box::new(Argon2::new(Algorithm::Argon2id, version, params));
+    Ok(Kind::Argon2id { argon2, salt, hash: output.as_bytes().to_vec() })
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, String> {
@@ -151,6 +182,14 @@ fn digest(text: &str) -> Result<Vec<u8>, String> {
     })
 }
 
+impl PartialEq for Hash {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Hash {}
+
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -161,6 +200,12 @@ impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hash(…)")
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has computed argon2.
+    pub static ARGON2_COMPUTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

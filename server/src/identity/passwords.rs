@@ -88,3 +88,31 @@ impl Provider for Passwords {
         Some(self.users.iter().map(|(name, known)| (name.clone(), known.identity.groups.clone())).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::hash::ARGON2_COMPUTED;
+    use crate::identity::testing::{Directory, question};
+
+    /// argon2id of `password`, in 8 KiB.
+    const DEAR: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$";
+
+    #[test]
+    fn every_name_costs_the_same() {
+        let directory = Directory::new();
+        let hash = |byte| {
+            format!("{DEAR}{}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, [byte; 32]))
+        };
+        let cheap = format!("$6$c2FsdA==${}==", "A".repeat(86));
+        let text = format!("dear:{}\nalso:{}\ncheap:{cheap}\n", hash(1), hash(2));
+        let users = Users::load(&directory.file("users", &text)).unwrap();
+        let passwords = Passwords::new(&[("users".into(), users)], Duration::ZERO).unwrap();
+        for name in ["dear", "also", "cheap", "nobody", ""] {
+            let before = ARGON2_COMPUTED.get();
+            let verify = question(Some(name), Some("password"));
+            assert!(!matches!(passwords.check(&Credentials::of(&verify).unwrap()), Outcome::Accept(_)));
+            assert_eq!(ARGON2_COMPUTED.get() - before, 1, "{name:?}");
+        }
+    }
+}

@@ -2,7 +2,10 @@ use super::names::CertificatesByName;
 use super::*;
 use crate::config::Config;
 use crate::serve::ServeOptions;
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, SerialNumber, date_time_ymd,
+};
 use rustls::SignatureScheme;
 use std::fs;
 use tempfile::TempDir;
@@ -127,6 +130,35 @@ fn what_is_wrong_is_named_with_the_remedy_and_the_old_stays() {
         assert!(Arc::ptr_eq(&terms, &acceptor.terms()));
         assert_eq!(stores.certificates(), told);
     }
+}
+
+#[test]
+fn lists_of_revoked_certificates_are_read_while_they_are_in_date() {
+    let lab = Lab::new();
+    lab.make("a", &["a.example"], 4000, &KeyPair::generate().unwrap());
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().unwrap();
+    lab.write("ca.crt", params.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(params, key);
+    for (name, year) in [("good.crl", 4000), ("old.crl", 2001)] {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2000, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        lab.write(name, params.signed_by(&issuer).unwrap().pem().unwrap());
+    }
+    let with = |crl| [&SERVER[..], &["tls.client_ca=@ca.crt", "tls.client_certificate=required", crl]].concat();
+    let stores = TlsStores::default();
+    stores.apply(lab.prepare(&with("tls.crl=@good.crl")).unwrap());
+    assert!(stores.certificates().iter().any(|it| it.role == CertificateRole::RevocationList));
+    let error = lab.prepare(&with("tls.crl=@old.crl")).unwrap_err();
+    assert!(error.starts_with("old.crl is out of date: get the present list"), "{error}");
 }
 
 #[test]
