@@ -106,6 +106,29 @@ async def _(house):
     await peer.expect_end()
 
 
+@case("curl: users, rules and bans hold without a restart, and a mistake changes nothing")
+async def _(house):
+    await house.administered()
+    socket = ["--unix-socket", str(house.broker.data / "admin.sock")]
+
+    async def put(path, document):
+        body = ["--header", "Content-Type: application/json", "--data", json.dumps(document)]
+        return (await house.curl(*socket, "--request", "PUT", *body, f"http://localhost{path}"))[0]
+
+    expect(await put("/api/v1/users/ann", {"password": "secret", "groups": ["admin"]}), 200, "a new user")
+    login = ["--header", "Content-Type: application/json", "--data", '{"username":"ann","password":"secret"}']
+    expect((await house.curl(*login, f"{house.url}/api/v1/session"))[0], 200, "her login, at once")
+    expect(await put("/api/v1/rules", {"rules": [{"topic": "secret/#", "allow": False}]}), 200, "a new rule")
+    decided = await house.ask("/api/v1/rules/explain?action=publish&topic=secret/x")
+    expect(decided["allowed"], False, "what the new rule denies, at once")
+    expect(await put("/api/v1/rules", {"rules": [{"topic": "a"}]}), 400, "a rule that is none")
+    expect(len((await house.ask("/api/v1/rules"))["managed"]), 1, "the rules after the mistake")
+    peer = await house.connected(client_id="banned")
+    expect(await put("/api/v1/bans", {"clients": ["banned"]}), 200, "a ban")
+    await peer.expect_packet(DISCONNECT, "DISCONNECT")
+    await peer.expect_end()
+
+
 @case("Prometheus scrapes the metrics and answers queries about them")
 async def _(house):
     if not shutil.which("prometheus"):
