@@ -396,3 +396,25 @@ fn separate_subscriptions_get_a_delivery_each() {
         assert_eq!(tags, expected);
     }
 }
+
+#[test]
+fn other_limits_hold_at_once_and_take_nothing_away() {
+    let mut bench = Bench::new(Limits::default());
+    bench.connect(1, "a", 0, 10);
+    bench.subscribe(1, "one", Guarantee::AtMostOnce);
+    for name in ["x", "y"] {
+        bench.publish(1, name, "v", Guarantee::AtLeastOnce, true);
+    }
+    bench.store();
+    bench.effects.answers.clear();
+    let limits = Limits { retained_messages_max: 1, subscriptions_per_session_max: 1, ..Limits::default() };
+    bench.broker.set_limits(Arc::new(limits));
+    assert_eq!(bench.broker.statistics().retained_messages, 2);
+    bench.publish(1, "z", "v", Guarantee::AtLeastOnce, true);
+    bench.subscribe(1, "two", Guarantee::AtMostOnce);
+    assert!(matches!(
+        &bench.effects.answers[..],
+        [(_, Answer::Published { outcome: Err(_), .. }), (_, Answer::Subscribed { results, .. })]
+            if results[..] == [Err(Reason::QuotaExceeded)]
+    ));
+}

@@ -125,6 +125,11 @@ fn bytes_count_by_the_second_and_by_the_message() {
             bench.publish(1, "t", &"x".repeat(150), AtLeastOnce);
             assert_eq!(refusal(&bench.take_answers(1)), None);
         }
+        bench.ask(2, "b", |connect| {
+            let message = althing_core::Message::new(bench::topic("gone"), "x".repeat(151).into());
+            connect.will = Some(Box::new(Will { message, delay_s: 0, expiry_s: None }));
+        });
+        assert_eq!(refusal(&bench.take_answers(2)).unwrap().reason, Reason::PacketTooLarge, "a will is no way around");
         let [(_, until_ns)] = bench.throttled[..] else { panic!("{:?}", bench.throttled) };
         let rest_ms = (until_ns - bench.now.mono_ns) / 1_000_000;
         assert!((1_000..1_100).contains(&rest_ms), "one second for the hundred that are owed, not {rest_ms} ms");

@@ -153,7 +153,7 @@ impl Broker {
             Ok(claim) => claim,
             Err(refusal) => return self.refuse(peer, &client, refusal, effects),
         };
-        if let Err(refusal) = self.may_connect(&principal, claim.session()) {
+        if let Err(refusal) = self.may_connect(&principal, connect.will.as_deref(), claim.session()) {
             return self.refuse(peer, &client, refusal, effects);
         }
         let takeovers = match self.may_take_over(now, claim.session()) {

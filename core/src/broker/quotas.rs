@@ -15,7 +15,7 @@ use crate::quota::{Quota, Whose};
 use crate::session::Session;
 use crate::time::Now;
 use crate::topic::Topic;
-use crate::verbs::{Reason, Refusal};
+use crate::verbs::{Reason, Refusal, Will};
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -245,12 +245,23 @@ impl Broker {
 
 /// What a quota forbids.
 impl Broker {
-    /// Whether `principal` may have one connection more, in place of what it has of the session that was `found`.
-    pub(super) fn may_connect(&self, principal: &Principal, found: Option<u32>) -> Result<(), Refusal> {
+    /// Whether `principal` may have one connection more, in place of what it has of the session that was `found`, and
+    /// leave this will.
+    pub(super) fn may_connect(
+        &self,
+        principal: &Principal,
+        will: Option<&Will>,
+        found: Option<u32>,
+    ) -> Result<(), Refusal> {
         if !self.accounts.is_on {
             return Ok(());
         }
         let (quota, whose) = self.policy.quotas.of(principal, self.policy.groups_of(principal));
+        let will_bytes = will.map_or(0, |will| will.message.payload.len() as u64);
+        if let Some(most) = quota.message_bytes_max.filter(|most| will_bytes > u64::from(*most)) {
+            let text = format!("a will of {will_bytes} bytes; {whose}.message_bytes_max allows {most}");
+            return Err(Refusal::new(Reason::PacketTooLarge, text));
+        }
         let account = principal.name().and_then(|name| self.accounts.find(name));
         let found = found.and_then(|index| self.sessions.get(index));
         let found = found.filter(|session| session.principal.name() == principal.name());

@@ -40,6 +40,8 @@ impl Code {
     pub const METHOD_NOT_ALLOWED: Self = Self::new(4, 5);
     pub const NOT_ACCEPTABLE: Self = Self::new(4, 6);
     pub const REQUEST_ENTITY_TOO_LARGE: Self = Self::new(4, 13);
+    /// Too Many Requests (RFC 8516).
+    pub const TOO_MANY_REQUESTS: Self = Self::new(4, 29);
     pub const INTERNAL_SERVER_ERROR: Self = Self::new(5, 0);
     pub const NOT_IMPLEMENTED: Self = Self::new(5, 1);
     pub const SERVICE_UNAVAILABLE: Self = Self::new(5, 3);

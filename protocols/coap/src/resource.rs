@@ -65,6 +65,7 @@ impl Response {
             Reason::NotAuthorised | Reason::Banned => Code::FORBIDDEN,
             Reason::TopicNameInvalid | Reason::TopicFilterInvalid | Reason::PayloadFormatInvalid => Code::BAD_REQUEST,
             Reason::PacketTooLarge => Code::REQUEST_ENTITY_TOO_LARGE,
+            Reason::MessageRateTooHigh | Reason::ConnectionRateExceeded => Code::TOO_MANY_REQUESTS,
             Reason::QuotaExceeded | Reason::ServerUnavailable | Reason::ServerBusy | Reason::ShuttingDown => {
                 Code::SERVICE_UNAVAILABLE
             }

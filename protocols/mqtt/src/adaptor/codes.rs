@@ -29,6 +29,7 @@ pub(super) fn disconnect(reason: Reason) -> u8 {
 pub(super) fn publish(reason: Reason) -> u8 {
     match to_code(reason) {
         code @ (0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99) => code,
+        code::MESSAGE_RATE_TOO_HIGH | code::PACKET_TOO_LARGE => code::QUOTA_EXCEEDED,
         _ => code::UNSPECIFIED_ERROR,
     }
 }
@@ -64,6 +65,8 @@ mod tests {
             assert_eq!(connack(reason), said, "{reason:?}");
         }
         assert_eq!(publish(Reason::AdministrativeAction), code::UNSPECIFIED_ERROR);
+        assert_eq!(publish(Reason::MessageRateTooHigh), code::QUOTA_EXCEEDED);
+        assert_eq!(publish(Reason::PacketTooLarge), code::QUOTA_EXCEEDED);
         assert_eq!(suback(Reason::QuotaExceeded), code::QUOTA_EXCEEDED);
         assert_eq!(unsuback(Reason::QuotaExceeded), code::UNSPECIFIED_ERROR);
         assert_eq!(disconnect(Reason::ServerUnavailable), code::SERVER_BUSY);

@@ -346,6 +346,8 @@ fn short(reason: Reason) -> &'static str {
         Reason::NotAuthorised => "not authorised",
         Reason::PacketTooLarge => "frame too large",
         Reason::QuotaExceeded => "a limit of the broker was reached",
+        Reason::MessageRateTooHigh => "messages come too fast",
+        Reason::ConnectionRateExceeded => "connections come too fast",
         Reason::TopicNameInvalid | Reason::TopicFilterInvalid => "invalid destination",
         Reason::IdentifierInUse => "identifier in use",
         Reason::IdentifierNotFound => "unknown identifier",
