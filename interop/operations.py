@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 from broker import HOST, ROOT
-from raw import DISCONNECT, PUBACK, House, properties, publish
+from raw import DISCONNECT, PUBACK, SUBACK, House, properties, publish, subscribe
 from report import Skip, expect, within
 
 TABLE = []
@@ -378,12 +378,16 @@ async def _(house):
 
 @case("why: refusals, closings and unheard messages, in words")
 async def _(house):
-    await house.another_broker()
+    rule = 'authorisation.rules=[{topic = "b", actions = "subscribe", allow = false}]'
+    await house.another_broker(settings=[rule])
     peer = await house.connected(client_id="peer")
     peer.send(publish("$SYS/x", b"", qos=1))
     body = await peer.expect_packet(PUBACK, "PUBACK")
     expect(body[2], NOT_AUTHORISED, "PUBACK's code")
     assert len(body) > 4, "PUBACK says no reason string"
+    peer.send(subscribe("a", "b"))
+    body = await peer.expect_packet(SUBACK, "SUBACK")
+    assert b"you may not subscribe to b" in body and body[-2:] == bytes([0, NOT_AUTHORISED]), body
     peer.send(publish("nowhere", b""))
     await peer.expect_alive()
     peer.send(bytes([0xF0, 0x02, 0, 0, 0]), b"\xff")

@@ -6,6 +6,7 @@ import logging
 import resource
 import sys
 
+import administration
 import attacks
 import cases
 import coap
@@ -43,6 +44,7 @@ COLUMNS = {
     "attacks": attacks.run,
     "rights": rights.run,
     "operations": operations.run,
+    "administration": administration.run,
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),

@@ -268,6 +268,8 @@ pub enum Answer {
         correlation: u32,
         /// The granted guarantee or the refusal, in the order of the filters.
         results: Vec<Result<Guarantee, Reason>>,
+        /// For people: why the first of those that were refused was; empty where there is nothing to say.
+        why: Cow<'static, str>,
     },
     /// One result a filter.
     Unsubscribed {

@@ -6,10 +6,11 @@ mod lab;
 mod language;
 
 use althing_core::Limits;
-use althing_net::{TlsAcceptor, local};
-use lab::{BOTH, LONG, Lab, Leaf, connect, gate, localhost, terms};
+use althing_core::link::Certificate;
+use althing_net::{TlsAcceptor, TlsTerms, local};
+use lab::{BOTH, LONG, Lab, Leaf, connect, connect_with, gate, localhost, terms};
 use language::{House, hear, house, house_with, say};
-use rustls::{ClientConfig, ClientConnection, version};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, version};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +78,25 @@ fn a_certificate_that_is_not_good_is_named() {
         };
         refused(lab.leaf("lamp", 13), "showed a client certificate that has been revoked").await;
         refused(stranger.leaf("lamp", 7), "showed a client certificate that none of client_ca has signed").await;
+    });
+}
+
+#[test]
+fn a_ticket_does_not_outlive_the_certificate() {
+    house(async |house: House| {
+        let lab = Lab::new();
+        // The certificate ends between the two handshakes: it is verified in the first one only.
+        let describe = |_: &[u8]| Ok(Certificate { not_after_s: 1, ..Certificate::default() });
+        let terms = TlsTerms::new(lab.server("localhost", Some(lab.verifier(true))), &[], LONG, describe);
+        let address = house.listen_behind(gate(&Arc::new(TlsAcceptor::new(terms))), "127.0.0.1:0").to_string();
+        let config = Arc::new(lab.client(BOTH, Some(lab.leaf("lamp", 7))));
+        let mut peer = connect_with(&config, &address).await.unwrap();
+        say(&mut peer, "hello\n").await;
+        hear(&mut peer, "hello\n").await;
+        let mut peer = connect_with(&config, &address).await.unwrap();
+        assert_eq!(peer.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
+        assert!(peer.read(&mut [0; 6]).await.is_err());
+        house.closed("showed a client certificate that has expired: renew it").await;
     });
 }
 

@@ -107,7 +107,10 @@ impl Admin {
 
     /// Reads the configuration and all files that it names again; says what has changed.
     async fn reload(&self) -> Result<Vec<String>, Problem> {
-        Ok(Vec::new())
+        let Some(reload) = &self.reload else { return Ok(Vec::new()) };
+        reload.reload().await.map_err(|mistakes| {
+            Problem::conflict(format!("everything goes on as it was, because of mistakes: {}", mistakes.join("; ")))
+        })
     }
 
     /// From now on nobody should be sent here any more: `/readyz` says so.

@@ -224,6 +224,7 @@ fn files(options: &ServeOptions, config: &Config) -> Vec<PathBuf> {
     let mut files = config::keys::files(config);
     files.extend(options.config.clone());
     files.push(authorisation::rules_path(config));
+    files.push(authorisation::bans::path(config));
     files.extend(Identities::files(&config.identity, &config.server.data));
     files.sort();
     files.dedup();

@@ -240,7 +240,7 @@ pub fn obliging(request: &Request) -> Vec<Answer> {
             let results = subscribe.filters.iter();
             let results = results.map(|wanted| wanted.filter.as_ref().map(|_| wanted.options.guarantee));
             let results = results.map(|result| result.map_err(|reason| *reason)).collect();
-            vec![Answer::Subscribed { correlation: subscribe.correlation, results }]
+            vec![Answer::Subscribed { correlation: subscribe.correlation, results, why: "".into() }]
         }
         Request::Unsubscribe(unsubscribe) => {
             let results = unsubscribe.filters.iter();

@@ -1,5 +1,6 @@
 //! Lists as columns for people; texts from outside cannot move the cursor or change colours.
 
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -88,6 +89,12 @@ pub fn duration(seconds: u64) -> String {
         (0, hours, minutes) => format!("{hours}h{minutes}m"),
         (days, hours, _) => format!("{days}d{hours}h"),
     }
+}
+
+/// The local time of milliseconds since 1970, as `strftime` writes it.
+pub fn moment(ms: &Value, format: &str) -> String {
+    let timestamp = ms.as_i64().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    timestamp.map_or_else(String::new, |it| it.to_zoned(TimeZone::system()).strftime(format).to_string())
 }
 
 #[cfg(test)]

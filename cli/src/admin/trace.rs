@@ -2,7 +2,7 @@
 
 use super::arguments::TraceArguments;
 use super::client::{Client, with_query};
-use super::table::show;
+use super::table::{moment, show};
 use crate::exit::{ExitCode, Failure};
 use crate::output::write_stdout;
 use crate::stop::Stop;
@@ -45,8 +45,46 @@ fn print(line: &[u8], json: bool) -> Result<(), Failure> {
     write_stdout(text.as_bytes())
 }
 
-/// The fields in the broker's order.
+/// One line: when, who, which way, what.
 fn words(event: &Value) -> String {
-    let fields = event.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    fields.map(|(name, value)| format!("{name}={}", show(value))).collect::<Vec<_>>().join(" ")
+    let who = [&event["client"], &event["remote"]].into_iter().find(|it| !it.is_null()).map(show);
+    let way = match event["way"].as_str() {
+        Some("in") => "->",
+        Some(_) => "<-",
+        None => "--",
+    };
+    let mut text =
+        format!("{} {} {way} {}", moment(&event["at_ms"], "%T%.3f"), who.unwrap_or_default(), show(&event["what"]));
+    if !event["topic"].is_null() {
+        let retain = if event["retain"] == true { " retain" } else { "" };
+        let (topic, qos, bytes) = (show(&event["topic"]), show(&event["qos"]), show(&event["payload_bytes"]));
+        text.push_str(&format!(" {topic} qos {qos}{retain}, {bytes} bytes"));
+    }
+    if !event["details"].is_null() {
+        text.push_str(&format!(" ({})", show(&event["details"])));
+    }
+    if let Some(left_out) = event["left_out"].as_u64() {
+        text.push_str(&format!(" [{left_out} before it came too fast to be shown]"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_says_who_does_what() {
+        let event = json!({
+            "at_ms": 0, "what": "publish", "way": "in", "client": "c", "topic": "a/b", "qos": 1, "retain": true,
+            "payload_bytes": 3, "left_out": 2,
+        });
+        let text = words(&event);
+        assert!(
+            text.ends_with(" c -> publish a/b qos 1 retain, 3 bytes [2 before it came too fast to be shown]"),
+            "{text}"
+        );
+        assert!(words(&json!({ "at_ms": 0, "what": "trace", "details": "for 30 s" })).ends_with("-- trace (for 30 s)"));
+    }
 }

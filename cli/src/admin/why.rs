@@ -2,10 +2,9 @@
 
 use super::arguments::WhyArguments;
 use super::client::{Client, path_of, with_query};
-use super::table::{printable, show};
+use super::table::{moment, printable, show};
 use crate::exit::{ExitCode, Failure};
 use crate::output::write_stdout;
-use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
 /// Incidents of anybody.
@@ -26,7 +25,8 @@ pub async fn run(arguments: &WhyArguments) -> Result<ExitCode, Failure> {
     let text: String = if admin.json {
         incidents.iter().map(|incident| format!("{incident}\n")).collect()
     } else if incidents.is_empty() {
-        let whom = client.as_deref().map_or_else(|| "anybody".into(), printable);
+        let at = address.map(|address| format!("anybody at {address} who did not come to have a client id"));
+        let whom = client.as_deref().map(printable).or(at).unwrap_or_else(|| "anybody".into());
         format!("nothing went wrong for {whom} that the broker remembers\n")
     } else {
         let names_client = client.is_none();
@@ -37,7 +37,8 @@ pub async fn run(arguments: &WhyArguments) -> Result<ExitCode, Failure> {
 }
 
 fn line(incident: &Value, names_client: bool) -> String {
-    let mut text = format!("{}  {:<11}", moment(&incident["at_ms"]), show(&incident["kind"]).replace('_', " "));
+    let mut text =
+        format!("{}  {:<11}", moment(&incident["at_ms"], "%F %T"), show(&incident["kind"]).replace('_', " "));
     if names_client {
         let who = [&incident["client"], &incident["remote"]].into_iter().find(|it| !it.is_null());
         text.push_str(&format!(" {}:", who.map_or_else(|| "somebody".into(), show)));
@@ -52,12 +53,6 @@ fn line(incident: &Value, names_client: bool) -> String {
     }
     text.push('\n');
     text
-}
-
-/// The local time of milliseconds since 1970.
-fn moment(ms: &Value) -> String {
-    let timestamp = ms.as_i64().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    timestamp.map_or_else(String::new, |it| it.to_zoned(TimeZone::system()).strftime("%F %T").to_string())
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ use crate::shard::Word;
 use crate::time::Now;
 use crate::topic::Filter;
 use crate::tree::NodeId;
-use crate::verbs::{Answer, Reason, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
+use crate::verbs::{
+    Answer, Reason, Refusal, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe,
+};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Broker {
@@ -23,12 +26,20 @@ impl Broker {
         let operation = self.new_operation();
         let (mut waits, mut wanted) = (0, Vec::new());
         let mut results = Vec::with_capacity(subscribe.filters.len());
+        let mut why = Cow::Borrowed("");
         for (position, SubscribeFilter { filter, options }) in subscribe.filters.into_iter().enumerate() {
             if position >= self.limits.filters_per_request_max {
                 results.push(Err(Reason::QuotaExceeded));
                 continue;
             }
-            let admitted = filter.and_then(|filter| self.admit(index, filter, effects));
+            let admitted = filter.and_then(|filter| {
+                self.admit(index, filter, effects).map_err(|refusal| {
+                    if why.is_empty() {
+                        why = refusal.text;
+                    }
+                    refusal.reason
+                })
+            });
             results.push(admitted.map(|filter| {
                 let guarantee = options.guarantee.min(filter.guarantee_max());
                 let options = SubscriptionOptions { guarantee, ..options };
@@ -49,32 +60,33 @@ impl Broker {
         }
         self.statistics.subscriptions_refused += results.iter().filter(|result| result.is_err()).count() as u64;
         self.count_use(index);
-        let answer = Answer::Subscribed { correlation: subscribe.correlation, results };
+        let answer = Answer::Subscribed { correlation: subscribe.correlation, results, why };
         self.answer(now, index, (operation, waits), answer, Then::Retained(wanted), effects);
     }
 
     /// Whether a session may have this subscription.
-    fn admit(&mut self, index: u32, filter: Filter, effects: &mut Effects) -> Result<Authorised<Filter>, Reason> {
-        let lacks = self.lacks_subscriptions(index).filter(|_| !self.has_subscription(index, &filter));
-        let session = self.sessions.get(index).ok_or(Reason::Unspecified)?;
-        let client = &session.principal.client;
+    fn admit(&mut self, index: u32, filter: Filter, effects: &mut Effects) -> Result<Authorised<Filter>, Refusal> {
+        let is_new = !self.has_subscription(index, &filter);
+        let lacks = self.lacks_subscriptions(index).filter(|_| is_new);
+        let gone = || Refusal::new(Reason::Unspecified, "the session is gone");
+        let session = self.sessions.get(index).ok_or_else(gone)?;
+        let client = session.principal.client.clone();
+        let mut refuse = |reason, why: String, told: String| {
+            effects.events.push(Event::Refused { client: client.clone(), reason, why });
+            Err(Refusal::new(reason, told))
+        };
         if let Some(lacks) = lacks {
             let why = format!("{filter} not subscribed: {lacks}");
-            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::QuotaExceeded, why });
-            return Err(Reason::QuotaExceeded);
+            return refuse(Reason::QuotaExceeded, why.clone(), why);
         }
-        if session.subscriptions_len() >= self.limits.subscriptions_per_session_max
-            && !self.has_subscription(index, &filter)
-        {
+        if is_new && session.subscriptions_len() >= self.limits.subscriptions_per_session_max {
             let why = format!("{filter} not subscribed: the session has as many subscriptions as it may");
-            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::QuotaExceeded, why });
-            return Err(Reason::QuotaExceeded);
+            return refuse(Reason::QuotaExceeded, why.clone(), why);
         }
-        authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter)).map_err(|why| {
-            let why = why.to_string();
-            effects.events.push(Event::Refused { client: client.clone(), reason: Reason::NotAuthorised, why });
-            Reason::NotAuthorised
-        })
+        let shown = filter.clone();
+        // The rule is nobody's business but the administrators'.
+        authorise(&self.policy, &session.principal, filter, |filter| Action::Subscribe(filter))
+            .or_else(|why| refuse(Reason::NotAuthorised, why.to_string(), format!("you may not subscribe to {shown}")))
     }
 
     fn has_subscription(&self, index: u32, filter: &Filter) -> bool {

@@ -122,7 +122,11 @@ fn refusals_of_the_broker_are_translated() {
         for version in VERSIONS {
             let script: Script = Box::new(move |request| match request {
                 Request::Subscribe(subscribe) => {
-                    vec![Answer::Subscribed { correlation: subscribe.correlation, results: vec![Err(reason)] }]
+                    vec![Answer::Subscribed {
+                        correlation: subscribe.correlation,
+                        results: vec![Err(reason)],
+                        why: "".into(),
+                    }]
                 }
                 other => althing_testkit::pair::obliging(other),
             });

@@ -50,7 +50,7 @@ impl Endpoint {
                     Goal::Publish(_) => {}
                 }
             }
-            Answer::Subscribed { correlation, results } => self.subscribed(correlation, &results, turn),
+            Answer::Subscribed { correlation, results, .. } => self.subscribed(correlation, &results, turn),
             // Nobody waits for the end of a subscription or of a token, and nothing is received in two steps.
             Answer::Unsubscribed { .. } | Answer::Released { .. } | Answer::Complete { .. } => {}
             // The door has seen to these, and nobody authenticates.

@@ -6,6 +6,7 @@ use crate::packet::{Acknowledgement, Codes, Details, Packet};
 use crate::reason::code;
 use althing_core::verbs::{Accepted, Reason, Refusal};
 use althing_core::{Answer, Close, Guarantee, Out};
+use bytestring::ByteString;
 
 impl MqttAdaptor {
     pub(super) fn tell(&mut self, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
@@ -21,12 +22,20 @@ impl MqttAdaptor {
                 self.send_ack(AckType::PubRel, found(number as u16, known), out);
                 Ok(())
             }
-            Answer::Subscribed { correlation, results } => {
+            Answer::Subscribed { correlation, results, why } => {
                 let codes = results.into_iter().map(|result| match result {
                     Ok(guarantee) => guarantee as u8,
                     Err(reason) => codes::suback(reason),
                 });
-                let codes = answered(correlation as u16, codes.collect());
+                let mut codes = answered(correlation as u16, codes.collect());
+                if self.problem_information && !why.is_empty() {
+                    codes.details.reason_string = Some(ByteString::from(why.as_ref()));
+                    if self.send(&Packet::SubAck(codes.clone()), out) {
+                        return Ok(());
+                    }
+                    // Without its sentence it may fit.
+                    codes.details = Details::default();
+                }
                 self.send_or_close(&Packet::SubAck(codes), out)
             }
             Answer::Unsubscribed { correlation, results } => {

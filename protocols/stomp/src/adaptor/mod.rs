@@ -242,7 +242,7 @@ impl Adaptor for StompAdaptor {
                 Ok(())
             }
             Answer::Published { correlation, outcome, .. } => this.finish(correlation, outcome.map(|_| ()), out),
-            Answer::Subscribed { correlation, results } => this.finish(correlation, all(results), out),
+            Answer::Subscribed { correlation, results, .. } => this.finish(correlation, all(results), out),
             Answer::Unsubscribed { correlation, results } => this.finish(correlation, all(results), out),
             Answer::Refused(refusal) => Err(this.refuse(refusal, None, out)),
             Answer::Close(refusal) => {
