@@ -12,7 +12,7 @@ mod vault;
 mod wire;
 
 pub use crash::{Crash, Downtime};
-pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD};
+pub use provider::{CHALLENGE, METHOD_ECHO, WRONG_PASSWORD, expiring};
 pub use station::{Heard, Received, Station, StationId, connect_packet, filter, topic};
 pub use vault::Keeping;
 pub use wire::Grain;

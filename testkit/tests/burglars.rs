@@ -1,10 +1,12 @@
 //! Rights that were there once and are not any more: no way around a policy that changes.
 
 use althing_core::Guarantee::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use althing_core::Link;
 use althing_core::authorisation::{Actions, Policy, Rule};
 use althing_core::effects::Event;
+use althing_core::link::{ClientIdFrom, Entrance};
 use althing_mqtt::packet::{Connect, Version, Will};
-use althing_testkit::house::{Downtime, House, StationId, connect_packet, topic};
+use althing_testkit::house::{Downtime, House, StationId, connect_packet, expiring, topic};
 use althing_testkit::worlds::{worlds, worlds_with};
 use bytes::Bytes;
 
@@ -374,5 +376,50 @@ fn a_lower_ceiling_lowers_what_was_granted() {
         let token = house.listen(bob, "other", ExactlyOnce);
         house.settle();
         assert_eq!(house.at(bob).codes_of(token), Some(&[0][..]));
+    });
+}
+
+#[test]
+fn a_connection_ends_with_its_proof() {
+    worlds(6, |house| {
+        let alice = house.station();
+        let password = Some(expiring(house.now().wall_ms + 5_000));
+        house.connect(alice, Connect { password: password.clone(), ..as_user("alice", "alice", true) });
+        house.settle();
+        house.pass_ms(4_999);
+        assert!(house.at(alice).is_connected());
+        house.pass_ms(1);
+        assert_eq!(house.at(alice).goodbye().map(|goodbye| goodbye.code), Some(NOT_AUTHORISED));
+        assert_eq!((house.connections_open(), house.statistics().sessions), (0, 1), "the session stays");
+        house.connect(alice, Connect { password, ..as_user("alice", "alice", true) });
+        house.settle();
+        assert_eq!(code(house, alice), NOT_AUTHORISED, "that proof is over");
+    });
+}
+
+#[test]
+fn a_session_may_be_named_after_its_user() {
+    worlds(12, |house| {
+        let entrance = Entrance { name: "users", client_id: ClientIdFrom::Principal, ..Entrance::default() };
+        house.come_in_by(Link { entrance: entrance.into(), ..Link::default() });
+        let alice = house.station();
+        house.connect(alice, as_user("alice", "whatever", true));
+        house.settle();
+        house.listen(alice, "t", AtLeastOnce);
+        house.settle();
+        house.cut_station(alice);
+        house.settle();
+        let other = house.station();
+        house.connect(other, as_user("alice", "something else", true));
+        house.settle();
+        assert!(house.at(other).connack().is_some_and(|connack| connack.session_present), "one session a user");
+        house.say(other, "t", "heard", AtLeastOnce);
+        house.settle();
+        assert_eq!(house.at(other).payloads(), ["heard"]);
+        let thief = house.station();
+        house.connect(thief, Connect { username: None, ..as_user("", "alice", true) });
+        house.settle();
+        assert_eq!(code(house, thief), CLIENT_ID_INVALID);
+        assert_eq!(house.statistics().sessions, 1);
     });
 }

@@ -2,7 +2,7 @@
 
 use super::{Action, Principal};
 use crate::message::Guarantee;
-use crate::topic::{Filter, TopicLimits};
+use crate::topic::{Filter, Topic, TopicLimits};
 use bytestring::ByteString;
 use std::borrow::Cow;
 use std::fmt;
@@ -58,11 +58,12 @@ impl Rule {
 
     /// Whether its topics are those of what they want to do.
     pub(super) fn has_topics_of(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
-        let Some(filter) = self.pattern.filter_for(asker.principal) else { return false };
         match action {
-            Action::Publish { topic, .. } | Action::Receive(topic) => filter.matches(topic),
-            Action::Subscribe(wanted) if self.allow => covers(filter.pattern(), wanted.pattern()),
-            Action::Subscribe(wanted) => overlaps(filter.pattern(), wanted.pattern()),
+            Action::Publish { topic, .. } | Action::Receive(topic) => self.pattern.matches(topic, asker.principal),
+            Action::Subscribe(wanted) => self.pattern.filter_for(asker.principal).is_some_and(|filter| {
+                let (ours, theirs) = (filter.pattern(), wanted.pattern());
+                if self.allow { covers(ours, theirs) } else { overlaps(ours, theirs) }
+            }),
         }
     }
 }
@@ -198,13 +199,16 @@ pub struct Pattern {
     text: ByteString,
     /// `None` while there is something to put in.
     filter: Option<Filter>,
+    /// Whether it is one once something is put in.
+    is_filter: bool,
 }
 
 impl Pattern {
     /// Any text; one that is no filter speaks of nothing.
     pub fn new(text: &str) -> Self {
         let filter = if has_placeholder(text) { None } else { Filter::again(text) };
-        Self { text: text.into(), filter }
+        let is_filter = Filter::again(&text.replace("%u", "x").replace("%c", "x")).is_some();
+        Self { text: text.into(), filter, is_filter }
     }
 
     /// As it was written.
@@ -224,7 +228,7 @@ impl Pattern {
             [("%u", principal.name().map(|name| &name[..])), ("%c", Some(&principal.client[..]))]
         {
             if text.contains(placeholder) {
-                let value = value.filter(|value| !value.is_empty() && !value.contains(['/', '+', '#', '\0', '%']))?;
+                let value = value.and_then(fitting)?;
                 text = text.replace(placeholder, value);
             }
         }
@@ -238,6 +242,31 @@ impl Pattern {
     fn levels_of(&self, filled: &Filter) -> impl Iterator<Item = &str> + Clone {
         let pattern_start = filled.as_str().len() - filled.pattern().len();
         self.text.split('/').skip(filled.as_str()[..pattern_start].matches('/').count())
+    }
+
+    /// Whether [`filter_for`](Self::filter_for) matches `topic`, without making it where that can be avoided.
+    pub fn matches(&self, topic: &Topic, principal: &Principal) -> bool {
+        if self.is_fixed() || self.text.starts_with('$') {
+            return self.filter_for(principal).is_some_and(|filter| filter.matches(topic));
+        }
+        // Of those that begin otherwise all are filters, or none is, whatever is put in.
+        let values = [("%u", principal.name().map(|name| &name[..])), ("%c", Some(&principal.client[..]))];
+        let lacks = |(placeholder, value): &(&str, Option<&str>)| {
+            self.text.contains(placeholder) && value.and_then(fitting).is_none()
+        };
+        if !self.is_filter || topic.is_reserved() || values.iter().any(lacks) {
+            return false;
+        }
+        let mut levels = topic.levels();
+        for wanted in self.text.split('/') {
+            match (wanted, levels.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) => {}
+                (wanted, Some(level)) if is_filled(wanted, level, &values) => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
     }
 
     /// Whether it is the same for everyone.
@@ -262,6 +291,27 @@ impl Pattern {
         let widened = levels.map(|level| if has_placeholder(level) { "+" } else { level });
         Some(widened.collect::<Vec<_>>().join("/"))
     }
+}
+
+/// What may be put in: something that is part of a level and of nothing else.
+fn fitting(value: &str) -> Option<&str> {
+    (!value.is_empty() && !value.contains(['/', '+', '#', '\0', '%'])).then_some(value)
+}
+
+/// Whether `wanted` is `level` once the values are put in.
+fn is_filled(mut wanted: &str, mut level: &str, values: &[(&str, Option<&str>)]) -> bool {
+    while !wanted.is_empty() {
+        let filled =
+            values.iter().find_map(|(placeholder, value)| Some((wanted.strip_prefix(placeholder)?, (*value)?)));
+        let (rest, text) = filled.unwrap_or_else(|| {
+            let later = wanted.char_indices().skip(1).find(|(_, letter)| *letter == '%');
+            let next = later.map_or(wanted.len(), |(position, _)| position);
+            (&wanted[next..], &wanted[..next])
+        });
+        let Some(left) = level.strip_prefix(text) else { return false };
+        (wanted, level) = (rest, left);
+    }
+    level.is_empty()
 }
 
 fn has_placeholder(text: &str) -> bool {

@@ -5,7 +5,7 @@ use crate::link::Entrance;
 use crate::time::Entropy;
 use crate::topic::TopicLimits;
 
-const LEVELS: [&str; 10] = ["a", "b", "c", "", "%u", "%c", "x%u", "$SYS", "$%c", "%c%u"];
+const LEVELS: [&str; 11] = ["a", "b", "c", "", "%u", "%c", "x%u", "$SYS", "$%c", "%c%u", "ü%u%"];
 const NAMES: [&str; 6] = ["a", "b", "$SYS", "x/y", "+", ""];
 const GROUPS: [&str; 3] = ["g", "h", "i"];
 const LISTENERS: [&str; 3] = ["", "one", "other"];
@@ -42,7 +42,7 @@ impl Chance {
 
     fn topic(&mut self) -> Topic {
         loop {
-            let path = self.path(&["a", "b", "c", "", "xa", "$SYS", "$a", "aa", "ba"], false);
+            let path = self.path(&["a", "b", "c", "", "xa", "$SYS", "$a", "aa", "ba", "üa%"], false);
             if let Ok(topic) = Topic::new(path.into(), &TopicLimits::default()) {
                 return topic;
             }
@@ -51,7 +51,7 @@ impl Chance {
 
     fn filter(&mut self) -> Filter {
         loop {
-            let path = self.path(&["a", "b", "c", "", "xa", "$SYS", "$a", "aa", "ba"], true);
+            let path = self.path(&["a", "b", "c", "", "xa", "$SYS", "$a", "aa", "ba", "üa%"], true);
             if let Ok(filter) = Filter::new(path.into(), &TopicLimits::default()) {
                 return filter;
             }
@@ -145,6 +145,15 @@ fn the_rulebook_says_what_one_rule_after_the_other_says() {
                 let expected = policy.decide(&principal, action);
                 assert_eq!(rulebook.decide(&principal, action), expected, "{principal:?} {action} {policy:#?}");
                 rules_that_decided += u32::from(matches!(expected.because, Because::Rule(_)));
+            }
+            for rule in &policy.rules {
+                let filled = rule.pattern.filter_for(&principal).is_some_and(|filter| filter.matches(&topic));
+                assert_eq!(
+                    rule.pattern.matches(&topic, &principal),
+                    filled,
+                    "{:?} {topic} {principal:?}",
+                    rule.pattern
+                );
             }
             let receives = policy.decide(&principal, Action::Receive(&topic)).allowed;
             assert_eq!(rulebook.known_may_receive(&mut standing, &principal, &topic), receives);
