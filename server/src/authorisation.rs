@@ -55,13 +55,16 @@ pub fn rules_path(config: &Config) -> PathBuf {
 fn file_rules(config: &Config) -> Result<Vec<Rule>, ConfigError> {
     let path = rules_path(config);
     match read_file(&path) {
-        Err(ConfigError::File { error, .. })
-            if error.kind() == ErrorKind::NotFound && config.authorisation.file.is_none() =>
-        {
+        Err(ConfigError::File { error, .. }) if is_missing(&error) && config.authorisation.file.is_none() => {
             Ok(Vec::new())
         }
         result => result,
     }
+}
+
+/// Whether there is no such file. What is wrong with the directory of a store is said by who opens the store.
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// The rules of a file with `[[rules]]`.

@@ -201,6 +201,12 @@ impl Config {
             ));
         }
         self.store.check()?;
+        if let Some(address) = self.admin.bind.iter().find(|address| self.admin.enabled && !address.is_local()) {
+            return Err(ConfigError::Contradiction(format!(
+                "admin.bind = \"{address}\" can be reached from other machines, and tokens and passwords would travel there \
+                 in the open: bind it to 127.0.0.1, and put a proxy that speaks TLS in front for other machines"
+            )));
+        }
         for listen in self.listens()?.iter().filter(|it| it.is_reachable() && !it.entrance.anonymous) {
             if !self.identity.can_prove_anybody(&self.server.data) && !listen.proves_by_certificate(&self.identity) {
                 return Err(ConfigError::Contradiction(format!(
@@ -377,6 +383,14 @@ mod tests {
         assert_eq!((certificate(1), certificate(5)), ("a.pem".into(), "b.pem".into()));
         assert_eq!((&listens[5].entrance.mount_point[..], listens[5].entrance.anonymous), ("garden/", false));
         assert!(listens[0].entrance.anonymous);
+    }
+
+    #[test]
+    fn administrators_are_served_on_this_machine_alone() {
+        let error = config(&["admin.bind=0.0.0.0:8080"]).unwrap_err();
+        assert!(error.contains("bind it to 127.0.0.1"), "{error}");
+        assert!(config(&["admin.bind=[::1]:8080"]).is_ok());
+        assert!(config(&["admin.bind=*:8080", "admin.enabled=false"]).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::systemd::Manager;
 use crate::tls::{self, TlsStores};
 use althing_core::authorisation::{Policy, Rule};
 use althing_net::local;
+use bytestring::ByteString;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -115,6 +116,7 @@ pub struct Reloader {
     options: ServeOptions,
     config: Arc<Config>,
     rules: Vec<Rule>,
+    users: Option<UsersByName>,
     requests: mpsc::UnboundedReceiver<oneshot::Sender<Outcome>>,
     hangup: Signal,
     watch: Watch,
@@ -142,8 +144,8 @@ impl Reloader {
         let (requests, receiver) = mpsc::unbounded_channel();
         let watch = Watch::new(files(&options, &config), LOOK);
         let hangup = signal(SignalKind::hangup())?;
-        let rules = policy.rules.clone();
-        Ok((Self { options, config, rules, requests: receiver, hangup, watch, parts }, Reload { requests }))
+        let (rules, users) = (policy.rules.clone(), policy.users.clone());
+        Ok((Self { options, config, rules, users, requests: receiver, hangup, watch, parts }, Reload { requests }))
     }
 
     /// Reloads at SIGHUP, when asked to, and when a file has changed; on the shard's thread.
@@ -183,6 +185,8 @@ impl Reloader {
         let mut told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
+        told.extend(user_changes(self.users.as_ref(), policy.users.as_ref()));
+        self.users.clone_from(&policy.users);
         self.parts.identities.apply(identities);
         local::set_policy(Arc::new(policy));
         local::set_limits(Arc::new(config.limits.clone()));
@@ -233,6 +237,23 @@ fn files(options: &ServeOptions, config: &Config) -> Vec<PathBuf> {
 
 /// More changes of rules than this are only counted.
 const RULE_CHANGES_TOLD_MAX: usize = 20;
+
+/// Everyone who can log in, with their groups, where that can be said.
+type UsersByName = BTreeMap<ByteString, Vec<ByteString>>;
+
+/// Who may log in now and could not before, and the other way round.
+fn user_changes(old: Option<&UsersByName>, new: Option<&UsersByName>) -> Option<String> {
+    let (old, new) = old.zip(new)?;
+    let come = new.keys().filter(|name| !old.contains_key(*name)).map(|name| format!("+{name}"));
+    let gone = old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("-{name}"));
+    let moved = new.iter().filter(|(name, groups)| old.get(*name).is_some_and(|before| before != *groups));
+    let all: Vec<String> = come.chain(gone).chain(moved.map(|(name, _)| format!("groups of {name}"))).collect();
+    match all.len() {
+        0 => None,
+        1..=RULE_CHANGES_TOLD_MAX => Some(format!("users: {}", all.join(", "))),
+        count => Some(format!("users: {count} have changed")),
+    }
+}
 
 /// Which rules have come and gone. A rule that only stands in another line is the same.
 fn rule_changes(old: &[Rule], new: &[Rule]) -> Vec<String> {

@@ -4,7 +4,7 @@ use crate::config::{Config, ConfigError};
 use althing_core::authorisation::{Banned, Network};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use toml::Table;
@@ -64,7 +64,7 @@ pub fn path(config: &Config) -> PathBuf {
 pub fn read(config: &Config) -> Result<Bans, ConfigError> {
     let path = path(config);
     let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Bans::default()),
+        Err(error) if super::is_missing(&error) => return Ok(Bans::default()),
         Err(error) => return Err(ConfigError::File { path, error }),
         Ok(text) => text,
     };

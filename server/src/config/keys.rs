@@ -91,7 +91,7 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [], restart: [length_bytes_max levels_max], structures: []
     }),
     fields!(Config, "admin.", [admin], Admin {
-        live: [], restart: [enabled bind hosts metrics_open certificate key], structures: []
+        live: [], restart: [enabled bind hosts metrics_open], structures: []
     }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {

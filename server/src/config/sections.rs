@@ -164,16 +164,13 @@ described! {
     pub struct Admin {
         /// Whether there is one.
         pub enabled: bool,
-        /// Where it listens; one address, or a list.
+        /// Where it listens, in plain HTTP: on loopback or on unix sockets, one address or a list. For other machines a proxy
+        /// that speaks TLS goes in front.
         pub bind: Vec<Address>,
         /// Names, besides addresses and `localhost`, under which browsers and scrapers may call it.
         pub hosts: Vec<String>,
         /// Whether `/metrics` needs no token where other machines can reach it; on loopback it never does.
         pub metrics_open: bool,
-        /// The chain of certificates that it shows, in PEM; without one it speaks plain HTTP, on loopback only.
-        pub certificate: Option<PathBuf>,
-        /// The key to the certificate, in PEM.
-        pub key: Option<PathBuf>,
     }
 }
 
