@@ -235,3 +235,37 @@ async def _(house):
             connection.send(subscribe(wanted))
             body = await connection.expect_packet(SUBACK, "SUBACK")
             expect(body[3], NOT_AUTHORISED, f"the code for {wanted} by {user}")
+
+
+@case("reloading under load drops no connection and no message")
+async def _(house):
+    readers = [await house.enter("eve", f"open/{number}") for number in range(20)]
+    writers = [await house.enter("admin") for _ in readers]
+    sent, is_over = [0] * len(writers), False
+
+    async def write(number):
+        while not is_over:
+            await house.say(writers[number], f"open/{number}", b"%d" % sent[number])
+            sent[number] += 1
+
+    async def read(number):
+        heard = 0
+        while heard < sent[number] or not is_over:
+            await house.hears(readers[number], f"open/{number}")
+            heard += 1
+            if heard == sent[number] and is_over:
+                return
+
+    writing = [asyncio.ensure_future(write(number)) for number in range(len(writers))]
+    reading = [asyncio.ensure_future(read(number)) for number in range(len(readers))]
+    for number in range(10):
+        house.rules.write_text(OPEN if number % 2 else EVE + OPEN)
+        await house.reload()
+    is_over = True
+    await within(asyncio.gather(*writing), "the last acknowledgements")
+    for number, writer in enumerate(writers):
+        # A last message, for whoever waits for one more.
+        await house.say(writer, f"open/{number}", b"the last")
+        sent[number] += 1
+    await within(asyncio.gather(*reading), "everything that was acknowledged")
+    expect(min(sent) > 5, True, f"each has published meanwhile, was {min(sent)}")

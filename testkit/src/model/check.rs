@@ -304,6 +304,12 @@ impl Story {
                         || session.end.is_some()
                         || holding.until.is_some()
                 }));
+        // That a copy at QoS 0 has left a stored queue is written when there is time: a crash before that gives it again.
+        let steps = || copies.iter().map(|(_, copy)| copy.step);
+        let (first, last) = (steps().min().unwrap_or(0), steps().max().unwrap_or(0));
+        let lost = |(biography, ..): &(&Biography, &Session, &Holding)| biography.was_lost_between(first, last);
+        let by_crash = copies.iter().any(at_most_once) && groups.values().flatten().any(lost);
+        let repeated = repeated || published.is_late && by_crash;
         let what = || {
             let holdings: Vec<&Holding> = groups.values().flatten().map(|(_, _, holding)| *holding).collect();
             format!("publication {number} {published:?}, groups {holdings:?}: {copies:?}")
