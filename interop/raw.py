@@ -90,6 +90,16 @@ def subscribe(*filters, identifier=1, props=NONE, first_byte=SUBSCRIBE | 2, opti
     return packet(first_byte, u16(identifier), props, *(text(wanted) + bytes([options]) for wanted in filters))
 
 
+def codes_of(suback):
+    """The codes of a version 5 SUBACK's body, behind its id and its properties."""
+    size, shift, place = 0, 0, 2
+    while True:
+        byte = suback[place]
+        size, shift, place = size | (byte & 0x7F) << shift, shift + 7, place + 1
+        if byte < 0x80:
+            return suback[place + size :]
+
+
 class Connection:
     """A socket, and the packets that come out of it."""
 
@@ -416,7 +426,7 @@ def _bad_filter(wanted):
         got = await connection.packet()
         # Refused alone, or with the whole connection: [MQTT-4.7.1-1] and 3.9.3 allow both.
         if got and got[0] == SUBACK:
-            expect(got[1][3], 0x8F, "SUBACK's code")
+            expect(codes_of(got[1])[0], 0x8F, "SUBACK's code")
             await connection.expect_alive()
         else:
             expect(
@@ -436,7 +446,7 @@ async def _(house):
     connection = await house.connected()
     connection.send(subscribe("a/b", "a/#/b", "a/#"))
     body = await connection.expect_packet(SUBACK, "SUBACK")
-    expect(list(body[3:]), [0, 0x8F, 0], "SUBACK's codes")
+    expect(list(codes_of(body)), [0, 0x8F, 0], "SUBACK's codes")
 
 
 @case("MQTT 3.1.1: bad packets close the connection without a word")
@@ -648,7 +658,7 @@ async def _(house):
     wanted, codes = [f"{house.topic}/{number}" for number in range(SUBSCRIPTIONS_MAX + 1000)], []
     for start in range(0, len(wanted), 500):
         connection.send(subscribe(*wanted[start : start + 500]))
-        codes += (await connection.expect_packet(SUBACK, "SUBACK"))[3:]
+        codes += codes_of(await connection.expect_packet(SUBACK, "SUBACK"))
     expect((codes.count(0), codes.count(0x97)), (SUBSCRIPTIONS_MAX, 1000), "granted and refused")
     await connection.expect_alive()
 
