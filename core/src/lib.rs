@@ -6,7 +6,7 @@
 //!
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
-//! - [`verbs`], [`adaptor`], [`door`]: the contract between a language and the broker.
+//! - [`verbs`], [`adaptor`], [`message_adaptor`], [`door`]: the contract between a language and the broker.
 //! - [`tree`], [`retained`], [`queue`], `session`, `group`: the parts of the broker.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod message_adaptor;
 pub mod protocol;
 pub mod queue;
 pub mod quota;
@@ -40,6 +41,7 @@ pub mod tree;
 pub mod verbs;
 
 pub use adaptor::{Adaptor, Close, Out, OutBuffer, Receive};
+pub use message_adaptor::{MessageAdaptor, MessageOut, WholeMessage};
 pub use door::{Door, DoorOut};
 pub use effects::{Delivery, Effects};
 pub use identity::Identity;

@@ -32,6 +32,17 @@ pub struct Row {
     pub default_bind: &'static str,
     /// The registered or customary port inside TLS, where there is one over streams.
     pub default_tls_port: Option<u16>,
+    /// How it is called inside WebSocket (RFC 6455 §1.9); empty where it is not spoken there.
+    pub subprotocols: &'static [Subprotocol],
     /// One line for help texts.
     pub description: &'static str,
+}
+
+/// A name under which a language is spoken inside WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subprotocol {
+    /// As the client offers it, `mqtt` for one.
+    pub name: &'static str,
+    /// Whether its frames are text; they are binary otherwise.
+    pub is_text: bool,
 }

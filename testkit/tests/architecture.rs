@@ -18,8 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &["core", "store"]),
     ("client", &["core", "protocols/", "store", "net"]),
     ("bench", &["core", "protocols/", "net"]),
-    ("server", &["core", "protocols/", "store", "net", "cluster", "client", "bench"]),
-    ("cli", &["core", "protocols/", "store", "net", "cluster", "client", "bench", "server"]),
+    ("web", &["core", "protocols/", "net"]),
+    ("server", &["core", "protocols/", "store", "net", "web", "cluster", "client", "bench"]),
+    ("cli", &["core", "protocols/", "store", "net", "web", "cluster", "client", "bench", "server"]),
     ("testkit", &["core", "protocols/", "store"]),
 ];
 

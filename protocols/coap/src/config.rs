@@ -87,5 +87,6 @@ pub const PROTOCOL: Row = Row {
     default_port: 5683,
     default_bind: "127.0.0.1:5683",
     default_tls_port: None,
+    subprotocols: &[],
     description: "the web's resources and methods for small devices, over datagrams",
 };

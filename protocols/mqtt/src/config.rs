@@ -1,7 +1,7 @@
 //! What can be configured about MQTT besides the limits of the house, and its row in the protocol table.
 
 use crate::packet::Version;
-use althing_core::protocol::Row;
+use althing_core::protocol::{Row, Subprotocol};
 use bytestring::ByteString;
 
 althing_core::described! {
@@ -37,5 +37,9 @@ pub const PROTOCOL: Row = Row {
     default_port: 1883,
     default_bind: "127.0.0.1:1883",
     default_tls_port: Some(8883),
+    subprotocols: &[
+        Subprotocol { name: "mqtt", is_text: false },
+        Subprotocol { name: "mqttv3.1", is_text: false },
+    ],
     description: "the lightweight publish/subscribe protocol of most IoT devices",
 };

@@ -1,6 +1,6 @@
 //! What can be configured about STOMP besides the limits of the house, and its row in the protocol table.
 
-use althing_core::protocol::Row;
+use althing_core::protocol::{Row, Subprotocol};
 
 althing_core::described! {
     /// Configuration of the STOMP listeners.
@@ -40,5 +40,6 @@ pub const PROTOCOL: Row = Row {
     default_port: 61613,
     default_bind: "127.0.0.1:61613",
     default_tls_port: Some(61614),
+    subprotocols: &[Subprotocol { name: "v12.stomp", is_text: true }],
     description: "the plain-text messaging protocol of scripts and web pages",
 };

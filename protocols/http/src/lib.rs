@@ -1,0 +1,2 @@
+//! HTTP as a language: topics as resources, and `althing.json` over WebSocket.
+#![forbid(unsafe_code)]
