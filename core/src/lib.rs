@@ -41,13 +41,13 @@ pub mod tree;
 pub mod verbs;
 
 pub use adaptor::{Adaptor, Close, Out, OutBuffer, Receive};
-pub use message_adaptor::{MessageAdaptor, MessageOut, WholeMessage};
 pub use door::{Door, DoorOut};
 pub use effects::{Delivery, Effects};
 pub use identity::Identity;
 pub use limits::Limits;
 pub use link::Link;
 pub use message::{Guarantee, Message, Origin, Properties};
+pub use message_adaptor::{MessageAdaptor, MessageOut, WholeMessage};
 pub use time::{Deadline, Entropy, Now};
 pub use topic::{Filter, Topic};
 pub use verbs::{Answer, PeerId, Reason, Request};

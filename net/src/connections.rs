@@ -19,8 +19,8 @@ pub(crate) struct Connection {
     /// Of the connection's task, from its first poll on.
     pub waker: Option<Waker>,
     pub link: Link,
-    /// Counts it with its listener and its address.
-    pub admitted: Admitted,
+    /// Counts it with its listener and its address; `None` for guests, who came with a connection that is counted.
+    pub admitted: Option<Admitted>,
     /// When it was accepted, on the monotonic clock.
     pub since_ns: u64,
     /// The place of its listener among the measures.
@@ -54,7 +54,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection from which `input` has been read already.
-    pub fn new(stream: Stream, adaptor: Box<dyn Adaptor>, link: Link, admitted: Admitted, input: BytesMut) -> Self {
+    pub fn new(
+        stream: Stream,
+        adaptor: Box<dyn Adaptor>,
+        link: Link,
+        admitted: Option<Admitted>,
+        input: BytesMut,
+    ) -> Self {
         Self {
             stream,
             adaptor: Some(adaptor),
@@ -63,7 +69,7 @@ impl Connection {
             input,
             waker: None,
             link,
-            since_ns: admitted.since_ns(),
+            since_ns: admitted.as_ref().map_or(0, Admitted::since_ns),
             admitted,
             listener: 0,
             armed_ns: u64::MAX,
@@ -103,6 +109,9 @@ impl Connection {
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
+        }
+        if let Stream::Guest(line) = &self.stream {
+            line.wake();
         }
     }
 }

@@ -8,6 +8,7 @@
 //! - [`Address`], [`Listener`], `transport`: where peers come from and what carries their bytes.
 //! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
+//! - [`Visitor`], [`Guest`]: connections that tasks serve, and what these are for the broker.
 //! - [`DoorSocket`]: datagrams, whose peers are their door's business.
 //! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Handle`]: what other threads have the shard do.
@@ -25,6 +26,7 @@ mod clock;
 mod connections;
 mod deadlines;
 mod door;
+mod guest;
 mod handle;
 mod host;
 mod listener;
@@ -39,18 +41,21 @@ mod timers;
 mod tls;
 mod trace;
 mod transport;
+mod visitor;
 mod writing;
 
 pub use address::{Address, AddressError};
 pub use admission::{ListenerLimits, TurnedAway};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
+pub use guest::{Guest, GuestClosed};
 pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};
-pub use listener::{AdaptorFactory, Gate, Listener};
+pub use listener::{AdaptorFactory, Gate, Listener, Welcome};
 pub use local::{AbortOnPanic, run};
 pub use measures::{BOUNDS_NS, Histogram, Measures, Traffic};
 pub use proxy::ProxyTrust;
 pub use shard::{Counters, Shard};
 pub use tls::{Describe, TlsAcceptor, TlsTerms};
 pub use trace::{TraceEvent, TraceQuery, TracedMessage};
+pub use visitor::{Visitor, VisitorFactory};

@@ -6,6 +6,7 @@ use crate::opening;
 use crate::proxy::ProxyTrust;
 use crate::tls::TlsAcceptor;
 use crate::transport::{Socket, Stream};
+use crate::visitor::VisitorFactory;
 use althing_core::link::Entrance;
 use althing_core::{Adaptor, Link};
 use bytes::BytesMut;
@@ -23,6 +24,15 @@ use tokio::net::{TcpListener, UnixListener};
 
 /// Makes the adaptor for a new connection.
 pub type AdaptorFactory = Arc<dyn Fn(&Link) -> Box<dyn Adaptor> + Send + Sync>;
+
+/// Who serves those that come in.
+#[derive(Clone)]
+pub enum Welcome {
+    /// An adaptor each.
+    Adaptor(AdaptorFactory),
+    /// A task each, that may hand the connection over to an adaptor later.
+    Visitor(VisitorFactory),
+}
 
 /// What a connection has to get through before there is an adaptor for it.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +154,7 @@ impl Drop for SocketFile {
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) {
+pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Entrance>, welcome: Welcome) {
     const PAUSE: Duration = Duration::from_millis(100);
     let (name, mut reserve) = (entrance.name, Reserve::open());
     loop {
@@ -154,11 +164,11 @@ pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Ent
                 if gate.proxy.is_none() && gate.tls.is_none() {
                     local::with(|shard| {
                         if let Some(admitted) = shard.admit(&link) {
-                            shard.accept(Stream::Plain(socket), link, admitted, BytesMut::new(), &factory);
+                            shard.welcome(Stream::Plain(socket), link, admitted, BytesMut::new(), &welcome);
                         }
                     });
                 } else {
-                    opening::open(socket, link, gate.clone(), Arc::clone(&factory));
+                    opening::open(socket, link, gate.clone(), welcome.clone());
                 }
             }
             Err(error) if is_exhausted(&error) => {

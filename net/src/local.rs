@@ -2,7 +2,7 @@
 
 use crate::admission::ListenerLimits;
 use crate::door::{DoorFactory, DoorSocket};
-use crate::listener::{self, AdaptorFactory, Gate, Listener};
+use crate::listener::{self, Gate, Listener, Welcome};
 use crate::shard::{Counters, Shard};
 use althing_core::authorisation::Policy;
 use althing_core::broker::Statistics;
@@ -53,8 +53,8 @@ pub fn run<F: Future>(shard: Shard, main: F) -> io::Result<F::Output> {
 }
 
 /// Accepts from `listener` until the task is aborted.
-pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, factory: AdaptorFactory) -> JoinHandle<()> {
-    tokio::spawn(listener::accept_all(listener, gate, entrance, factory))
+pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, welcome: Welcome) -> JoinHandle<()> {
+    tokio::spawn(listener::accept_all(listener, gate, entrance, welcome))
 }
 
 /// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
@@ -111,6 +111,13 @@ pub fn set_listener_limits(listener: &'static str, limits: ListenerLimits) {
 /// Another policy holds from now on: see [`Broker::set_policy`](althing_core::broker::Broker::set_policy).
 pub fn set_policy(policy: Arc<Policy>) {
     with(|shard| shard.set_policy(policy));
+}
+
+/// Waits until everyone has been told goodbye: who serves a visitor ends its work then.
+pub async fn closing() {
+    let mut closing = with(|shard| shard.closing());
+    // Fails only when the shard is gone.
+    let _ = closing.wait_for(|is_closing| *is_closing).await;
 }
 
 /// Waits until no connection is left.

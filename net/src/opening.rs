@@ -1,6 +1,6 @@
 //! What happens to a connection between the listener and its adaptor: the proxy's word, admission, the TLS handshake.
 
-use crate::listener::{AdaptorFactory, Gate};
+use crate::listener::{Gate, Welcome};
 use crate::local;
 use crate::proxy::ProxyError;
 use crate::tls::{HandshakeError, shake_hands};
@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Takes the connection through the gate, in a task of its own.
-pub(crate) fn open(socket: Socket, mut link: Link, gate: Gate, factory: AdaptorFactory) {
+pub(crate) fn open(socket: Socket, mut link: Link, gate: Gate, welcome: Welcome) {
     let Some(opening) = Opening::begin(&link) else { return };
     tokio::spawn(async move {
         let _opening = opening;
-        match pass(socket, &mut link, &gate, &factory).await {
+        match pass(socket, &mut link, &gate, &welcome).await {
             Ok(())
             | Err(Refused::Admission | Refused::Proxy(ProxyError::Silent) | Refused::Tls(HandshakeError::Silent)) => {}
             Err(refused) => {
@@ -28,7 +28,7 @@ pub(crate) fn open(socket: Socket, mut link: Link, gate: Gate, factory: AdaptorF
 }
 
 /// `link` comes to say what is known of the peer.
-async fn pass(mut socket: Socket, link: &mut Link, gate: &Gate, factory: &AdaptorFactory) -> Result<(), Refused> {
+async fn pass(mut socket: Socket, link: &mut Link, gate: &Gate, welcome: &Welcome) -> Result<(), Refused> {
     let mut input = BytesMut::new();
     if let Some(proxy) = &gate.proxy {
         let source = proxy.read_header(&mut socket, link.remote, &mut input).await.map_err(Refused::Proxy)?;
@@ -37,13 +37,13 @@ async fn pass(mut socket: Socket, link: &mut Link, gate: &Gate, factory: &Adapto
     // Whose connection it is is known now, and nothing was spent on it.
     let admitted = local::with(|shard| shard.admit(link)).ok_or(Refused::Admission)?;
     let Some(tls) = &gate.tls else {
-        local::with(|shard| shard.accept(Stream::Plain(socket), link.clone(), admitted, input, factory));
+        local::with(|shard| shard.welcome(Stream::Plain(socket), link.clone(), admitted, input, welcome));
         return Ok(());
     };
     let shaken = shake_hands(socket, input, tls).await.map_err(Refused::Tls)?;
     link.tls = Some(Arc::new(shaken.facts));
     let stream = Stream::Tls(Box::new(shaken.stream));
-    local::with(|shard| shard.accept(stream, link.clone(), admitted, shaken.first, factory));
+    local::with(|shard| shard.welcome(stream, link.clone(), admitted, shaken.first, welcome));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::connections::{Connection, Connections};
 use crate::door::{Doors, door_of};
 use crate::handle::Handle;
 use crate::host::{Host, Notice};
-use crate::listener::AdaptorFactory;
+use crate::listener::{AdaptorFactory, Welcome};
 use crate::local::ConnectionTask;
 use crate::measures::Measures;
 use crate::reading::READ_BUFFER_BYTES;
@@ -28,6 +28,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use tokio::sync::watch;
 
 /// How long a peer has to read our last words and to close its side.
 const LINGER_MS: u64 = 2_000;
@@ -86,7 +87,9 @@ pub struct Shard {
     /// Connections on their way in: through a proxy's header, or a TLS handshake.
     opening: usize,
     /// Everyone has been told goodbye: nobody comes in any more.
-    is_closing: bool,
+    is_closing: watch::Sender<bool>,
+    /// Connections that tasks of their own serve.
+    pub(crate) visitors: usize,
     /// What the broker wants done and nobody has done yet.
     pub(crate) effects: Effects,
     /// The other `Effects`, whose memory is used in turn.
@@ -141,7 +144,8 @@ impl Shard {
             handle: Handle::new(),
             connections: Connections::new(shard),
             opening: 0,
-            is_closing: false,
+            is_closing: watch::Sender::new(false),
+            visitors: 0,
             effects: Effects::default(),
             effects_spare: Effects::default(),
             requests: VecDeque::new(),
@@ -218,33 +222,77 @@ impl Shard {
     }
 
     /// Takes a new connection in, from which `input` has been read already.
-    pub(crate) fn accept(
+    pub(crate) fn welcome(
         &mut self,
         stream: Stream,
         link: Link,
         admitted: Admitted,
         input: BytesMut,
-        factory: &AdaptorFactory,
+        welcome: &Welcome,
     ) {
-        if self.is_closing {
+        match welcome {
+            Welcome::Adaptor(factory) => self.accept(stream, link, admitted, input, factory),
+            Welcome::Visitor(factory) => self.receive_visitor(stream, link, admitted, input, factory),
+        }
+    }
+
+    fn accept(&mut self, stream: Stream, link: Link, admitted: Admitted, input: BytesMut, factory: &AdaptorFactory) {
+        if self.is_closing() {
             return;
         }
         let Ok(adaptor) = catch_unwind(AssertUnwindSafe(|| factory(&link))) else {
             return self
                 .turned_away(link.listener(), "a mistake in this broker; standard error has the details".into());
         };
+        let listener = self.count_in(&link);
+        self.take_in(stream, link, admitted, input, adaptor, listener);
+    }
+
+    /// Serves a connection that is counted already.
+    pub(crate) fn take_in(
+        &mut self,
+        stream: Stream,
+        link: Link,
+        admitted: Admitted,
+        input: BytesMut,
+        adaptor: Box<dyn Adaptor>,
+        listener: usize,
+    ) {
+        let mut connection = Connection::new(stream, adaptor, link, Some(admitted), input);
+        connection.listener = listener;
+        let peer = self.connections.insert(connection);
+        self.arm(peer);
+        tokio::spawn(ConnectionTask(peer));
+    }
+
+    /// Counts one more connection; returns the place of its listener among the measures.
+    pub(crate) fn count_in(&mut self, link: &Link) -> usize {
         let listener = self.measures.listener(&link.entrance);
         let traffic = &mut self.measures.traffic[listener];
         traffic.connections += 1;
         traffic.connections_total += 1;
-        let mut connection = Connection::new(stream, adaptor, link, admitted, input);
-        connection.listener = listener;
-        let peer = self.connections.insert(connection);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         self.counters.connections_max = self.counters.connections_max.max(self.counters.connections);
-        self.arm(peer);
-        tokio::spawn(ConnectionTask(peer));
+        listener
+    }
+
+    /// Counts one less.
+    pub(crate) fn count_out(&mut self, listener: usize) {
+        self.counters.connections -= 1;
+        if let Some(traffic) = self.measures.traffic.get_mut(listener) {
+            traffic.connections -= 1;
+        }
+    }
+
+    /// Whether nobody comes in any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.is_closing.borrow()
+    }
+
+    /// Hears of the moment when nobody comes in any more.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.is_closing.subscribe()
     }
 
     /// Counts and tells of a connection that got no adaptor.
@@ -290,7 +338,7 @@ impl Shard {
 
     /// Ends every conversation: those that the broker knows, and those that have not come so far.
     pub(crate) fn close_all(&mut self, reason: Reason) {
-        self.is_closing = true;
+        self.is_closing.send_replace(true);
         let now = self.clock.now();
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
@@ -316,7 +364,7 @@ impl Shard {
     }
 
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.connections.len() == 0 {
+        if self.is_drained() {
             return Poll::Ready(());
         }
         self.drained_waker = Some(cx.waker().clone());
@@ -468,7 +516,11 @@ impl Shard {
         } else if length_before == 0 {
             give_back(&mut self.spares, &mut connection.out);
         }
-        let is_slow = connection.pace == Pace::Ready && length > self.limits.write_buffer_high_bytes;
+        let unsent_bytes = match &connection.stream {
+            Stream::Guest(line) => line.bytes(),
+            _ => length,
+        };
+        let is_slow = connection.pace == Pace::Ready && unsent_bytes > self.limits.write_buffer_high_bytes;
         if deadline_ns < connection.armed_ns {
             self.arm_at(peer, deadline_ns);
         }
@@ -591,7 +643,7 @@ impl Shard {
         if matches!(answer, Answer::Connected(_))
             && let Some(connection) = self.connections.get_mut(peer)
         {
-            connection.admitted.stands();
+            connection.admitted.iter_mut().for_each(Admitted::stands);
         }
         self.call(now, peer, |adaptor, out| adaptor.answer(now, answer, out));
         if let Some(connection) = self.connections.get_mut(peer)
@@ -634,6 +686,9 @@ impl Shard {
             self.host.notice(Notice::Closed { link: &connection.link, client, why: &close.refusal });
         }
         self.release(peer);
+        if self.connections.get(peer).is_some_and(|connection| matches!(connection.stream, Stream::Guest(_))) {
+            return self.remove(peer);
+        }
         self.arm_at(peer, now.after_ms(LINGER_MS));
         self.mark_dirty(peer);
     }
@@ -642,12 +697,20 @@ impl Shard {
     pub(crate) fn remove(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.remove(peer) else { return };
         connection.wake();
-        self.counters.connections -= 1;
-        if let Some(traffic) = self.measures.traffic.get_mut(connection.listener) {
-            traffic.connections -= 1;
+        // A guest came with a connection, which is counted.
+        if !matches!(connection.stream, Stream::Guest(_)) {
+            self.count_out(connection.listener);
         }
         self.forget_dead_timers();
-        if self.connections.len() == 0
+        self.wake_when_drained();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.connections.len() + self.visitors == 0
+    }
+
+    pub(crate) fn wake_when_drained(&mut self) {
+        if self.is_drained()
             && let Some(waker) = self.drained_waker.take()
         {
             waker.wake();

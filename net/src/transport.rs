@@ -1,5 +1,6 @@
 //! What carries bytes: one type over all kinds of streams, so that a connection costs no indirection.
 
+use crate::guest::Line;
 use crate::tls::{Scratch, TlsStream};
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -7,6 +8,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,6 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream>),
+    /// No bytes at all: tasks of this thread take answers and deliveries as they are.
+    Guest(Arc<Line>),
 }
 
 impl Stream {
@@ -28,6 +32,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.poll_read(cx, buffer),
             Self::Tls(stream) => stream.poll_read(cx, buffer, scratch),
+            Self::Guest(_) => Poll::Pending,
         }
     }
 
@@ -36,6 +41,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_read_ready(cx),
+            Self::Guest(_) => Poll::Pending,
         }
     }
 
@@ -44,6 +50,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.poll_write_ready(cx),
             Self::Tls(stream) => stream.socket().poll_write_ready(cx),
+            Self::Guest(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -52,13 +59,14 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.try_write(slices),
             Self::Tls(stream) => stream.try_write(slices, scratch),
+            Self::Guest(_) => Ok(slices.iter().map(|slice| slice.len()).sum()),
         }
     }
 
     /// Writes what is pending; `WouldBlock` when the socket takes no more before all of it has left.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Plain(_) | Self::Guest(_) => Ok(()),
             Self::Tls(stream) => stream.flush(),
         }
     }
@@ -68,6 +76,7 @@ impl Stream {
         match self {
             Self::Plain(_) => 0,
             Self::Tls(stream) => stream.pending_bytes(),
+            Self::Guest(line) => line.bytes(),
         }
     }
 
@@ -76,6 +85,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.shutdown_write(),
             Self::Tls(stream) => stream.shutdown_write(scratch),
+            Self::Guest(_) => Ok(()),
         }
     }
 }
@@ -99,14 +109,20 @@ impl Socket {
         }
     }
 
+    /// The same into what is left of `buffer`.
+    pub fn poll_read_into(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let length_before = buffer.filled().len();
+        let read = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        read.map_ok(|()| buffer.filled().len() - length_before)
+    }
+
     /// The same into a slice.
     pub fn poll_read_slice(&mut self, cx: &mut Context<'_>, slice: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(slice);
-        let read = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-        };
-        read.map_ok(|()| buffer.filled().len())
+        self.poll_read_into(cx, &mut buffer)
     }
 
     /// Appends what comes next to `buffer`; `Ok(0)` is the end.

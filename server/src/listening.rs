@@ -4,9 +4,7 @@ use crate::config::{Config, Listen};
 use crate::protocols::Speaker;
 use crate::serve::ServeError;
 use crate::tls::TlsStores;
-use althing_net::{
-    AdaptorFactory, Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, local,
-};
+use althing_net::{Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, Welcome, local};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,7 @@ pub type Listening = Vec<Listen>;
 
 /// A socket that nobody serves yet.
 enum Bound {
-    Streams(Listener, AdaptorFactory),
+    Streams(Listener, Welcome),
     Datagrams(DoorSocket, DoorFactory),
 }
 
@@ -40,7 +38,12 @@ pub fn listen(config: &Config, stores: &TlsStores) -> Result<(Listening, Vec<Joi
 impl Bound {
     fn new(listen: &Listen, config: &Config) -> io::Result<Self> {
         Ok(match listen.protocol.speaker {
-            Speaker::Adaptor(factory) => Self::Streams(Listener::bind(&listen.address)?, factory(config)),
+            Speaker::Adaptor(factory) => {
+                Self::Streams(Listener::bind(&listen.address)?, Welcome::Adaptor(factory(config)))
+            }
+            Speaker::Visitor(factory) => {
+                Self::Streams(Listener::bind(&listen.address)?, Welcome::Visitor(factory(config)))
+            }
             Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(&listen.address)?, factory(config)),
         })
     }
@@ -56,7 +59,7 @@ impl Bound {
         let entrance = Arc::clone(&listen.entrance);
         set_limits(listen);
         match self {
-            Self::Streams(listener, factory) => local::listen(listener, gate(listen, stores), entrance, factory),
+            Self::Streams(listener, welcome) => local::listen(listener, gate(listen, stores), entrance, welcome),
             Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
         }
     }

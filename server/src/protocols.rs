@@ -5,7 +5,7 @@ use althing_coap::CoapDoor;
 use althing_core::Entropy;
 use althing_core::protocol::Row;
 use althing_mqtt::MqttAdaptor;
-use althing_net::{AdaptorFactory, DoorFactory};
+use althing_net::{AdaptorFactory, DoorFactory, VisitorFactory};
 use althing_stomp::StompAdaptor;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Protocol {
 pub enum Speaker {
     /// Byte streams, with an adaptor for each.
     Adaptor(fn(&Config) -> AdaptorFactory),
+    /// Byte streams, each served by a task of its own: many requests, many peers.
+    Visitor(fn(&Config) -> VisitorFactory),
     /// Datagrams, with a door for each socket.
     Door(fn(&Config) -> DoorFactory),
 }

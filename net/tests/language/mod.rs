@@ -14,7 +14,7 @@ use althing_core::{
     Adaptor, Answer, Close, Deadline, Delivery, Entropy, Filter, Limits, Link, Message, Now, Out, PeerId, Reason,
     Receive, Request, Topic,
 };
-use althing_net::{Address, Clock, Gate, Host, Listener, Notice, Shard, local};
+use althing_net::{Address, Clock, Gate, Host, Listener, Notice, Shard, Welcome, local};
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -89,7 +89,7 @@ impl House {
             listener,
             gate,
             Arc::new(Entrance { name: "line", ..Entrance::default() }),
-            Arc::new(|link| Box::new(LineAdaptor { link: link.clone(), ..LineAdaptor::default() })),
+            Welcome::Adaptor(Arc::new(|link| Box::new(LineAdaptor { link: link.clone(), ..LineAdaptor::default() }))),
         );
         address
     }

@@ -37,9 +37,6 @@ pub const PROTOCOL: Row = Row {
     default_port: 1883,
     default_bind: "127.0.0.1:1883",
     default_tls_port: Some(8883),
-    subprotocols: &[
-        Subprotocol { name: "mqtt", is_text: false },
-        Subprotocol { name: "mqttv3.1", is_text: false },
-    ],
+    subprotocols: &[Subprotocol { name: "mqtt", is_text: false }, Subprotocol { name: "mqttv3.1", is_text: false }],
     description: "the lightweight publish/subscribe protocol of most IoT devices",
 };
