@@ -22,8 +22,8 @@ import tls_cases
 from broker import Althing, Mosquitto
 from peers_aiomqtt import AiomqttPeer
 from peers_gmqtt import GmqttPeer
-from peers_mqttjs import MqttJsPeer
-from peers_paho import PahoPeer
+from peers_mqttjs import MqttJsPeer, MqttJsSecureWebPeer, MqttJsWebPeer
+from peers_paho import PahoPeer, PahoWebPeer
 from report import Report
 from stomp_peers import StompitPeer, StompJsPeer, StompPyPeer
 
@@ -40,6 +40,11 @@ COLUMNS = {
     "mqtt.js 3.1": cases.column(MqttJsPeer, 3),
     "mqtt.js 3.1.1": cases.column(MqttJsPeer, 4),
     "mqtt.js 5": cases.column(MqttJsPeer, 5),
+    "paho ws 3.1.1": cases.column(PahoWebPeer, 4),
+    "paho ws 5": cases.column(PahoWebPeer, 5),
+    "mqtt.js ws 3.1.1": cases.column(MqttJsWebPeer, 4),
+    "mqtt.js ws 5": cases.column(MqttJsWebPeer, 5),
+    "mqtt.js wss 5": cases.column(MqttJsSecureWebPeer, 5),
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
@@ -57,7 +62,7 @@ COLUMNS = {
 
 
 async def main(arguments):
-    broker = Mosquitto() if arguments.broker == "mosquitto" else Althing()
+    broker = (Mosquitto if arguments.broker == "mosquitto" else Althing)(is_secure=True)
     report = Report()
     await broker.start()
     print(f"{broker.name} on port {broker.port}, process {broker.process.pid}")
