@@ -94,7 +94,7 @@ impl Demo {
             return Err(Failure::usage("the house needs one mqtt:// URL, and at most one of each other language"));
         };
         let lamp = format!("{}/{LAMP_SET}", arguments.topic);
-        let filters = subscribe_filters([&lamp].into_iter(), Guarantee::AtLeastOnce, false, false)?;
+        let filters = subscribe_filters([&lamp], Guarantee::AtLeastOnce, false, false)?;
         let wishes = Wishes { filters, unsubscribe: Vec::new(), reconnect: true };
         let mut hub = Subscriber::new(voice::mqtt_plan(hub_url, "hub")?, Log::Normal, wishes);
         while !matches!(hub.next().await?, News::Ready) {}
