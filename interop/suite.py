@@ -11,6 +11,7 @@ import administration
 import attacks
 import cases
 import coap
+import curl
 import identities
 import mosquitto_clients
 import node_red
@@ -19,13 +20,15 @@ import raw
 import rights
 import stomp_cases
 import tls_cases
+import web_attacks
+import web_clients
 from broker import Althing, Mosquitto
 from peers_aiomqtt import AiomqttPeer
 from peers_gmqtt import GmqttPeer
 from peers_mqttjs import MqttJsPeer, MqttJsSecureWebPeer, MqttJsWebPeer
 from peers_paho import PahoPeer, PahoWebPeer
 from report import Report
-from stomp_peers import StompitPeer, StompJsPeer, StompPyPeer
+from stomp_peers import StompitPeer, StompJsPeer, StompJsWebPeer, StompPyPeer
 
 # A column of the matrix each: its name, and the coroutine function that runs its cases.
 COLUMNS = {
@@ -56,8 +59,12 @@ COLUMNS = {
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
+    "stompjs ws": stomp_cases.column(StompJsWebPeer),
     "stompit": stomp_cases.column(StompitPeer),
     "tls": tls_cases.run,
+    "curl": curl.run,
+    **web_clients.COLUMNS,
+    "web attacks": web_attacks.run,
 }
 
 
