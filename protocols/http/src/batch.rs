@@ -1,6 +1,6 @@
 //! Many messages in one request: a JSON array of objects, or one object a line.
 
-use crate::message_json;
+use crate::json::object;
 use crate::problem::Problem;
 use althing_core::topic::TopicLimits;
 use althing_core::{Guarantee, Message, Now};
@@ -35,8 +35,8 @@ pub fn read(
         let detail = format!("a batch ends at {MESSAGES_MAX} messages");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let read = |object: &RawValue| message_json::read(object, guarantee, now, limits);
-    Ok(objects.into_iter().map(|object| object.and_then(read)).collect())
+    let read = |it: &RawValue| object::read(it, guarantee, now, limits).map_err(Problem::from);
+    Ok(objects.into_iter().map(|it| it.and_then(read)).collect())
 }
 
 /// What became of each message, in their order.

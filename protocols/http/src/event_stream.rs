@@ -3,7 +3,7 @@
 //! An event is its own `id` line and a tail that is the same for everyone who is promised the same: it is encoded once and
 //! shared.
 
-use crate::message_json;
+use crate::json::object;
 use crate::properties::to_base64;
 use althing_core::{Delivery, Guarantee, Message, Now};
 use bytes::Bytes;
@@ -93,7 +93,8 @@ pub fn tail(message: &Message, guarantee: Guarantee, retain: bool, data: Data, n
         (Data::Json, _) => {
             tail.push_str(&format!("event: {name}\n"));
             // JSON escapes every control character, so that it is one line.
-            lines("data", &message_json::write(message, guarantee, retain, now), &mut tail);
+            let object = object::write(message, guarantee, retain, now);
+            lines("data", &String::from_utf8_lossy(&object), &mut tail);
         }
         (Data::Payload, Ok(text)) => {
             tail.push_str(&format!("event: {name}\n"));

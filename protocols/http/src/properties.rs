@@ -140,12 +140,12 @@ pub fn write(message: &Message, now: Now, headers: &mut HeaderMap) {
 }
 
 /// Seconds that are left of the message's time, rounded up, so that nothing expires early.
-pub(crate) fn expiry_left_s(message: &Message, now: Now) -> Option<u64> {
+fn expiry_left_s(message: &Message, now: Now) -> Option<u64> {
     message.expires_ns.map(|expires_ns| expires_ns.saturating_sub(now.mono_ns).div_ceil(SECOND_NS))
 }
 
 /// Base64 as bytes.
-pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
