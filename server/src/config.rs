@@ -261,7 +261,7 @@ fn default_tls_bind(row: &Row, port_offset: u16) -> Option<Address> {
 
 /// A port moved by an offset. Beyond the last port it goes on above the privileged ones, so that any offset
 /// moves every language; the banner says where each one listens.
-fn moved(port: u16, offset: u16) -> u16 {
+pub fn moved(port: u16, offset: u16) -> u16 {
     const FIRST: u32 = 1_024;
     let sum = u32::from(port) + u32::from(offset);
     u16::try_from(sum).unwrap_or_else(|_| (sum - 65_536 + FIRST) as u16)
