@@ -1,0 +1,1 @@
+// The console is not built yet.
