@@ -1,0 +1,203 @@
+import { signal } from "@preact/signals";
+import { ask, post } from "./api";
+
+/** The live feed: one stream of events, and a view that says what they should be about. */
+
+export interface Listener {
+  name: string;
+  protocol: string;
+  address: string;
+  tls: boolean;
+}
+
+export interface Overview {
+  version: string;
+  uptime_s: number;
+  /** Connections by protocol. */
+  connections: Record<string, number>;
+  rates: {
+    messages_in: number;
+    messages_out: number;
+    bytes_in: number;
+    bytes_out: number;
+    dropped: number;
+  };
+  /** Of one processor: 1 keeps one busy. */
+  cpu: number;
+  rss_bytes: number;
+  retained: { messages: number; bytes: number };
+  sessions: number;
+  subscriptions: number;
+  queued: { messages: number; bytes: number };
+  store: { durability: string; has_room: boolean; bytes?: number };
+  listeners: Listener[];
+  /** Whole sentences. */
+  warnings: string[];
+}
+
+/** A payload as the feed carries it: `text` when it is UTF-8, otherwise `base64`; cut after some bytes. */
+export interface Payload {
+  text?: string;
+  base64?: string;
+  /** The whole length. */
+  bytes: number;
+  truncated: boolean;
+}
+
+export interface Value extends Payload {
+  qos: number;
+  retain: boolean;
+  protocol: string;
+  client: string;
+  at_ms: number;
+  content_type?: string;
+}
+
+/** The value of the selected topic. */
+export interface TopicValue extends Value {
+  topic: string;
+}
+
+export interface TreeRow {
+  id: number;
+  depth: number;
+  /** The level. */
+  name: string;
+  /** The whole name down to here. */
+  topic: string;
+  open: boolean;
+  /** Levels right below. */
+  children: number;
+  /** Topics below. */
+  topics: number;
+  /** Messages since the start of the broker, here and below. */
+  count: number;
+  /** Messages a second, here and below. */
+  rate: number;
+  retained: boolean;
+  last?: Value;
+}
+
+export interface Tree {
+  topics_total: number;
+  /** Whether there are more topics than the broker looks after for this tree. */
+  capped: boolean;
+  rows_total: number;
+  first: number;
+  rows: TreeRow[];
+}
+
+/** What the page wants to see. */
+export interface View {
+  first: number;
+  count: number;
+  search: string;
+  filter: string;
+  selected: string | null;
+}
+
+export const feedState = signal<"connecting" | "live" | "lost">("connecting");
+export const overview = signal<Overview | null>(null);
+export const tree = signal<Tree | null>(null);
+
+/** Called for each value of the selected topic. */
+export const valueListeners = new Set<(value: TopicValue) => void>();
+/** Called for each overview, for those who keep a history. */
+export const overviewListeners = new Set<(overview: Overview) => void>();
+
+/** Views are posted at most so often. */
+const VIEW_EVERY_MS = 60;
+const RETRY_MS_MAX = 10_000;
+
+let source: EventSource | null = null;
+let id: string | number | null = null;
+let retries = 0;
+let retryTimer = 0;
+
+const view: View = { first: 0, count: 0, search: "", filter: "", selected: null };
+const opened = new Set<number>();
+let changes: Partial<View> & { open?: number[]; close?: number[] } = {};
+let viewTimer = 0;
+let viewAt = 0;
+
+/** Begins to listen; the result ends it. */
+export function startFeed(): () => void {
+  connect();
+  return () => {
+    window.clearTimeout(retryTimer);
+    source?.close();
+    source = null;
+    id = null;
+  };
+}
+
+/** Changes what the feed is about. */
+export function look(change: Partial<View>): void {
+  Object.assign(view, change);
+  Object.assign(changes, change);
+  schedule();
+}
+
+/** Opens and closes nodes of the tree. */
+export function unfold(open: number[], close: number[]): void {
+  open.forEach((node) => opened.add(node));
+  close.forEach((node) => opened.delete(node));
+  changes.open = [...(changes.open ?? []).filter((node) => !close.includes(node)), ...open];
+  changes.close = [...(changes.close ?? []).filter((node) => !open.includes(node)), ...close];
+  schedule();
+}
+
+function connect(): void {
+  source?.close();
+  const stream = new EventSource("/api/v1/feed");
+  source = stream;
+  const on = <T>(name: string, take: (data: T) => void) =>
+    stream.addEventListener(name, (event) => take(JSON.parse((event as MessageEvent<string>).data) as T));
+  on<{ id: string | number }>("hello", (hello) => {
+    feedState.value = "live";
+    retries = 0;
+    id = hello.id;
+    changes = { ...view, open: [...opened] };
+    schedule();
+  });
+  on<Overview>("overview", (data) => {
+    overview.value = data;
+    overviewListeners.forEach((listener) => listener(data));
+  });
+  on<Tree>("tree", (data) => {
+    tree.value = data;
+  });
+  on<TopicValue>("value", (data) => valueListeners.forEach((listener) => listener(data)));
+  stream.onerror = () => {
+    stream.close();
+    if (source !== stream) return;
+    id = null;
+    feedState.value = "lost";
+    retryTimer = window.setTimeout(retry, Math.min(RETRY_MS_MAX, 500 * 2 ** retries++));
+  };
+}
+
+/** An `EventSource` does not say why it failed: a question does, and shows the login when that is why. */
+async function retry(): Promise<void> {
+  await ask();
+  if (source) connect();
+}
+
+function schedule(): void {
+  if (id === null || viewTimer) return;
+  const wait = Math.max(0, viewAt + VIEW_EVERY_MS - performance.now());
+  viewTimer = window.setTimeout(() => void sendView(), wait);
+}
+
+async function sendView(): Promise<void> {
+  viewTimer = 0;
+  viewAt = performance.now();
+  if (id === null) return;
+  const body = changes;
+  changes = {};
+  try {
+    await post(`/api/v1/feed/${id}`, body);
+  } catch {
+    // The stream itself tells when the broker is away, and says hello again.
+  }
+}
