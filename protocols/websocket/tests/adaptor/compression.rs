@@ -6,8 +6,8 @@ use althing_websocket::extension::Extension;
 use proptest::prelude::*;
 
 fn agreed() -> Deflate {
-    let offers = Extension::parse_list("permessage-deflate").unwrap();
-    Deflater::default().accept(&offers).unwrap().0
+    let offers = Extension::parse_list("permessage-deflate").expect("a list");
+    Deflater::default().accept(&offers).expect("an offer").0
 }
 
 fn compressed(opcode: Opcode, message: &[u8]) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn compressed(opcode: Opcode, message: &[u8]) -> Vec<u8> {
 fn sent(seat: &mut Seat) -> Vec<(bool, Vec<u8>)> {
     let limits = althing_websocket::deflate::InflateLimits { bytes_max: 1 << 24, ratio_max: 2_000 };
     let inflate = |(header, payload): (Header, Vec<u8>)| match header.compressed {
-        true => (true, agreed().inflate(&payload, limits).unwrap()),
+        true => (true, agreed().inflate(&payload, limits).expect("deflate")),
         false => (false, payload),
     };
     frames_of_server(&seat.out.take_all()).into_iter().map(inflate).collect()

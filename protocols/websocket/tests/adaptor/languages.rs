@@ -18,7 +18,7 @@ pub fn connected() -> Answer {
 }
 
 fn delivery(topic: &str, payload: Vec<u8>) -> Delivery {
-    let message = Message::new(Topic::new(topic.into(), &TopicLimits::default()).unwrap(), payload.into());
+    let message = Message::new(Topic::new(topic.into(), &TopicLimits::default()).expect("a topic"), payload.into());
     Delivery {
         peer: PeerId { shard: 0, generation: 0, slot: 0 },
         number: 0,

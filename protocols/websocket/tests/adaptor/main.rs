@@ -121,7 +121,7 @@ impl Seat {
 
     /// What the language inside has heard.
     fn heard(&self) -> Vec<WholeMessage> {
-        self.heard.lock().unwrap().clone()
+        self.heard.lock().expect("nobody has panicked").clone()
     }
 
     fn words(&self) -> Vec<String> {
@@ -133,7 +133,7 @@ impl Seat {
         let reason = self.closed.as_ref()?.refusal.reason;
         let (opcode, payload) = self.sent().pop()?;
         assert_eq!(opcode, Opcode::Close);
-        Some((CloseWords::parse(&payload).unwrap().code.0, reason))
+        Some((CloseWords::parse(&payload).expect("rules are kept").code.0, reason))
     }
 }
 
@@ -141,7 +141,7 @@ impl Seat {
 fn frames_of_server(mut bytes: &[u8]) -> Vec<(Header, Vec<u8>)> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
-        let (header, size) = Header::parse(Side::Client, bytes).unwrap().expect("whole frames");
+        let (header, size) = Header::parse(Side::Client, bytes).expect("rules are kept").expect("whole frames");
         let end = size + header.length as usize;
         frames.push((header, bytes[size..end].to_vec()));
         bytes = &bytes[end..];
@@ -179,7 +179,7 @@ struct Parrot(Heard);
 
 impl MessageAdaptor for Parrot {
     fn receive(&mut self, _: Now, message: WholeMessage, out: &mut MessageOut<'_>) -> Result<Receive, Close> {
-        self.0.lock().unwrap().push(message.clone());
+        self.0.lock().expect("nobody has panicked").push(message.clone());
         let next = match &message.bytes[..] {
             b"wait" => Receive::Wait,
             b"bye" => return Err(goodbye()),
@@ -220,7 +220,7 @@ impl Adaptor for Words {
         for _ in 0..self.words_a_turn {
             let Some(dot) = input.iter().position(|byte| *byte == b'.') else { return Ok(Receive::NeedMore) };
             let word = input.split_to(dot + 1).freeze();
-            self.heard.lock().unwrap().push(WholeMessage { is_text: false, bytes: word.clone() });
+            self.heard.lock().expect("nobody has panicked").push(WholeMessage { is_text: false, bytes: word.clone() });
             out.bytes.put_payload(&word);
             match &word[..] {
                 b"wait." => return Ok(Receive::Wait),
