@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
         &self.kind
     }
 
+    /// Whether a field is there and not yet taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.left.iter().any(|(it, _)| it == name)
+    }
+
     /// A field as it was written.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.known.push(name);
