@@ -81,7 +81,7 @@ impl ForeignPlan {
 
 /// A message that came in.
 #[derive(Debug)]
-struct Message {
+pub struct Message {
     topic: Topic,
     payload: Bytes,
     retain: bool,
@@ -91,7 +91,7 @@ struct Message {
 
 /// One conversation with a broker.
 #[derive(Debug)]
-enum Link {
+pub enum Link {
     Coap(Box<coap::Link>),
     Stomp(Box<stomp::Link>),
 }
@@ -107,7 +107,8 @@ macro_rules! either {
 }
 
 impl Link {
-    async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
+    /// Opens it, within the time that the plan allows.
+    pub async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
         let connecting = async {
             Ok(match plan.language {
                 Language::Coap => Self::Coap(Box::new(coap::Link::connect(plan).await?)),
@@ -118,7 +119,7 @@ impl Link {
     }
 
     /// Publishes; above QoS 0 it returns when the broker has confirmed.
-    async fn publish(&mut self, publication: &Publication, payload: Bytes) -> Result<(), Failure> {
+    pub async fn publish(&mut self, publication: &Publication, payload: Bytes) -> Result<(), Failure> {
         either!(self, link => link.publish(publication, payload).await)
     }
 
@@ -139,17 +140,21 @@ impl Link {
         }
     }
 
-    async fn close(&mut self) -> Result<(), Failure> {
+    /// Says goodbye.
+    pub async fn close(&mut self) -> Result<(), Failure> {
         timeout(CLOSE_TIMEOUT, async { either!(self, link => link.close().await) }).await.unwrap_or(Ok(()))
     }
 }
 
 /// What all messages of one `pub` have in common.
 #[derive(Debug)]
-struct Publication {
-    topic: Topic,
-    is_confirmed: bool,
-    retain: bool,
+pub struct Publication {
+    /// Where to.
+    pub topic: Topic,
+    /// Whether the broker is to confirm each.
+    pub is_confirmed: bool,
+    /// Whether it becomes the topic's last value.
+    pub retain: bool,
 }
 
 /// `althing pub`
@@ -253,7 +258,7 @@ fn filters(arguments: &SubscribeArguments, plan: &ForeignPlan) -> Result<Vec<Fil
 }
 
 /// Fails when the broker does not answer in time.
-async fn in_time<T>(plan: &ForeignPlan, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub async fn in_time<T>(plan: &ForeignPlan, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(plan.timeout, step).await.unwrap_or_else(|_| {
         let text = format!("{} did not answer within {:?}: is a broker running there?", plan.endpoint(), plan.timeout);
         Err(Failure::new(ExitCode::CannotConnect, text))

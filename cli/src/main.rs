@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod credentials;
 mod decode;
+mod demo;
 mod derived;
 mod exit;
 mod foreign;
@@ -58,6 +59,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
+        Command::Demo(arguments) => return block_on(demo::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
         Command::Users(command) => return users::run(&command),
@@ -78,8 +80,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 /// Runs the broker until it is told to stop.
 fn serve(arguments: ServeArguments) -> Result<(), Failure> {
-    let ServeArguments { config, data, port_offset, lan, set } = arguments;
-    let options = althing_server::ServeOptions { config, data, port_offset, set, lan };
+    let ServeArguments { config, data, port_offset, lan, console_dir, set } = arguments;
+    let options = althing_server::ServeOptions { config, data, port_offset, set, lan, console_dir };
     althing_server::serve(&options).map_err(|error| {
         let codes = [ExitCode::Usage, ExitCode::StoreDamaged, ExitCode::StoreFailed, ExitCode::StoreInUse];
         let code = codes.into_iter().find(|code| *code as u8 == error.exit_code()).unwrap_or(ExitCode::Runtime);

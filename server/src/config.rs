@@ -103,7 +103,13 @@ impl Config {
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
-            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
+            server: Server {
+                data: "./althing-data".into(),
+                sys_interval_s: 10,
+                drain_ms: 0,
+                drain_timeout_ms: 5_000,
+                console_dir: None,
+            },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,
@@ -140,6 +146,10 @@ impl Config {
         if let Some(data) = &options.data {
             config.server.data.clone_from(data);
             config.origins.insert("server.data".into(), Source::Data);
+        }
+        if let Some(directory) = &options.console_dir {
+            config.server.console_dir = Some(directory.clone());
+            config.origins.insert("server.console_dir".into(), Source::ConsoleDir);
         }
         if options.lan {
             lan::apply(&mut config)?;
@@ -261,7 +271,7 @@ fn default_tls_bind(row: &Row, port_offset: u16) -> Option<Address> {
 
 /// A port moved by an offset. Beyond the last port it goes on above the privileged ones, so that any offset
 /// moves every language; the banner says where each one listens.
-fn moved(port: u16, offset: u16) -> u16 {
+pub fn moved(port: u16, offset: u16) -> u16 {
     const FIRST: u32 = 1_024;
     let sum = u32::from(port) + u32::from(offset);
     u16::try_from(sum).unwrap_or_else(|_| (sum - 65_536 + FIRST) as u16)
