@@ -9,6 +9,7 @@ import sys
 
 import administration
 import attacks
+import browser
 import cases
 import coap
 import curl
@@ -65,6 +66,7 @@ COLUMNS = {
     "curl": curl.run,
     **web_clients.COLUMNS,
     "web attacks": web_attacks.run,
+    "browser": browser.run,
 }
 
 
