@@ -13,6 +13,7 @@ import browser
 import cases
 import coap
 import curl
+import examples
 import identities
 import mosquitto_clients
 import node_red
@@ -67,6 +68,7 @@ COLUMNS = {
     **web_clients.COLUMNS,
     "web attacks": web_attacks.run,
     "browser": browser.run,
+    "examples": examples.run,
 }
 
 
