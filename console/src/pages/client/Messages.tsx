@@ -60,10 +60,10 @@ function Line({ row }: { row: Row | undefined }) {
           <span key={colour} class={`swatch tint-${colour % 8}`} />
         ))}
       </span>
-      <span class="time mono">{clock(row.atMs)}</span>
-      <span class="topic mono ellipsis">{row.topic}</span>
-      <span class="payload mono ellipsis">{payloadLine(row.payload, 160)}</span>
-      <span class="marks">
+      <span class="log-time mono">{clock(row.atMs)}</span>
+      <span class="log-topic mono ellipsis">{row.topic}</span>
+      <span class="log-payload mono ellipsis">{payloadLine(row.payload, 160)}</span>
+      <span class="log-marks">
         {row.retain && <Badge tone="accent">{t.client.retained}</Badge>}
         {row.qos > 0 && <Badge>{`QoS ${row.qos}`}</Badge>}
       </span>

@@ -47,10 +47,10 @@ function Line({ packet }: { packet: Packet | undefined }) {
         <span aria-hidden="true">{packet.way === "in" ? "←" : "→"}</span>
         <span class="visually-hidden">{texts().ways[packet.way]}</span>
       </span>
-      <span class="time mono">{clock(packet.atMs)}</span>
-      <span class="packet-name mono">{packetName(packet.bytes[0]! >> 4)}</span>
-      <span class="payload mono ellipsis muted">{toHex(packet.bytes.subarray(0, 48), " ")}</span>
-      <span class="marks small muted">{bytes(packet.bytes.length)}</span>
+      <span class="log-time mono">{clock(packet.atMs)}</span>
+      <span class="log-packet mono">{packetName(packet.bytes[0]! >> 4)}</span>
+      <span class="log-payload mono ellipsis muted">{toHex(packet.bytes.subarray(0, 48), " ")}</span>
+      <span class="log-marks small muted">{bytes(packet.bytes.length)}</span>
     </>
   );
 }
