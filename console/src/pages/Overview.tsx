@@ -156,6 +156,8 @@ function Charts() {
             data={[samples.at_s, ...chart.lines.map((line) => samples[line.series])]}
             height={120}
             format={chart.format}
+            binary={chart.format === bytes}
+            seconds_min={60}
           />
         </figure>
       ))}
