@@ -201,6 +201,9 @@ class Althing(Broker):
         )
         secure = [
             f"http.tls_bind={HOST}:{self.web_tls_port}",
+            # A certificate has the others listen as well, at the usual ports.
+            f"mqtt.tls_bind={HOST}:0",
+            f"stomp.tls_bind={HOST}:0",
             f"tls.certificate={self.certificate(f'{NAME}.crt')}",
             f"tls.key={self.certificate(f'{NAME}.key')}",
         ]

@@ -100,15 +100,15 @@ MQTT_JS = """async ([topic, url]) => {
   const got = [];
   const came = new Promise((resolve) => client.on("message", (name, payload, packet) => {
     got.push([name, payload.toString(), packet.qos, packet.retain]);
-    if (got.length === 4) resolve();
+    if (got.length === 4) resolve([...got]);
   }));
   await client.publishAsync(`${topic}/kept`, "k", { qos: 1, retain: true });
   await client.subscribeAsync(`${topic}/+`, { qos: 2 });
   for (const qos of [0, 1, 2]) await client.publishAsync(`${topic}/q${qos}`, `${qos}`, { qos });
-  await came;
+  const messages = await came;
   await client.publishAsync(`${topic}/kept`, "", { qos: 1, retain: true });
   await client.endAsync();
-  return got;
+  return messages;
 }"""
 
 
