@@ -3,7 +3,9 @@
 #![no_main]
 
 use althing_core::{Adaptor, Answer, Close, Deadline, Delivery, Now, Out, OutBuffer, Receive};
-use althing_websocket::{Deflate, Deflater, EchoAdaptor, Extension, Inner, WebSocketAdaptor, WebSocketConfig, handshake};
+use althing_websocket::{
+    Deflate, Deflater, EchoAdaptor, Extension, Inner, WebSocketAdaptor, WebSocketConfig, handshake,
+};
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
@@ -93,7 +95,8 @@ impl Adaptor for Lines {
                 Some(end @ ..=100) => out.bytes.put_payload(&input.split_to(end + 1).freeze()),
                 None if input.len() <= 100 => return Ok(Receive::NeedMore),
                 _ => {
-                    let refusal = althing_core::verbs::Refusal::new(althing_core::Reason::PacketTooLarge, "a long line");
+                    let refusal =
+                        althing_core::verbs::Refusal::new(althing_core::Reason::PacketTooLarge, "a long line");
                     return Err(Close::with_will(refusal));
                 }
             }

@@ -75,11 +75,12 @@ impl Echo {
 /// A client of the oracle that stands, its request checked and answered by our handshake.
 fn oracle_client() -> (WebSocket<Pipe>, Pipe) {
     let pipe = Pipe::default();
-    let request = tungstenite::ClientRequestBuilder::new("ws://althing/ws".parse().unwrap()).with_sub_protocol("mqtt");
+    let request =
+        tungstenite::ClientRequestBuilder::new("ws://althing/ws".parse().expect("a URI")).with_sub_protocol("mqtt");
     let Err(HandshakeError::Interrupted(waiting)) = tungstenite::client(request, pipe.clone()) else {
         panic!("it waits for the response")
     };
-    let request = String::from_utf8(pipe.0.borrow_mut().from_oracle.split().to_vec()).unwrap();
+    let request = String::from_utf8(pipe.0.borrow_mut().from_oracle.split().to_vec()).expect("text");
     let mut lines = request.split("\r\n");
     assert_eq!(lines.next(), Some("GET /ws HTTP/1.1"));
     let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
@@ -105,7 +106,7 @@ fn our_client() -> (WebSocket<Pipe>, Pipe, Client) {
     #[allow(clippy::result_large_err, reason = "the oracle's signature")]
     let choose = |request: &Request, mut response: Response| {
         assert_eq!(request.uri(), "/mqtt?x=1");
-        response.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
+        response.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().expect("a value"));
         Ok(response)
     };
     let socket = tungstenite::accept_hdr(pipe.clone(), choose).expect("our request is accepted");
