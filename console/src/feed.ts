@@ -15,6 +15,7 @@ export interface Overview {
   uptime_s: number;
   /** Connections by protocol. */
   connections: Record<string, number>;
+  connections_by_listener: Record<string, number>;
   rates: {
     messages_in: number;
     messages_out: number;
@@ -29,7 +30,9 @@ export interface Overview {
   sessions: number;
   subscriptions: number;
   queued: { messages: number; bytes: number };
-  store: { durability: string; has_room: boolean; bytes?: number };
+  inflight_messages: number;
+  queues: number;
+  store: { durability: string; has_room: boolean; bytes?: number; bytes_max?: number };
   listeners: Listener[];
   /** Whole sentences. */
   warnings: string[];
@@ -49,13 +52,16 @@ export interface Value extends Payload {
   retain: boolean;
   protocol: string;
   client: string;
-  at_ms: number;
+  /** Absent for a retained value that came before anybody looked. */
+  at_ms?: number;
   content_type?: string;
 }
 
-/** The value of the selected topic. */
+/** A value of the selected topic. */
 export interface TopicValue extends Value {
   topic: string;
+  /** Messages that came so soon before this one that they are not shown. */
+  left_out?: number;
 }
 
 export interface TreeRow {
@@ -70,7 +76,7 @@ export interface TreeRow {
   children: number;
   /** Topics below. */
   topics: number;
-  /** Messages since the start of the broker, here and below. */
+  /** Messages since somebody looks, here and below. */
   count: number;
   /** Messages a second, here and below. */
   rate: number;

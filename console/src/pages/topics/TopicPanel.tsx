@@ -126,7 +126,8 @@ function Facts({ entry }: { entry: Entry }) {
       </dd>
       <dt>{t.topics.fact.at}</dt>
       <dd>
-        {clock(entry.at_ms)} <span class="muted">{date(entry.at_ms).slice(0, 10)}</span>
+        {entry.at_ms === undefined ? t.topics.beforeLooking : clock(entry.at_ms)}{" "}
+        {entry.at_ms !== undefined && <span class="muted">{date(entry.at_ms).slice(0, 10)}</span>}
       </dd>
       <dt>{t.topics.fact.qos}</dt>
       <dd>
