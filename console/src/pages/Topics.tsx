@@ -1,3 +1,4 @@
+import "./topics.css";
 import { useEffect, useState } from "preact/hooks";
 import { feedState, look, tree, viewProblem } from "../feed";
 import { count } from "../format";
