@@ -134,6 +134,9 @@ pub struct ServeArguments {
     /// what the others need.
     #[arg(long)]
     pub lan: bool,
+    /// Read the console's files from here at each request, instead of those that are built in
+    #[arg(long, value_name = "DIR")]
+    pub console_dir: Option<PathBuf>,
     /// Set a configuration key, repeatable; overrides file and environment
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,

@@ -80,8 +80,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 /// Runs the broker until it is told to stop.
 fn serve(arguments: ServeArguments) -> Result<(), Failure> {
-    let ServeArguments { config, data, port_offset, lan, set } = arguments;
-    let options = althing_server::ServeOptions { config, data, port_offset, set, lan };
+    let ServeArguments { config, data, port_offset, lan, console_dir, set } = arguments;
+    let options = althing_server::ServeOptions { config, data, port_offset, set, lan, console_dir };
     althing_server::serve(&options).map_err(|error| {
         let codes = [ExitCode::Usage, ExitCode::StoreDamaged, ExitCode::StoreFailed, ExitCode::StoreInUse];
         let code = codes.into_iter().find(|code| *code as u8 == error.exit_code()).unwrap_or(ExitCode::Runtime);

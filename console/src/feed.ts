@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { ask, post } from "./api";
+import { ask, post, Problem } from "./api";
 
 /** The live feed: one stream of events, and a view that says what they should be about. */
 
@@ -99,6 +99,8 @@ export interface View {
 export const feedState = signal<"connecting" | "live" | "lost">("connecting");
 export const overview = signal<Overview | null>(null);
 export const tree = signal<Tree | null>(null);
+/** What is wrong with the view, such as a filter that is none. */
+export const viewProblem = signal("");
 
 /** Called for each value of the selected topic. */
 export const valueListeners = new Set<(value: TopicValue) => void>();
@@ -197,7 +199,9 @@ async function sendView(): Promise<void> {
   changes = {};
   try {
     await post(`/api/v1/feed/${id}`, body);
-  } catch {
-    // The stream itself tells when the broker is away, and says hello again.
+    viewProblem.value = "";
+  } catch (error) {
+    // When the broker is away the stream itself tells it, and says hello again.
+    if (error instanceof Problem && error.status === 400) viewProblem.value = error.message;
   }
 }

@@ -7,7 +7,7 @@
 //! The floors, from the ground up:
 //! - [`topic`], [`message`]: validated values; past their constructors nobody checks again.
 //! - [`verbs`], [`adaptor`], [`message_adaptor`], [`door`]: the contract between a language and the broker.
-//! - [`tree`], [`retained`], [`queue`], `session`, `group`: the parts of the broker.
+//! - [`tree`], [`retained`], [`queue`], `session`, `group`: the parts of the broker; [`topic_watch`] is what people see of it.
 //! - `broker`: one shard of the assembly, which turns requests into [`effects`].
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod session;
 pub mod shard;
 pub mod time;
 pub mod topic;
+pub mod topic_watch;
 pub mod tree;
 pub mod verbs;
 

@@ -17,6 +17,7 @@
 //! depth of a path costs heap, never stack.
 
 mod overlapping;
+mod walking;
 
 use crate::topic::Topic;
 use foldhash::SharedSeed;

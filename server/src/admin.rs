@@ -25,6 +25,7 @@ pub use tally::Tally;
 pub use token::Token;
 
 use crate::config::{Config, Durability, Listen};
+use crate::console::Console;
 use crate::identity::Identities;
 use crate::reload::Reload;
 use crate::serve::ServeError;
@@ -33,7 +34,9 @@ use crate::tls::TlsStores;
 use crate::why::Why;
 use althing_net::{Address, Handle};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use connections::Listening;
 use logins::Logins;
 use problem::Problem;
@@ -73,6 +76,8 @@ pub struct Admin {
     pub token: Token,
     /// Those who have logged in.
     pub logins: Logins,
+    /// The page for people.
+    pub console: Console,
     /// When the broker started.
     pub started: SystemTime,
     is_stopping: AtomicBool,
@@ -90,6 +95,7 @@ impl Admin {
     ) -> Self {
         Self {
             shard,
+            console: Console::new(config.server.console_dir.clone()),
             config,
             store,
             listeners: Vec::new(),
@@ -203,14 +209,21 @@ impl Drop for Serving {
     }
 }
 
+/// What no route knows is a file of the console, or a path of its page.
+async fn page(State(admin): State<Arc<Admin>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path();
+    let file = if path.starts_with("/api/") { None } else { admin.console.answer(&method, path, &headers) };
+    file.unwrap_or_else(|| {
+        Problem::missing("there is nothing here; /api/v1/openapi.json lists what there is").into_response()
+    })
+}
+
 /// All routes, behind the gate.
 fn router(admin: &Arc<Admin>) -> Router {
     let (api, _) = api::routes().split_for_parts();
     let routes = Router::new().merge(health::routes()).merge(metrics::routes()).merge(api);
-    let routes = routes
-        .fallback(|| async { Problem::missing("there is nothing here; /api/v1/openapi.json lists what there is") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; see /api/v1/openapi.json")
-        });
+    let routes = routes.fallback(page).method_not_allowed_fallback(|| async {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; see /api/v1/openapi.json")
+    });
     routes.layer(axum::middleware::from_fn_with_state(Arc::clone(admin), gate::pass)).with_state(Arc::clone(admin))
 }

@@ -103,7 +103,13 @@ impl Config {
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
-            server: Server { data: "./althing-data".into(), sys_interval_s: 10, drain_ms: 0, drain_timeout_ms: 5_000 },
+            server: Server {
+                data: "./althing-data".into(),
+                sys_interval_s: 10,
+                drain_ms: 0,
+                drain_timeout_ms: 5_000,
+                console_dir: None,
+            },
             store: Store {
                 durability: Durability::Sync,
                 interval_ms: 1_000,
@@ -140,6 +146,10 @@ impl Config {
         if let Some(data) = &options.data {
             config.server.data.clone_from(data);
             config.origins.insert("server.data".into(), Source::Data);
+        }
+        if let Some(directory) = &options.console_dir {
+            config.server.console_dir = Some(directory.clone());
+            config.origins.insert("server.console_dir".into(), Source::ConsoleDir);
         }
         if options.lan {
             lan::apply(&mut config)?;

@@ -42,6 +42,8 @@ pub struct ServeOptions {
     pub set: Vec<String>,
     /// Let other machines in, the safe way.
     pub lan: bool,
+    /// Where the console's files are read from instead of those that are built in; wins over `server.console_dir`.
+    pub console_dir: Option<PathBuf>,
 }
 
 /// Why there is no broker.

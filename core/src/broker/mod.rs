@@ -21,6 +21,7 @@ mod quotas;
 mod restoring;
 mod spilling;
 mod subscribing;
+mod watching;
 
 pub(crate) use quotas::Allowance;
 
@@ -37,6 +38,7 @@ use crate::session::{Sessions, Then};
 use crate::shard::Word;
 use crate::time::{Deadline, Entropy, Now};
 use crate::topic::Topic;
+use crate::topic_watch::TopicWatch;
 use crate::verbs::{Answer, PeerId, Reason, Refusal, Request};
 use clock::Timer;
 use connection::Exchange;
@@ -142,6 +144,8 @@ pub struct Broker {
     /// What is put back; `None` when that is over.
     restoring: Option<Box<Restoring>>,
     statistics: Statistics,
+    /// What passes through every topic, while somebody looks.
+    watch: Option<Box<TopicWatch>>,
     /// Set at shutdown: lost connections publish no wills any more.
     closing: bool,
 }
@@ -187,6 +191,7 @@ impl Broker {
             spills: false,
             restoring: None,
             statistics: Statistics::default(),
+            watch: None,
             closing: false,
         };
         broker.renew_quotas(Now::default());

@@ -188,6 +188,9 @@ impl Broker {
             self.retain(&mut incoming, effects)?;
         }
         self.deliver_here(now, &route, &mut incoming, effects);
+        if let Some(watch) = &mut self.watch {
+            watch.see(&incoming.message, now.wall_ms);
+        }
         let mut waits = 0;
         let elsewhere = owner.or(queue_owner).filter(|owner| *owner != self.shard && !route.shards.contains(owner));
         for shard in route.shards.iter().copied().chain(elsewhere) {

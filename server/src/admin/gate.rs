@@ -53,12 +53,14 @@ pub async fn pass(State(admin): State<Arc<Admin>>, request: Request, next: Next)
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
+    // The console's files say more of themselves.
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -69,7 +71,9 @@ async fn admit(admin: &Admin, mut request: Request) -> Result<Request, Problem> 
     let door = Door::of(&request);
     if door != Door::Health && peer != Peer::Owner {
         check_host(admin, request.headers())?;
-        check_origin(request.headers())?;
+        if door != Door::Page {
+            check_origin(request.headers())?;
+        }
     }
     match who(admin, peer, &request) {
         Some(caller) => {
@@ -106,6 +110,8 @@ enum Door {
     Metrics,
     /// Open: it proves itself.
     Login,
+    /// Open: the console's files, which are the same for everybody. Any page may link to them.
+    Page,
     /// Everything else.
     Closed,
 }
@@ -116,13 +122,14 @@ impl Door {
             (_, "/healthz" | "/livez" | "/readyz") => Self::Health,
             (_, "/metrics") => Self::Metrics,
             (&Method::POST, "/api/v1/session") => Self::Login,
+            (&Method::GET | &Method::HEAD, path) if !path.starts_with("/api/") => Self::Page,
             _ => Self::Closed,
         }
     }
 
     fn is_open(self, admin: &Admin, peer: Peer) -> bool {
         match self {
-            Self::Health | Self::Login => true,
+            Self::Health | Self::Login | Self::Page => true,
             Self::Metrics => admin.config.admin.metrics_open || peer.is_on_loopback(),
             Self::Closed => false,
         }

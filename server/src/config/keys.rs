@@ -95,7 +95,7 @@ const KEYS: &[&[Field<Config>]] = &[
     }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {
-        live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms], structures: []
+        live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms console_dir], structures: []
     }),
     fields!(Config, "store.", [store], Store {
         live: [], restart: [durability interval_ms bytes_max segment_bytes], structures: []

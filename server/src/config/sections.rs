@@ -208,6 +208,9 @@ described! {
         pub drain_ms: u64,
         /// How long the last clients may take after that to close their side.
         pub drain_timeout_ms: u64,
+        /// Where the files of the console are read from at each request, for those who work on it; those that are built in, if
+        /// nothing is said. `--console-dir` wins over it.
+        pub console_dir: Option<PathBuf>,
     }
 }
 

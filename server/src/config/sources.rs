@@ -54,6 +54,8 @@ pub enum Source {
     Argument(String),
     /// With `--data`.
     Data,
+    /// With `--console-dir`.
+    ConsoleDir,
 }
 
 impl fmt::Display for Source {
@@ -63,6 +65,7 @@ impl fmt::Display for Source {
             Self::Environment(name) => f.write_str(name),
             Self::Argument(key) => write!(f, "--set {key}"),
             Self::Data => f.write_str("--data"),
+            Self::ConsoleDir => f.write_str("--console-dir"),
         }
     }
 }

@@ -177,8 +177,10 @@ fn no_path_leads_to_a_file() {
         "//etc/passwd",
     ] {
         let answer = world.ask("GET", path, "");
-        assert_eq!(answer.status, 404, "{path}: {answer:?}");
-        assert!(!answer.body.contains("root:"), "{path}");
+        // The console may have a page of that name, which is the same file for all of them.
+        let is_page = answer.body.starts_with("<!doctype html>");
+        assert!(answer.status == 404 || is_page, "{path}: {answer:?}");
+        assert!(!answer.body.contains("root:") && !answer.body.contains("$argon2"), "{path}");
     }
 }
 
