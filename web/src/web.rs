@@ -3,6 +3,7 @@
 use crate::fallback::Fallback;
 use crate::language::Language;
 use crate::serving;
+use crate::topics::Topics;
 use althing_core::Limits;
 use althing_http::HttpConfig;
 use althing_net::{Visitor, VisitorFactory};
@@ -24,6 +25,7 @@ pub struct Web {
     pub languages: Vec<Language>,
     /// Who answers what is not ours.
     pub fallback: Arc<dyn Fallback>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) builder: Builder<TokioExecutor>,
 }
 
@@ -62,7 +64,8 @@ impl Web {
         fallback: Arc<dyn Fallback>,
     ) -> Arc<Self> {
         let builder = builder(&config);
-        Arc::new(Self { config, limits, entry, languages, fallback, builder })
+        let topics = Arc::new(Topics::new(&config));
+        Arc::new(Self { config, limits, entry, languages, fallback, topics, builder })
     }
 
     /// Serves each visitor in a task of its own.
