@@ -32,6 +32,7 @@ mod tls;
 mod trust;
 mod url;
 mod users;
+mod websocket;
 
 use arguments::{AclCommand, Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;

@@ -7,6 +7,7 @@ use crate::topics::Topics;
 use althing_core::Limits;
 use althing_http::HttpConfig;
 use althing_net::{Visitor, VisitorFactory};
+use althing_websocket::{Deflater, WebSocketConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::fmt;
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub struct Web {
     /// How HTTP is spoken.
     pub config: Arc<HttpConfig>,
+    /// How WebSocket is spoken.
+    pub websocket: Arc<WebSocketConfig>,
     /// The limits of the house.
     pub limits: Arc<Limits>,
     /// What is special about the listener.
@@ -25,6 +28,7 @@ pub struct Web {
     pub languages: Vec<Language>,
     /// Who answers what is not ours.
     pub fallback: Arc<dyn Fallback>,
+    pub(crate) deflater: Deflater,
     pub(crate) topics: Arc<Topics>,
     pub(crate) builder: Builder<TokioExecutor>,
 }
@@ -57,7 +61,7 @@ const BUFFER_BYTES_MIN: usize = 8_192;
 impl Web {
     /// What a listener needs to serve HTTP.
     pub fn new(
-        config: Arc<HttpConfig>,
+        (config, websocket): (Arc<HttpConfig>, Arc<WebSocketConfig>),
         limits: Arc<Limits>,
         entry: Entry,
         languages: Vec<Language>,
@@ -65,7 +69,8 @@ impl Web {
     ) -> Arc<Self> {
         let builder = builder(&config);
         let topics = Arc::new(Topics::new(&config));
-        Arc::new(Self { config, limits, entry, languages, fallback, topics, builder })
+        let deflater = Deflater::default();
+        Arc::new(Self { config, websocket, limits, entry, languages, fallback, deflater, topics, builder })
     }
 
     /// Serves each visitor in a task of its own.
@@ -84,7 +89,8 @@ fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
         .header_read_timeout(Duration::from_millis(config.keep_alive_timeout_ms))
         .max_headers(config.headers_max)
         .max_buf_size(config.header_bytes_max.max(BUFFER_BYTES_MIN))
-        .half_close(true);
+        // Who has closed listens no more: its event stream ends now, and not with the next event.
+        .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())

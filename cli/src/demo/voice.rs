@@ -2,7 +2,7 @@
 
 use crate::connection::{ConnectionArguments, Plan};
 use crate::exit::Failure;
-use crate::foreign::{self, ForeignPlan, Publication};
+use crate::foreign::{self, ForeignPlan, Publication, Said};
 use crate::link::Link;
 use crate::output::Log;
 use crate::refusal;
@@ -74,7 +74,8 @@ impl Voice {
                     Some(link) => link,
                     None => foreign::Link::connect(plan).await?,
                 };
-                let publication = Publication { topic: topic.clone(), is_confirmed: true, retain: true };
+                let publication =
+                    Publication { topic: topic.clone(), is_confirmed: true, retain: true, said: Said::default() };
                 foreign::in_time(plan, link.publish(&publication, payload)).await?;
                 *place = Some(link);
                 Ok(())

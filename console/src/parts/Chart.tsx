@@ -22,17 +22,24 @@ interface Props {
   format: (value: number) => string;
   /** Whether the axis begins at zero. */
   fromZero?: boolean;
+  /** Marks the axis at powers of two, as bytes are counted. */
+  binary?: boolean;
+  /** The least time that the axis spans. */
+  seconds_min?: number;
 }
 
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
 /** A chart over time that grows with its box. */
-export function Chart({ label, lines, data, height, format, fromZero = true }: Props) {
+export function Chart(props: Props) {
+  const { label, lines, data, height, fromZero = true } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const names = lines.map((line) => line.label + line.colour).join();
   useEffect(() => {
     const node = box.current;
     if (!node) return;
-    const made = new uPlot(options(node, lines, height, format, fromZero), data, node);
+    const made = new uPlot(options(node, { ...props, fromZero }), data, node);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height }));
     observer.observe(node);
@@ -54,13 +61,8 @@ export function Chart({ label, lines, data, height, format, fromZero = true }: P
   return <div class="chart" ref={box} role="img" aria-label={label} />;
 }
 
-function options(
-  node: HTMLElement,
-  lines: Line[],
-  height: number,
-  format: (value: number) => string,
-  fromZero: boolean,
-): uPlot.Options {
+function options(node: HTMLElement, props: Props & { fromZero: boolean }): uPlot.Options {
+  const { lines, height, format, fromZero, binary = false, seconds_min = 0 } = props;
   const colour = (name: string) => () => resolve(node, name);
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   return {
@@ -69,10 +71,13 @@ function options(
     padding: [6, 6, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
-    scales: { y: { range: (_, min, max) => range(min, max, fromZero) } },
+    scales: {
+      x: { range: (_, min, max) => [Math.min(min, max - seconds_min), max] },
+      y: { range: (_, min, max) => range(min, max, fromZero) },
+    },
     axes: [
       { ...axis, size: 24, space: 90, font: "11px system-ui", values: "{HH}:{mm}:{ss}" },
-      { ...axis, size: 62, space: 26, font: "11px system-ui", values: (_, ticks) => ticks.map(format) },
+      { ...axis, size: 62, space: 26, font: "11px system-ui", values: (_, ticks) => ticks.map(format), ...(binary ? { incrs: POWERS } : {}) },
     ],
     series: [
       {},

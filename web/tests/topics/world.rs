@@ -8,7 +8,7 @@ use althing_core::link::Entrance;
 use althing_core::record::{Load, Record};
 use althing_core::shard::Word;
 use althing_core::verbs::Refusal;
-use althing_core::{Entropy, Guarantee, Limits, Now, Reason};
+use althing_core::{Entropy, Guarantee, Limits, Now, Reason, Topic};
 use althing_http::HttpConfig;
 use althing_mqtt::client::{Event, Options};
 use althing_mqtt::packet::{self, Version};
@@ -53,6 +53,7 @@ pub fn with_secrets() -> Policy {
 /// A running shard.
 pub struct World {
     http: SocketAddr,
+    other_http: SocketAddr,
     mqtt: SocketAddr,
     store: Rc<Store>,
 }
@@ -79,15 +80,19 @@ pub fn world_with(terms: Terms, test: impl AsyncFnOnce(World)) {
     let host = TestHost { store: Rc::clone(&store) };
     let shard = Shard::new(0, Clock::default(), broker, Arc::clone(&limits), Box::new(host));
     althing_net::run(shard, async {
-        let web =
-            Web::new(Arc::new(terms.config), Arc::clone(&limits), Entry::default(), Vec::new(), Arc::new(Nowhere));
-        let http = listen("http", Welcome::Visitor(web.factory()));
+        let config = Arc::new(terms.config);
+        let listen_http = |name| {
+            let (configs, limits) = ((Arc::clone(&config), Arc::default()), Arc::clone(&limits));
+            let web = Web::new(configs, limits, Entry::default(), Vec::new(), Arc::new(Nowhere));
+            listen(name, Welcome::Visitor(web.factory()))
+        };
+        let (http, other_http) = (listen_http("http"), listen_http("other"));
         let config = Arc::new(MqttConfig::default());
         let adaptor = move |link: &althing_core::Link| -> Box<dyn althing_core::Adaptor> {
             Box::new(MqttAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config)))
         };
         let mqtt = listen("mqtt", Welcome::Adaptor(Arc::new(adaptor)));
-        test(World { http, mqtt, store }).await;
+        test(World { http, other_http, mqtt, store }).await;
     })
     .unwrap();
 }
@@ -103,15 +108,12 @@ fn listen(name: &'static str, welcome: Welcome) -> SocketAddr {
 impl World {
     /// A connection that is kept alive.
     pub async fn http(&self) -> Browser {
-        let stream = TcpStream::connect(self.http).await.unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Browser(sender)
+        browser(self.http).await
     }
 
-    /// A raw connection.
-    pub async fn tcp(&self) -> TcpStream {
-        TcpStream::connect(self.http).await.unwrap()
+    /// A connection to another listener.
+    pub async fn other_entrance(&self) -> Browser {
+        browser(self.other_http).await
     }
 
     /// An MQTT 5 client, subscribed to these filters at QoS 2.
@@ -128,6 +130,13 @@ impl World {
     pub fn set_full(&self) {
         self.store.is_full.set(true);
     }
+}
+
+async fn browser(address: SocketAddr) -> Browser {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    Browser(sender)
 }
 
 /// One HTTP connection.
@@ -297,8 +306,26 @@ impl Things {
         things
     }
 
-    pub fn client(&mut self) -> &mut Client {
-        &mut self.client
+    /// A message at QoS 1.
+    pub fn answer(&self, topic: Topic, payload: &str) -> packet::Publish {
+        packet::Publish {
+            dup: false,
+            qos: Guarantee::AtLeastOnce,
+            retain: false,
+            topic: Some(topic),
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry_s: None,
+            subscription_ids: Vec::new(),
+            properties: None,
+            payload: payload.to_owned().into(),
+        }
+    }
+
+    /// Publishes, and waits for the acknowledgement.
+    pub async fn publish(&mut self, publish: packet::Publish) {
+        self.client.publish(now(), publish).unwrap();
+        while !matches!(self.next().await, Event::Published { .. }) {}
     }
 
     pub async fn next(&mut self) -> Event {
@@ -322,7 +349,7 @@ impl Things {
         }
     }
 
-    pub async fn flush(&mut self) {
+    async fn flush(&mut self) {
         let bytes = self.client.output().take_all();
         self.stream.write_all(&bytes).await.unwrap();
     }

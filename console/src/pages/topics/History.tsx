@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { clock } from "../../format";
+import { clock, count } from "../../format";
 import { Protocol } from "../../parts/Badge";
 import { t } from "../../texts";
 import { chosen, decode, preview } from "./decoders";
@@ -41,16 +41,17 @@ export function History({ entries, shown, compared, onShow, onCompare }: Props) 
               aria-pressed={it.number === shown}
               onClick={() => onShow(it.number === shown ? null : it.number)}
             >
-              <span class="muted mono">{clock(it.at_ms)}</span>
+              <span class="muted mono">{when(it)}</span>
               <span class="ellipsis mono">{preview(it)}</span>
               {it.protocol && <Protocol name={it.protocol} />}
+              {!!it.left_out && <span class="muted small left-out">{t.topics.leftOut(count(it.left_out))}</span>}
             </button>
             <button
               type="button"
               class="compare"
               aria-pressed={it.number === compared}
-              aria-label={t.topics.compareWith(clock(it.at_ms))}
-              title={t.topics.compareWith(clock(it.at_ms))}
+              aria-label={t.topics.compareWith(when(it))}
+              title={t.topics.compareWith(when(it))}
               onClick={() => onCompare(it.number === compared ? null : it.number)}
             >
               ±
@@ -62,6 +63,8 @@ export function History({ entries, shown, compared, onShow, onCompare }: Props) 
   );
 }
 
+const when = (entry: Entry) => (entry.at_ms === undefined ? t.topics.beforeLooking : clock(entry.at_ms));
+
 function Difference({ before, after }: { before: Entry; after: Entry }) {
   const lines = useMemo(
     () => diff(decode(before, chosen.value).text, decode(after, chosen.value).text),
@@ -70,7 +73,7 @@ function Difference({ before, after }: { before: Entry; after: Entry }) {
   const mark = { same: " ", gone: "−", new: "+" };
   return (
     <figure class="diff">
-      <figcaption class="small muted">{t.topics.difference(clock(before.at_ms), clock(after.at_ms))}</figcaption>
+      <figcaption class="small muted">{t.topics.difference(when(before), when(after))}</figcaption>
       <pre tabIndex={0}>
         {lines.map((line, index) => (
           <span key={index} class={`line ${line.kind}`}>

@@ -29,7 +29,8 @@ export function Numbers({ entries }: { entries: Entry[] }) {
   const path = picked !== null && paths.includes(picked) ? picked : paths[0];
   const data = useMemo((): uPlot.AlignedData => {
     if (path === undefined) return [[], []];
-    return [entries.map((it) => it.at_ms / 1000), entries.map((it) => numberAt(valueOf(it, decoder), path))];
+    const timed = entries.filter((it) => it.at_ms !== undefined);
+    return [timed.map((it) => (it.at_ms ?? 0) / 1000), timed.map((it) => numberAt(valueOf(it, decoder), path))];
   }, [entries, path, decoder]);
   if (path === undefined) return null;
   const label = pathText(path) || t.topics.value;
