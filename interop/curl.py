@@ -4,6 +4,9 @@ import asyncio
 import json
 import re
 
+from broker import HOST
+from peers import Options
+from peers_paho import PahoPeer
 from report import expect, within
 from web import SPEECHES, Web, column
 
@@ -140,16 +143,16 @@ async def _(web):
 
 @case("a question over HTTP is answered in MQTT")
 async def _(web):
-    process = await web.start("stdbuf -oL mosquitto_sub", "-V", "5", "-t", web.topic, "-F", "%R %D %p", "-d")
-    while b"Subscribed" not in (line := await within(process.stdout.readline(), "a subscription")):
-        expect(bool(line), True, "mosquitto_sub lives")
+    peer = PahoPeer(HOST, web.broker.port, 5, Options(web.topic))
+    await peer.connect()
+    await peer.subscribe(web.topic)
     asking = asyncio.ensure_future(web.curl(f"/request/{web.topic}?wait=20", said=b"who?"))
-    while b"who?" not in (line := await within(process.stdout.readline(), "the question")):
-        expect(bool(line), True, "mosquitto_sub lives")
-    response_topic, correlation_data, _ = line.decode().split()
-    correlation = ["-D", "publish", "correlation-data", correlation_data]
-    await web.publish("-V", "5", "-t", response_topic, "-m", "me", *correlation)
+    question = await peer.next()
+    properties = question.properties
+    correlation = {"correlation_data": properties["correlation_data"]} if "correlation_data" in properties else {}
+    await peer.publish(properties["response_topic"], b"me", 1, **correlation)
     answer = await within(asking, "the answer")
+    await peer.disconnect()
     expect((answer.status, answer.body), (200, b"me"), "the answer")
 
 

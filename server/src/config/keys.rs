@@ -37,7 +37,8 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [],
         restart: [
             origins hosts presets headers_max header_bytes_max body_bytes_max header_timeout_ms body_timeout_ms
-            keep_alive_timeout_ms streams_max sessions_per_connection_max
+            keep_alive_timeout_ms streams_max sessions_per_connection_max stream_heartbeat_s stream_linger_s
+            streams_lingering_max stream_events_max stream_bytes_max keys_remembered_s keys_max keys_per_user_max
         ],
         structures: []
     }),
