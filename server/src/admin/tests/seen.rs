@@ -4,7 +4,7 @@ use super::world::World;
 use serde_json::{Value, json};
 
 const EVERYWHERE: [&str; 2] = ["stomp.bind=127.0.0.1:0", "coap.bind=127.0.0.1:0"];
-const WAYS: [&str; 3] = ["mqtt", "stomp", "coap"];
+const WAYS: [&str; 6] = ["mqtt", "mqtt-ws", "stomp", "coap", "http", "json"];
 
 fn names(answer: &Value) -> Vec<&str> {
     answer["seen"].as_array().unwrap().iter().map(|sight| sight["protocol"].as_str().unwrap()).collect()
@@ -47,7 +47,7 @@ fn a_listener_that_lets_nobody_in_says_so() {
     let world = World::start_with(&[&locked[..], &["coap.bind=127.0.0.1:0"]].concat());
     let answer = world.ask("POST", "/api/v1/seen", "{}").json();
     assert_eq!(names(&answer), WAYS);
-    let sight = &answer["seen"][1];
+    let sight = &answer["seen"][2];
     assert_eq!(sight["took_us"], Value::Null);
     assert!(sight["detail"].as_str().unwrap().contains("without credentials"), "{sight}");
     let answer = world.ask("POST", "/api/v1/seen", r#"{"from":"stomp"}"#);
