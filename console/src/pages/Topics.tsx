@@ -1,5 +1,6 @@
+import "./topics.css";
 import { useEffect, useState } from "preact/hooks";
-import { feedState, look, tree, viewProblem } from "../feed";
+import { feedState, look, reveal, tree, viewProblem } from "../feed";
 import { count } from "../format";
 import { Icon } from "../parts/Icon";
 import { go, route } from "../router";
@@ -17,6 +18,7 @@ export function Topics() {
   const select = (topic: string) => go("topics", topic, {}, selected !== null);
   useEffect(() => {
     remember(selected);
+    if (selected !== null) reveal(selected);
     look({ selected });
   }, [selected]);
   useEffect(() => () => look({ selected: null, count: 0 }), []);
@@ -74,13 +76,15 @@ function Search() {
           onInput={(event) => setText(event.currentTarget.value)}
         />
       </div>
-      <div class="segments" role="group" aria-label={t.topics.searchKind}>
-        {(["text", "filter"] as const).map((it) => (
-          <button key={it} type="button" aria-pressed={it === kind} onClick={() => setKind(it)}>
-            {t.topics.kind[it]}
-          </button>
-        ))}
-      </div>
+      <select
+        class="kind"
+        value={kind}
+        aria-label={t.topics.searchKind}
+        onChange={(event) => setKind(event.currentTarget.value === "filter" ? "filter" : "text")}
+      >
+        <option value="text">{t.topics.kind.text}</option>
+        <option value="filter">{t.topics.kind.filter}</option>
+      </select>
       {problem && (
         <p id="search-problem" class="error small" role="alert">
           {problem}

@@ -130,6 +130,11 @@ impl Client {
         }
     }
 
+    /// A client whose handshake somebody else has made.
+    pub fn opened(options: Options, entropy: Entropy, deflate: Option<Deflate>) -> Self {
+        Self { phase: Phase::Open, deflate, ..Self::new(options, entropy) }
+    }
+
     /// Bytes for the server; the caller takes what it has written.
     pub fn output(&mut self) -> &mut OutBuffer {
         &mut self.output

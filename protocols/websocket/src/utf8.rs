@@ -8,7 +8,8 @@ pub(crate) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Looks at the next piece. `Err` says how many of its bytes may still be text.
+    /// Looks at the next piece. `Err` says how many of its bytes come before the one that makes it no text, which does not
+    /// depend on how it is cut.
     pub fn push(&mut self, mut piece: &[u8]) -> Result<(), usize> {
         let length = piece.len();
         while self.begun_len > 0 {
@@ -26,7 +27,9 @@ impl Utf8 {
         let Err(error) = std::str::from_utf8(piece) else { return Ok(()) };
         let valid = error.valid_up_to();
         if error.error_len().is_some() {
-            return Err(length - piece.len() + valid);
+            let is_begun = |end: &usize| is_begun(&piece[valid..*end]);
+            let wrong = (valid + 1..=piece.len()).find(|end| !is_begun(end)).unwrap_or(piece.len());
+            return Err(length - piece.len() + wrong - 1);
         }
         let begun = &piece[valid..];
         self.begun[..begun.len()].copy_from_slice(begun);
@@ -38,6 +41,11 @@ impl Utf8 {
     pub fn end(&mut self) -> bool {
         std::mem::take(&mut self.begun_len) == 0
     }
+}
+
+/// Whether these bytes may be the begin of a character.
+fn is_begun(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
 }
 
 #[cfg(test)]
@@ -63,6 +71,7 @@ mod tests {
     #[test]
     fn what_may_be_text_before_the_mistake_is_counted() {
         assert_eq!(Utf8::default().push(b"abc\xFFd"), Err(3));
+        assert_eq!(Utf8::default().push(b"a\xE2\x82bcd"), Err(3));
         let mut utf8 = Utf8::default();
         assert_eq!(utf8.push(b"\xE2\x82"), Ok(()));
         assert_eq!(utf8.push(b"\x28"), Err(0));
