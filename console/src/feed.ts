@@ -123,7 +123,11 @@ let retries = 0;
 let retryTimer = 0;
 
 const view: View = { first: 0, count: 0, search: "", filter: "", selected: null };
-const opened = new Set<number>();
+/** The nodes that are open: their ids, which last as long as the broker watches its topics, by their topics. */
+const opened = new Map<string, number>();
+/** Topics whose nodes are to be opened as soon as they are in sight. */
+const awaited = new Set<string>();
+const AWAITED_MAX = 1000;
 let changes: Partial<View> & { open?: number[]; close?: number[] } = {};
 let viewTimer = 0;
 let viewAt = 0;
@@ -146,13 +150,31 @@ export function look(change: Partial<View>): void {
   schedule();
 }
 
-/** Opens and closes nodes of the tree. */
-export function unfold(open: number[], close: number[]): void {
-  open.forEach((node) => opened.add(node));
-  close.forEach((node) => opened.delete(node));
-  changes.open = [...(changes.open ?? []).filter((node) => !close.includes(node)), ...open];
-  changes.close = [...(changes.close ?? []).filter((node) => !open.includes(node)), ...close];
+/** Opens a node of the tree, or closes it. */
+export function unfold(row: Pick<TreeRow, "id" | "topic">, isOpen: boolean): void {
+  const [to, other] = isOpen ? (["open", "close"] as const) : (["close", "open"] as const);
+  if (isOpen) opened.set(row.topic, row.id);
+  else opened.delete(row.topic);
+  awaited.delete(row.topic);
+  changes[to] = [...(changes[to] ?? []), row.id];
+  changes[other] = changes[other]?.filter((id) => id !== row.id);
   schedule();
+}
+
+/** Has the nodes above a topic opened when they come into sight. */
+export function reveal(topic: string): void {
+  for (let end = topic.indexOf("/"); end >= 0; end = topic.indexOf("/", end + 1)) expect(topic.slice(0, end));
+}
+
+function expect(topic: string): void {
+  if (awaited.size < AWAITED_MAX) awaited.add(topic);
+}
+
+/** Opens what is awaited. */
+function meet(row: TreeRow): void {
+  if (!awaited.has(row.topic) || row.children === 0) return;
+  if (row.open) awaited.delete(row.topic);
+  else unfold(row, true);
 }
 
 function connect(): void {
@@ -165,7 +187,9 @@ function connect(): void {
     feedState.value = "live";
     retries = 0;
     id = hello.id;
-    changes = { ...view, open: [...opened] };
+    // Where the broker has begun to watch anew the ids are others, and the topics are recognised instead.
+    changes = { ...view, open: [...opened.values()] };
+    for (const topic of opened.keys()) expect(topic);
     schedule();
   });
   on<Overview>("overview", (data) => {
@@ -174,6 +198,7 @@ function connect(): void {
   });
   on<Tree>("tree", (data) => {
     tree.value = data;
+    if (awaited.size > 0) data.rows.forEach(meet);
   });
   on<TopicValue>("value", (data) => valueListeners.forEach((listener) => listener(data)));
   stream.onerror = () => {

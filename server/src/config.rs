@@ -14,7 +14,7 @@ mod show;
 pub(crate) mod sources;
 
 pub use changes::{Change, changes};
-pub use listening::{Listen, TlsSettings};
+pub use listening::{Listen, Preset, TlsSettings};
 pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
 pub use show::{show, written};
 pub use sources::{ConfigError, Setting, Source};
@@ -28,13 +28,15 @@ use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_core::quota::Quotas;
+use althing_http::HttpConfig;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use althing_stomp::StompConfig;
+use althing_websocket::WebSocketConfig;
 use identity::IdentityConfig;
 use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use toml::Value;
 
@@ -51,6 +53,10 @@ pub struct Config {
     pub stomp: StompConfig,
     /// `[coap]`: how it is spoken.
     pub coap: CoapConfig,
+    /// `[http]`: how it is spoken.
+    pub http: HttpConfig,
+    /// `[websocket]`.
+    pub websocket: WebSocketConfig,
     /// `[tls]`.
     pub tls: TlsKeys,
     /// `[identity]`.
@@ -81,27 +87,25 @@ const SEGMENT_BYTES: RangeInclusive<u32> = 64 << 10..=1 << 30;
 /// One that is written, one that is cleaned, the spare and the reserve.
 const SEGMENTS_MIN: u64 = 4;
 
-/// Where the admin interface listens on loopback.
-const ADMIN_PORT: u16 = 8_080;
-
 impl Config {
     /// What holds when nothing is said. `port_offset` is added to every default port, see [`moved`].
     pub fn new(port_offset: u16) -> Self {
         let bind = |row: &Row| default_bind(row, port_offset).into_iter().collect();
         let language = |row: &Row| Language { enabled: true, bind: bind(row), tls_bind: None };
-        let admin = Address::Tcp((Ipv4Addr::LOCALHOST, moved(ADMIN_PORT, port_offset)).into());
         Self {
             languages: PROTOCOLS.iter().map(|it| language(it.row)).collect(),
             listeners: BTreeMap::new(),
             mqtt: MqttConfig::default(),
             stomp: StompConfig::default(),
             coap: CoapConfig::default(),
+            http: HttpConfig::default(),
+            websocket: WebSocketConfig::default(),
             tls: TlsKeys::default(),
             identity: IdentityConfig::default(),
             authorisation: Authorisation::default(),
             quotas: Quotas::default(),
             limits: Limits::default(),
-            admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
+            admin: Admin { enabled: true, ..Admin::default() },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             server: Server {
                 data: "./althing-data".into(),
@@ -385,6 +389,8 @@ mod tests {
                 "stomp 127.0.0.1:61613 false",
                 "stomp-tls 127.0.0.1:61614 true",
                 "coap 127.0.0.1:5683 false",
+                "http 127.0.0.1:8080 false",
+                "http-tls 127.0.0.1:8443 true",
                 "garden 127.0.0.1:1 true",
                 "garden 127.0.0.1:2 true",
             ]

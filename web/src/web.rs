@@ -6,6 +6,7 @@ use crate::serving;
 use althing_core::Limits;
 use althing_http::HttpConfig;
 use althing_net::{Visitor, VisitorFactory};
+use althing_websocket::{Deflater, WebSocketConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::fmt;
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub struct Web {
     /// How HTTP is spoken.
     pub config: Arc<HttpConfig>,
+    /// How WebSocket is spoken.
+    pub websocket: Arc<WebSocketConfig>,
     /// The limits of the house.
     pub limits: Arc<Limits>,
     /// What is special about the listener.
@@ -24,6 +27,7 @@ pub struct Web {
     pub languages: Vec<Language>,
     /// Who answers what is not ours.
     pub fallback: Arc<dyn Fallback>,
+    pub(crate) deflater: Deflater,
     pub(crate) builder: Builder<TokioExecutor>,
 }
 
@@ -55,14 +59,15 @@ const BUFFER_BYTES_MIN: usize = 8_192;
 impl Web {
     /// What a listener needs to serve HTTP.
     pub fn new(
-        config: Arc<HttpConfig>,
+        (config, websocket): (Arc<HttpConfig>, Arc<WebSocketConfig>),
         limits: Arc<Limits>,
         entry: Entry,
         languages: Vec<Language>,
         fallback: Arc<dyn Fallback>,
     ) -> Arc<Self> {
         let builder = builder(&config);
-        Arc::new(Self { config, limits, entry, languages, fallback, builder })
+        let deflater = Deflater::default();
+        Arc::new(Self { config, websocket, limits, entry, languages, fallback, deflater, builder })
     }
 
     /// Serves each visitor in a task of its own.

@@ -1,3 +1,4 @@
+import "./overview.css";
 import type { ComponentChildren } from "preact";
 import { feedState, overview, type Overview as Data } from "../feed";
 import { bytes, compact, count, duration, percent, rate } from "../format";

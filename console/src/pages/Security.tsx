@@ -1,3 +1,4 @@
+import "./security.css";
 import { go, href, route } from "../router";
 import { t } from "../texts";
 import { Certificates } from "./security/Certificates";

@@ -1,5 +1,6 @@
+import "./topics.css";
 import { useEffect, useState } from "preact/hooks";
-import { feedState, look, tree, viewProblem } from "../feed";
+import { feedState, look, reveal, tree, viewProblem } from "../feed";
 import { count } from "../format";
 import { Icon } from "../parts/Icon";
 import { go, route } from "../router";
@@ -17,6 +18,7 @@ export function Topics() {
   const select = (topic: string) => go("topics", topic, {}, selected !== null);
   useEffect(() => {
     remember(selected);
+    if (selected !== null) reveal(selected);
     look({ selected });
   }, [selected]);
   useEffect(() => () => look({ selected: null, count: 0 }), []);

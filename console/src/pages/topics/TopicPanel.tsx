@@ -39,7 +39,7 @@ export function TopicPanel({ topic, onClose }: { topic: string; onClose: () => v
       <Numbers entries={entries} />
       <History entries={entries} shown={shown} compared={compared} onShow={setShown} onCompare={setCompared} />
       <Publish topic={topic} contentType={entry?.content_type} />
-      <Removal topic={topic} />
+      <Removal topic={topic} isRetained={entry?.retain === true} />
     </aside>
   );
 }
@@ -142,7 +142,8 @@ function Facts({ entry }: { entry: Entry }) {
   );
 }
 
-function Removal({ topic }: { topic: string }) {
+function Removal({ topic, isRetained }: { topic: string; isRetained: boolean }) {
+  const inTree = useComputed(() => [...rows.value.at.values()].some((row) => row.topic === topic && row.retained));
   const [asks, setAsks] = useState(false);
   const clearOne = async () => {
     try {
@@ -154,9 +155,7 @@ function Removal({ topic }: { topic: string }) {
   };
   return (
     <section class="row">
-      <Button kind="plain" onClick={() => void clearOne()}>
-        {t.topics.clearOne}
-      </Button>
+      {(isRetained || inTree.value) && <Button onClick={() => void clearOne()}>{t.topics.clearOne}</Button>}
       <Button kind="danger" onClick={() => setAsks(true)}>
         <Icon name="trash" /> {t.topics.clearBelow}
       </Button>

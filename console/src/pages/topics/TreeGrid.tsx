@@ -101,9 +101,7 @@ function followActive(): void {
 }
 
 function toggle(row: TreeRow): void {
-  if (row.children === 0) return;
-  if (row.open) unfold([], [row.id]);
-  else unfold([row.id], []);
+  if (row.children > 0) unfold(row, !row.open);
 }
 
 /** The row that a key leads to; `null` when the key did something else, `undefined` when it is none of ours. */

@@ -108,14 +108,14 @@ function number(text: string): number | undefined {
   return /^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$/.test(text) ? Number(text) : undefined;
 }
 
-/** Sixteen bytes a line: place, bytes, letters. */
+/** Eight bytes a line: place, bytes, letters. */
 function hex(bytes: Uint8Array): string {
   const lines = [];
-  for (let at = 0; at < bytes.length; at += 16) {
-    const row = [...bytes.subarray(at, at + 16)];
+  for (let at = 0; at < bytes.length; at += 8) {
+    const row = [...bytes.subarray(at, at + 8)];
     const digits = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     const letters = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
-    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits.padEnd(47)}  ${letters}`);
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits.padEnd(23)}  ${letters}`);
   }
   return lines.join("\n");
 }
