@@ -42,7 +42,9 @@ fn main() -> io::Result<()> {
         while streams.marks < marks + event * listeners {
             streams.turn()?;
         }
-        publisher.read(&mut response)?;
+        if publisher.read(&mut response)? == 0 {
+            return Err(io::Error::other("the publisher was closed"));
+        }
     }
     let (seconds, cpu_s) = (begin.elapsed().as_secs_f64(), (cpu_ticks(pid)? - cpu) as f64 / 100.0);
     let deliveries = (streams.marks - marks) as f64;
