@@ -5,11 +5,12 @@
 //!
 //! - `connections`: listening, and what one connection may take; `gate`: who may come in.
 //! - `token`, `logins`: how somebody proves to be an administrator.
-//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document.
+//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document; `feed`: what pages are told.
 //! - `paging`: long lists; `problem`: errors.
 
 mod api;
 mod connections;
+mod feed;
 mod gate;
 mod health;
 mod logins;
@@ -38,6 +39,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use connections::Listening;
+use feed::Feeds;
 use logins::Logins;
 use problem::Problem;
 use std::io;
@@ -76,6 +78,8 @@ pub struct Admin {
     pub token: Token,
     /// Those who have logged in.
     pub logins: Logins,
+    /// The pages that are open.
+    pub feeds: Feeds,
     /// The page for people.
     pub console: Console,
     /// When the broker started.
@@ -106,6 +110,7 @@ impl Admin {
             why,
             token,
             logins: Logins::default(),
+            feeds: Feeds::default(),
             started: SystemTime::now(),
             is_stopping: AtomicBool::new(false),
         }

@@ -28,11 +28,12 @@ use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_core::quota::Quotas;
+use althing_core::topic_watch::WatchLimits;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use althing_stomp::StompConfig;
 use identity::IdentityConfig;
-use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use sections::{Admin, Authorisation, ConsoleKeys, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -63,6 +64,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[console]`.
+    pub console: ConsoleKeys,
     /// `[log]`.
     pub log: Log,
     /// `[server]`.
@@ -102,6 +105,7 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::default(),
             admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
+            console: ConsoleKeys { topics_max: WatchLimits::default().topics_max },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             server: Server {
                 data: "./althing-data".into(),

@@ -51,6 +51,11 @@ impl Answer {
 impl World {
     /// A broker that keeps everything in memory, with one user `ann` (password `secret`, group `admin`) and `bob`.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more keys of the configuration.
+    pub fn start_with(more: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("althing-admin-{}-{number}", std::process::id()));
@@ -58,7 +63,7 @@ impl World {
         let set = ["mqtt.bind=127.0.0.1:0", "stomp.enabled=false", "coap.enabled=false", "admin.bind=127.0.0.1:0"];
         let options = ServeOptions {
             data: Some(directory.clone()),
-            set: set.map(str::to_owned).to_vec(),
+            set: set.iter().chain(more).map(|text| (*text).to_owned()).collect(),
             ..ServeOptions::default()
         };
         Users::change(&directory.join("users"), |users| {
