@@ -158,6 +158,9 @@ class Althing(Broker):
             [stomp]
             bind = "{HOST}:{self.stomp_port}"
 
+            [http]
+            bind = "{HOST}:0"
+
             [admin]
             bind = "{HOST}:0"
 

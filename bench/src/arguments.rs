@@ -3,6 +3,7 @@
 use crate::BenchError;
 use crate::fleet::Address;
 use crate::tls::Tls;
+use crate::websocket::WebSocket;
 use crate::wire::Version;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io;
@@ -44,6 +45,9 @@ pub struct CommonArguments {
     /// Resume TLS sessions, as devices that come back do; else every handshake is a full one.
     #[arg(long, global = true)]
     pub tls_resume: bool,
+    /// Speak MQTT inside WebSocket, at this path.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["unix", "tls"], num_args = 0..=1, require_equals = true, default_missing_value = "/mqtt")]
+    pub websocket: Option<String>,
     /// Process id of the broker: adds its processor time and memory to the report.
     #[arg(long, global = true, value_name = "PID")]
     pub broker_pid: Option<u32>,
@@ -292,6 +296,11 @@ impl CommonArguments {
             (false, _) => "--cafile, --insecure and --tls-resume are for --tls: add it",
         };
         Err(BenchError::Tls { reason: reason.to_owned() })
+    }
+
+    /// How WebSocket is spoken, if it is.
+    pub fn websocket(&self) -> Option<WebSocket> {
+        self.websocket.as_ref().map(|path| WebSocket::new(&format!("{}:{}", self.host, self.port), path))
     }
 
     /// As the frames say it.

@@ -47,6 +47,14 @@ pub enum BenchError {
         /// The TLS library's word.
         source: rustls::Error,
     },
+    /// The handshake of a WebSocket, or a frame after it.
+    #[error("connection {connection}: WebSocket: {reason}")]
+    WebSocket {
+        /// Counted from 0 in the order of opening.
+        connection: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// The broker refused a CONNECT, a SUBSCRIBE or a PUBLISH.
     #[error("the broker refused a {packet} of connection {connection} with code {code:#04x}")]
     Refused {

@@ -2,6 +2,7 @@
 
 use crate::BenchError;
 use crate::tls::{Session, Tls};
+use crate::websocket::{Tunnel, WebSocket};
 use crate::wire::{self, Decoded, Frame, Version};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -21,6 +22,22 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// What all connections of a run are inside.
+pub enum Wrapping {
+    /// Nothing.
+    None,
+    /// TLS.
+    Tls(Tls),
+    /// WebSocket.
+    WebSocket(WebSocket),
+}
+
+/// What one connection is inside.
+enum Wrapper {
+    Tls(Box<Session>),
+    WebSocket(Box<Tunnel>),
+}
+
 /// What a scenario does with the frames that arrive.
 pub trait Handler {
     /// One frame of a connection. `now_ns` was read after the system call that brought it.
@@ -30,7 +47,7 @@ pub trait Handler {
 /// Connections, numbered from 0 in the order of opening.
 pub struct Fleet {
     address: Address,
-    tls: Option<Tls>,
+    wrapping: Wrapping,
     version: Version,
     /// Part of every client id.
     id: u8,
@@ -41,7 +58,7 @@ pub struct Fleet {
     dirty: Vec<usize>,
     /// Every read goes here; what is left of a cut frame moves to its link.
     buffer: Vec<u8>,
-    /// What was encrypted in it, when the connections speak TLS.
+    /// What was wrapped in it.
     plaintext: Vec<u8>,
     /// How long the broker may send nothing while an answer is due.
     silence: Duration,
@@ -52,7 +69,7 @@ pub struct Fleet {
 
 struct Link {
     stream: Option<Stream>,
-    tls: Option<Box<Session>>,
+    wrapper: Option<Wrapper>,
     output: Vec<u8>,
     written: usize,
     partial: Vec<u8>,
@@ -64,9 +81,9 @@ struct Link {
 }
 
 impl Link {
-    /// Of frames, and of records that carry some.
+    /// Of packets, and of what carries some.
     fn output_bytes(&self) -> usize {
-        self.output.len() - self.written + self.tls.as_ref().map_or(0, |tls| tls.waiting().len())
+        self.output.len() - self.written + self.wrapper.as_ref().map_or(0, |wrapper| wrapper.waiting().len())
     }
 }
 
@@ -80,7 +97,7 @@ impl Fleet {
     /// No connection yet; client ids contain `id`, frames of the run have at most about `payload_bytes`.
     pub fn new(
         address: Address,
-        tls: Option<Tls>,
+        wrapping: Wrapping,
         version: Version,
         id: u8,
         payload_bytes: usize,
@@ -88,7 +105,7 @@ impl Fleet {
     ) -> Result<Self, BenchError> {
         Ok(Self {
             address,
-            tls,
+            wrapping,
             version,
             id,
             poll: Poll::new().map_err(BenchError::Poll)?,
@@ -142,10 +159,17 @@ impl Fleet {
             Stream::Unix(stream) => self.poll.registry().register(stream, Token(index), interest),
         }
         .map_err(socket_error)?;
-        let tls = self.tls.as_ref().map(Session::new).transpose();
+        let wrapper = match &self.wrapping {
+            Wrapping::None => None,
+            Wrapping::Tls(tls) => {
+                let session = Session::new(tls).map_err(|source| BenchError::Session { connection: index, source })?;
+                Some(Wrapper::Tls(Box::new(session)))
+            }
+            Wrapping::WebSocket(websocket) => Some(Wrapper::WebSocket(Box::new(Tunnel::new(websocket, index)))),
+        };
         self.links.push(Link {
             stream: Some(stream),
-            tls: tls.map_err(|source| BenchError::Session { connection: index, source })?.map(Box::new),
+            wrapper,
             output: Vec::new(),
             written: 0,
             partial: Vec::new(),
@@ -175,12 +199,13 @@ impl Fleet {
 
     /// Whether connections take up the TLS sessions of earlier ones.
     pub fn resumes(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::resumes)
+        matches!(&self.wrapping, Wrapping::Tls(tls) if tls.resumes())
     }
 
     /// Links whose handshake brought an earlier session back.
     pub fn links_resumed(&self) -> usize {
-        self.links.iter().filter(|link| link.tls.as_ref().is_some_and(|tls| tls.is_resumed())).count()
+        let is_resumed = |link: &&Link| matches!(&link.wrapper, Some(Wrapper::Tls(tls)) if tls.is_resumed());
+        self.links.iter().filter(is_resumed).count()
     }
 
     /// Says DISCONNECT; the link ends when the broker closes it.
@@ -260,23 +285,23 @@ impl Fleet {
     fn write(&mut self, index: usize) -> Result<(), BenchError> {
         let link = &mut self.links[index];
         let Some(stream) = &mut link.stream else { return Ok(()) };
-        if let Some(tls) = &mut link.tls {
-            if tls.is_ready() && !link.output.is_empty() {
-                tls.seal(&link.output).map_err(|source| BenchError::Session { connection: index, source })?;
+        if let Some(wrapper) = &mut link.wrapper {
+            if wrapper.is_ready() && !link.output.is_empty() {
+                wrapper.seal(index, &link.output)?;
                 link.output.clear();
             }
-            if tls.waiting().is_empty() {
+            if wrapper.waiting().is_empty() {
                 return Ok(());
             }
         }
-        let waiting = link.tls.as_ref().map_or(&link.output[link.written..], |tls| tls.waiting());
+        let waiting = link.wrapper.as_ref().map_or(&link.output[link.written..], |wrapper| wrapper.waiting());
         let written = match stream.write(waiting) {
             Ok(written) => written,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(()),
             Err(source) => return Err(BenchError::Socket { connection: index, source }),
         };
-        match &mut link.tls {
-            Some(tls) => tls.advance(written),
+        match &mut link.wrapper {
+            Some(wrapper) => wrapper.advance(written),
             None => link.written += written,
         }
         if link.written == link.output.len() {
@@ -293,7 +318,7 @@ impl Fleet {
         while limit > 0 {
             let link = &mut self.links[index];
             let Some(stream) = &mut link.stream else { break };
-            let kept = link.tls.as_ref().map_or(&link.partial[..], |tls| tls.partial()).len();
+            let kept = link.wrapper.as_ref().map_or(&link.partial[..], |wrapper| wrapper.partial()).len();
             let room = limit.min(buffer.len() - kept);
             let read = match stream.read(&mut buffer[kept..kept + room]) {
                 Ok(0) => {
@@ -309,7 +334,7 @@ impl Fleet {
                 }
                 Err(source) => return Err(BenchError::Socket { connection: index, source }),
             };
-            match &link.tls {
+            match &link.wrapper {
                 Some(_) => self.opened(index, &mut buffer[..kept + read], handler)?,
                 None => {
                     buffer[..kept].copy_from_slice(&link.partial);
@@ -326,17 +351,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// Handles what stands in `records` behind room for what the last read left of one.
-    fn opened(&mut self, index: usize, records: &mut [u8], handler: &mut impl Handler) -> Result<(), BenchError> {
+    /// Handles what stands in `wrapped` behind room for what the last read left of a record.
+    fn opened(&mut self, index: usize, wrapped: &mut [u8], handler: &mut impl Handler) -> Result<(), BenchError> {
         let mut plaintext = mem::take(&mut self.plaintext);
         let link = &mut self.links[index];
-        let Some(tls) = &mut link.tls else { return Ok(()) };
+        let Some(wrapper) = &mut link.wrapper else { return Ok(()) };
         plaintext.clear();
         plaintext.extend_from_slice(&link.partial);
-        records[..tls.partial().len()].copy_from_slice(tls.partial());
-        let opened = tls.open(records, &mut plaintext);
-        opened.map_err(|source| BenchError::Session { connection: index, source })?;
-        let is_due = !link.dirty && (!tls.waiting().is_empty() || (tls.is_ready() && !link.output.is_empty()));
+        wrapped[..wrapper.partial().len()].copy_from_slice(wrapper.partial());
+        wrapper.open(index, wrapped, &mut plaintext)?;
+        let is_due = !link.dirty && (!wrapper.waiting().is_empty() || (wrapper.is_ready() && !link.output.is_empty()));
         if is_due {
             link.dirty = true;
             self.dirty.push(index);
@@ -383,6 +407,58 @@ impl Fleet {
         link.stream = None;
         self.links_open -= 1;
         Ok(())
+    }
+}
+
+impl Wrapper {
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Tls(session) => session.is_ready(),
+            Self::WebSocket(tunnel) => tunnel.is_ready(),
+        }
+    }
+
+    fn seal(&mut self, connection: usize, packets: &[u8]) -> Result<(), BenchError> {
+        match self {
+            Self::Tls(session) => session.seal(packets).map_err(|source| BenchError::Session { connection, source }),
+            Self::WebSocket(tunnel) => {
+                tunnel.seal(packets);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the last read has left of a record.
+    fn partial(&self) -> &[u8] {
+        match self {
+            Self::Tls(session) => session.partial(),
+            Self::WebSocket(_) => &[],
+        }
+    }
+
+    fn open(&mut self, connection: usize, wrapped: &mut [u8], plain: &mut Vec<u8>) -> Result<(), BenchError> {
+        match self {
+            Self::Tls(session) => {
+                session.open(wrapped, plain).map_err(|source| BenchError::Session { connection, source })
+            }
+            Self::WebSocket(tunnel) => {
+                tunnel.open(wrapped, plain).map_err(|reason| BenchError::WebSocket { connection, reason })
+            }
+        }
+    }
+
+    fn waiting(&self) -> &[u8] {
+        match self {
+            Self::Tls(session) => session.waiting(),
+            Self::WebSocket(tunnel) => tunnel.waiting(),
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        match self {
+            Self::Tls(session) => session.advance(bytes),
+            Self::WebSocket(tunnel) => tunnel.advance(bytes),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The load generator behind `althing bench mqtt`: one thread, one poll, every message verified.
 //!
 //! [`run`] opens the connections of a scenario ([`setup`]), sends and receives its messages ([`traffic`], over the
-//! sockets of [`fleet`], inside [`tls`] when it is asked for), keeps the books that find loss, duplicates and disorder ([`verify`]) and reads what the
+//! sockets of [`fleet`], inside [`tls`] or [`websocket`] when it is asked for), keeps the books that find loss, duplicates and disorder ([`verify`]) and reads what the
 //! broker's process has cost ([`process`]). `bench/README.md` says how two brokers are compared fairly.
 
 mod arguments;
@@ -15,6 +15,7 @@ mod setup;
 mod tls;
 mod traffic;
 mod verify;
+mod websocket;
 mod wire;
 
 pub use arguments::{BenchArguments, CommonArguments, Phase, Scenario, VersionArgument};

@@ -7,7 +7,7 @@ mod live;
 mod stored;
 
 use crate::arguments::{BenchArguments, CommonArguments, Scenario};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Wrapping};
 use crate::process::{self, Process};
 use crate::report::Sample;
 use crate::traffic::Traffic;
@@ -56,8 +56,19 @@ impl Run<'_> {
         process::reserve_descriptors(connections)?;
         let silence = Duration::from_secs_f64(self.common.silence_s);
         let id = self.common.id.unwrap_or(std::process::id() as u8);
-        let (address, tls) = (self.common.address()?, self.common.tls()?);
-        Fleet::new(address, tls, self.common.version(), id, self.common.payload_bytes as usize, silence)
+        let wrapping = match (self.common.tls()?, self.common.websocket()) {
+            (Some(tls), _) => Wrapping::Tls(tls),
+            (None, Some(websocket)) => Wrapping::WebSocket(websocket),
+            (None, None) => Wrapping::None,
+        };
+        Fleet::new(
+            self.common.address()?,
+            wrapping,
+            self.common.version(),
+            id,
+            self.common.payload_bytes as usize,
+            silence,
+        )
     }
 
     fn sample(&self) -> Result<Sample, BenchError> {

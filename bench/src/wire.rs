@@ -148,7 +148,7 @@ fn field_bytes(bytes: &[u8]) -> Option<usize> {
 
 /// Remaining Length and the bytes of the whole fixed header (§2.1.4).
 #[inline]
-fn remaining_length(bytes: &[u8]) -> Option<(usize, usize)> {
+pub fn remaining_length(bytes: &[u8]) -> Option<(usize, usize)> {
     let (value, head) = variable_integer(bytes.get(1..)?)?;
     Some((value, head + 1))
 }

@@ -4,7 +4,7 @@
 //! - `lists`, `top`, `trace`, `why`: looking; `table`: how it is shown.
 
 pub mod arguments;
-mod client;
+pub mod client;
 mod lists;
 mod table;
 mod top;

@@ -47,6 +47,12 @@ pub enum Command {
     /// Answer requests at their response topics
     #[command(disable_help_flag = true, after_help = exit_codes_help())]
     Reply(ReplyArguments),
+    /// Fill a broker with a small house of simulated devices
+    ///
+    /// Temperature and humidity, doors, meters and a lamp publish in every language that the broker understands, each second a
+    /// minute of their day. What they said is taken away when it ends.
+    #[command(after_help = exit_codes_help())]
+    Demo(DemoArguments),
     /// Load a broker and verify every message
     #[command(subcommand, after_help = exit_codes_help())]
     Bench(BenchCommand),
@@ -134,6 +140,33 @@ pub struct ServeArguments {
     /// Set a configuration key, repeatable; overrides file and environment
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// `althing demo`
+#[derive(Args, Debug)]
+pub struct DemoArguments {
+    /// A broker, once for each language: mqtt://HOST, ws://, stomp://, coap://, http://; what has none speaks MQTT
+    /// [default: every language of `althing serve` on this machine]
+    #[arg(value_name = "URL")]
+    pub urls: Vec<String>,
+    /// As `althing serve` was given it
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "urls")]
+    pub port_offset: u16,
+    /// The same seed makes the same days
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The topic of the house
+    #[arg(short, long, default_value = "demo/house")]
+    pub topic: String,
+    /// How long a minute of the house takes
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub interval: Duration,
+    /// End after so many minutes of the house
+    #[arg(short = 'C', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Leave the last values behind
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// `althing bench`

@@ -3,9 +3,10 @@
 use crate::credentials::Credentials;
 use crate::exit::Failure;
 use crate::foreign::{ForeignPlan, Language};
-use crate::properties::{Given, properties_help};
+use crate::properties::{Command, Given, properties_help};
 use crate::tls::{Tls, TlsArguments};
 use crate::url::Url;
+use crate::websocket::Upgrade;
 use althing_core::topic::TopicLimits;
 use althing_core::{Guarantee, Topic};
 use althing_mqtt::packet::{Connect, Disconnect, Version, Will};
@@ -35,8 +36,9 @@ pub struct ConnectionArguments {
     /// Connect to a unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     unix: Option<PathBuf>,
-    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic], mqtts:// with TLS;
-    /// pub and sub take coap://, stomp:// and stomps:// too
+    /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic], mqtts:// with TLS; in a WebSocket
+    /// ws://host[:port][/path], wss://; pub and sub take coap://, stomp://, stomps://, http:// and https:// too
+    /// (http://host[:port][/topics/topic])
     #[arg(short = 'L', long)]
     url: Option<String>,
     /// User name [default: $ALTHING_USERNAME, or the first line of the file $ALTHING_USERNAME_FILE]
@@ -139,6 +141,8 @@ pub struct Plan {
     pub endpoint: Endpoint,
     /// How TLS is spoken, if it is.
     pub tls: Option<Tls>,
+    /// The WebSocket that MQTT is spoken in, if it is.
+    pub upgrade: Option<Upgrade>,
     /// The first packet.
     pub connect: Connect,
     /// The last packet.
@@ -168,8 +172,15 @@ impl ConnectionArguments {
         let mut disconnect = Disconnect::default();
         properties.apply_to_disconnect(&mut disconnect);
         let is_tls = self.is_tls(url.as_ref())?;
-        let endpoint = self.endpoint(url.as_ref(), if is_tls { TLS_PORT_DEFAULT } else { PORT_DEFAULT });
+        let upgrade = url.as_ref().and_then(|url| url.resource.clone()).map(|path| self.upgrade(path));
+        let port_default = match (upgrade.is_some(), is_tls) {
+            (true, is_tls) => Language::Http.port_default(is_tls),
+            (false, true) => TLS_PORT_DEFAULT,
+            (false, false) => PORT_DEFAULT,
+        };
+        let endpoint = self.endpoint(url.as_ref(), port_default);
         Ok(Plan {
+            upgrade,
             tls: is_tls.then(|| self.tls.prepare(endpoint.host())).transpose()?,
             endpoint,
             connect,
@@ -186,12 +197,14 @@ impl ConnectionArguments {
         let Some((url, language)) = url.and_then(|url| url.language.map(|language| (url, language))) else {
             return Ok(None);
         };
+        let properties = Given::parse(&self.properties)?;
+        let can_say_properties = language == Language::Http && properties.are_for(&[Command::Publish]);
         for (is_given, option) in [
             (self.id.is_some() || self.id_prefix.is_some(), "a client identifier"),
             (self.protocol_version != Version::V5, "a version of MQTT"),
             (self.session_expiry_interval.is_some(), "a session expiry interval"),
             (self.will.will_topic.is_some(), "a will"),
-            (!self.properties.is_empty(), "-D"),
+            (!properties.is_empty() && !can_say_properties, "such a -D"),
         ] {
             if is_given {
                 let text = format!("{}:// cannot say {option}: leave it out or use mqtt://", language.scheme());
@@ -212,14 +225,20 @@ impl ConnectionArguments {
             password,
             timeout: self.connect_timeout,
             topic: url.topic,
+            properties,
         }))
+    }
+
+    /// MQTT's names in a WebSocket: that of 3.1 is older than the registered one.
+    fn upgrade(&self, path: String) -> Upgrade {
+        Upgrade { path, subprotocol: if self.protocol_version == Version::V31 { "mqttv3.1" } else { "mqtt" } }
     }
 
     /// Any option of TLS asks for it, and so does its port; a URL says it by itself.
     fn is_tls(&self, url: Option<&Url>) -> Result<bool, Failure> {
         match url {
             Some(url) if !url.tls && self.tls.any() => Err(Failure::usage(
-                "this URL is without TLS: use mqtts:// or stomps://, or leave the options of TLS out",
+                "this URL is without TLS: use mqtts://, wss://, https:// or stomps://, or leave the options of TLS out",
             )),
             Some(url) => Ok(url.tls),
             None if self.unix.is_some() && self.tls.any() => {

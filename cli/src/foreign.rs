@@ -1,6 +1,7 @@
 //! `pub` and `sub` in the languages besides MQTT: the few steps that all of them have, each carried out before the next.
 
 mod coap;
+mod http;
 mod stomp;
 
 use crate::arguments::{PublishArguments, SubscribeArguments};
@@ -9,13 +10,16 @@ use crate::exit::{ExitCode, Failure};
 use crate::message::Received;
 use crate::output::{Log, Printer};
 use crate::payload::Payloads;
+use crate::properties::Given;
 use crate::stop::Stop;
 use crate::subscriber::parse_filter;
 use crate::tls::Tls;
-use althing_core::{Filter, Topic};
+use althing_core::{Filter, Guarantee, Properties, Topic};
 use althing_mqtt::client::publication;
+use althing_mqtt::packet::Publish;
 use bytes::Bytes;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -26,6 +30,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     Coap,
+    Http,
     Stomp,
 }
 
@@ -34,6 +39,7 @@ impl Language {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::Coap => "coap",
+            Self::Http => "http",
             Self::Stomp => "stomp",
         }
     }
@@ -42,6 +48,8 @@ impl Language {
     pub fn port_default(self, is_tls: bool) -> u16 {
         let row = match self {
             Self::Coap => &althing_coap::PROTOCOL,
+            // What a URL says without a port (RFC 9110 §4.2).
+            Self::Http => return if is_tls { 443 } else { 80 },
             Self::Stomp => &althing_stomp::PROTOCOL,
         };
         row.default_tls_port.filter(|_| is_tls).unwrap_or(row.default_port)
@@ -63,6 +71,8 @@ pub struct ForeignPlan {
     pub timeout: Duration,
     /// The topic or filter that the URL names.
     pub topic: Option<String>,
+    /// Properties of the messages, in a language that can say them.
+    pub properties: Given,
 }
 
 impl ForeignPlan {
@@ -81,18 +91,40 @@ impl ForeignPlan {
 
 /// A message that came in.
 #[derive(Debug)]
-struct Message {
+pub struct Message {
     topic: Topic,
     payload: Bytes,
     retain: bool,
     /// What acknowledges it, in its language.
     acknowledgement: Option<String>,
+    said: Said,
+}
+
+/// What only some languages can say of a message.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    qos: Option<Guarantee>,
+    expiry_s: Option<u32>,
+    properties: Option<Arc<Properties>>,
+}
+
+impl Message {
+    /// The packet that says the same in MQTT. `qos` holds where the language does not say.
+    fn into_publish(self, qos: Guarantee) -> Publish {
+        let Said { qos: said, expiry_s, properties } = self.said;
+        let mut publish = publication(self.topic, self.payload, said.unwrap_or(qos));
+        publish.retain = self.retain;
+        publish.message_expiry_s = expiry_s;
+        publish.properties = properties;
+        publish
+    }
 }
 
 /// One conversation with a broker.
 #[derive(Debug)]
-enum Link {
+pub enum Link {
     Coap(Box<coap::Link>),
+    Http(Box<http::Link>),
     Stomp(Box<stomp::Link>),
 }
 
@@ -101,16 +133,19 @@ macro_rules! either {
     ($self:expr, $link:ident => $call:expr) => {
         match $self {
             Link::Coap($link) => $call,
+            Link::Http($link) => $call,
             Link::Stomp($link) => $call,
         }
     };
 }
 
 impl Link {
-    async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
+    /// Opens it, within the time that the plan allows.
+    pub async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
         let connecting = async {
             Ok(match plan.language {
                 Language::Coap => Self::Coap(Box::new(coap::Link::connect(plan).await?)),
+                Language::Http => Self::Http(Box::new(http::Link::connect(plan).await?)),
                 Language::Stomp => Self::Stomp(Box::new(stomp::Link::connect(plan).await?)),
             })
         };
@@ -118,49 +153,73 @@ impl Link {
     }
 
     /// Publishes; above QoS 0 it returns when the broker has confirmed.
-    async fn publish(&mut self, publication: &Publication, payload: Bytes) -> Result<(), Failure> {
+    pub async fn publish(&mut self, publication: &Publication, payload: Bytes) -> Result<(), Failure> {
         either!(self, link => link.publish(publication, payload).await)
     }
 
-    /// Returns when the broker has confirmed the subscription.
-    async fn subscribe(&mut self, filter: &Filter, is_acknowledged: bool) -> Result<(), Failure> {
-        either!(self, link => link.subscribe(filter, is_acknowledged).await)
+    /// Returns when the broker has confirmed the subscriptions.
+    async fn subscribe(&mut self, filters: &[Filter], qos: Guarantee) -> Result<(), Failure> {
+        let is_acknowledged = qos > Guarantee::AtMostOnce;
+        match self {
+            Self::Http(link) => return link.subscribe(filters, qos).await,
+            Self::Coap(link) => {
+                for filter in filters {
+                    link.subscribe(filter, is_acknowledged).await?;
+                }
+            }
+            Self::Stomp(link) => {
+                for filter in filters {
+                    link.subscribe(filter, is_acknowledged).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn next(&mut self) -> Result<Message, Failure> {
         either!(self, link => link.next().await)
     }
 
-    async fn acknowledge(&mut self, message: &Message) -> Result<(), Failure> {
-        match (self, &message.acknowledgement) {
+    async fn acknowledge(&mut self, acknowledgement: Option<&str>) -> Result<(), Failure> {
+        match (self, acknowledgement) {
             (Self::Stomp(link), Some(ack)) => link.acknowledge(ack).await,
-            // CoAP acknowledges what it receives.
+            // CoAP acknowledges what it receives, and what HTTP sends was received.
             _ => Ok(()),
         }
     }
 
-    async fn close(&mut self) -> Result<(), Failure> {
+    /// Says goodbye.
+    pub async fn close(&mut self) -> Result<(), Failure> {
         timeout(CLOSE_TIMEOUT, async { either!(self, link => link.close().await) }).await.unwrap_or(Ok(()))
     }
 }
 
 /// What all messages of one `pub` have in common.
 #[derive(Debug)]
-struct Publication {
-    topic: Topic,
-    is_confirmed: bool,
-    retain: bool,
+pub struct Publication {
+    /// Where to.
+    pub topic: Topic,
+    /// Whether the broker is to confirm each.
+    pub is_confirmed: bool,
+    /// Whether it becomes the topic's last value.
+    pub retain: bool,
+    /// What more the language may be able to say.
+    pub said: Said,
 }
 
 /// `althing pub`
 pub async fn publish(arguments: &PublishArguments, plan: &ForeignPlan) -> Result<ExitCode, Failure> {
-    if arguments.qos > 1 {
+    if arguments.qos > 1 && plan.language != Language::Http {
         return Err(plan.cannot_say("QoS 2"));
     }
     let topic = arguments.topic.as_ref().or(plan.topic.as_ref());
     let topic = topic.ok_or_else(|| Failure::usage("no topic to publish to: add -t, or a path to the URL"))?;
-    let is_confirmed = arguments.qos > 0;
-    let publication = Publication { topic: topic_name(topic)?, is_confirmed, retain: arguments.retain };
+    let topic = topic_name(topic)?;
+    let mut template = publication(topic.clone(), Bytes::new(), guarantee(arguments.qos));
+    plan.properties.apply_to_publish(&mut template)?;
+    let Publish { qos, message_expiry_s: expiry_s, properties, .. } = template;
+    let said = Said { qos: Some(qos), expiry_s, properties };
+    let publication = Publication { topic, is_confirmed: arguments.qos > 0, retain: arguments.retain, said };
     let mut payloads = if arguments.stdin_line {
         Payloads::lines()
     } else {
@@ -192,17 +251,17 @@ pub async fn subscribe(arguments: &SubscribeArguments, plan: &ForeignPlan) -> Re
     let mut link = None;
     let watching = async {
         let link = link.insert(Link::connect(plan).await?);
+        in_time(plan, link.subscribe(&filters, guarantee(arguments.qos))).await?;
         for filter in &filters {
-            in_time(plan, link.subscribe(filter, arguments.qos > 0)).await?;
             log.debug(&format!("subscribed to {filter}"));
         }
         while !arguments.exit_after_subscribe && arguments.count.is_none_or(|count| printed < count) {
-            let message = link.next().await?;
-            let mut publish = publication(message.topic.clone(), message.payload.clone(), guarantee(arguments.qos));
-            publish.retain = message.retain;
+            let mut message = link.next().await?;
+            let acknowledgement = message.acknowledgement.take();
+            let publish = message.into_publish(guarantee(arguments.qos));
             printer.print(&Received::now(publish, Default::default()).in_language(plan.language.scheme()), log)?;
             printed += 1;
-            link.acknowledge(&message).await?;
+            link.acknowledge(acknowledgement.as_deref()).await?;
         }
         Ok(())
     };
@@ -228,7 +287,7 @@ async fn close(link: Option<Link>, result: Result<ExitCode, Failure>) -> Result<
 /// The filters to subscribe to; errors are usage errors.
 fn filters(arguments: &SubscribeArguments, plan: &ForeignPlan) -> Result<Vec<Filter>, Failure> {
     for (is_given, option) in [
-        (arguments.qos > 1, "QoS 2"),
+        (arguments.qos > 1 && plan.language != Language::Http, "QoS 2"),
         (arguments.no_retained, "--no-retained"),
         (arguments.retained_only, "--retained-only"),
         (arguments.remove_retained, "--remove-retained"),
@@ -253,7 +312,7 @@ fn filters(arguments: &SubscribeArguments, plan: &ForeignPlan) -> Result<Vec<Fil
 }
 
 /// Fails when the broker does not answer in time.
-async fn in_time<T>(plan: &ForeignPlan, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub async fn in_time<T>(plan: &ForeignPlan, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(plan.timeout, step).await.unwrap_or_else(|_| {
         let text = format!("{} did not answer within {:?}: is a broker running there?", plan.endpoint(), plan.timeout);
         Err(Failure::new(ExitCode::CannotConnect, text))

@@ -6,6 +6,7 @@ use crate::output::Log;
 use crate::refusal;
 use crate::socket::Socket;
 use crate::tls;
+use crate::websocket;
 use althing_core::Now;
 use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options};
 use althing_mqtt::packet::{ConnAck, Disconnect, Publish, Subscribe, Unsubscribe};
@@ -107,7 +108,12 @@ impl Link {
         self.input.clear();
         self.events.clear();
         self.broken = None;
-        self.socket = Some(Socket::connect(&endpoint, self.plan.tls.as_ref()).await?);
+        let mut socket = Socket::connect(&endpoint, self.plan.tls.as_ref()).await?;
+        if let Some(upgrade) = &self.plan.upgrade {
+            socket = websocket::upgrade(socket, &endpoint, upgrade, self.plan.tls.is_some()).await?;
+            self.log.debug(&format!("{} agreed to speak {}", upgrade.path, upgrade.subprotocol));
+        }
+        self.socket = Some(socket);
         self.log.debug(&format!("connected to {endpoint}, sending CONNECT"));
         self.client.connect(self.clock.now());
         loop {
@@ -227,7 +233,7 @@ impl Link {
                 return Ok(None);
             }
         };
-        if !self.established && self.plan.tls.is_none() && tls::is_alert(&self.input) {
+        if !self.established && self.plan.tls.is_none() && self.plan.upgrade.is_none() && tls::is_alert(&self.input) {
             self.socket = None;
             return Err(Lost::SpeaksTls);
         }

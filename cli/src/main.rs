@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod credentials;
 mod decode;
+mod demo;
 mod derived;
 mod exit;
 mod foreign;
@@ -31,6 +32,7 @@ mod tls;
 mod trust;
 mod url;
 mod users;
+mod websocket;
 
 use arguments::{AclCommand, Arguments, BenchCommand, Command, ServeArguments, TableArguments};
 use clap::Parser;
@@ -58,6 +60,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
+        Command::Demo(arguments) => return block_on(demo::run(&arguments)),
         Command::Decode(arguments) => return decode::run(&arguments),
         Command::Cert(command) => cert::run(&command)?,
         Command::Users(command) => return users::run(&command),

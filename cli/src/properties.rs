@@ -119,6 +119,11 @@ impl Given {
         self.0.is_empty()
     }
 
+    /// Whether all of them belong to one of these.
+    pub fn are_for(&self, commands: &[Command]) -> bool {
+        self.0.iter().all(|(command, ..)| commands.contains(command))
+    }
+
     fn of(&self, command: Command) -> impl Iterator<Item = (&'static str, &Value)> {
         self.0.iter().filter(move |row| row.0 == command).map(|row| (row.1, &row.2))
     }

@@ -51,7 +51,9 @@ pub fn while_connecting(plan: &Plan, lost: &Lost) -> Failure {
 
 /// A broker answered plain text with an alert of TLS.
 pub fn speaks_tls(endpoint: &Endpoint) -> Failure {
-    let text = format!("{endpoint} speaks TLS on this port: use mqtts:// or stomps://, or name its CA with --cafile");
+    let text = format!(
+        "{endpoint} speaks TLS on this port: use mqtts://, wss://, https:// or stomps://, or name its CA with --cafile"
+    );
     Failure::new(ExitCode::CannotConnect, text)
 }
 

@@ -1,4 +1,4 @@
-//! A stream to a broker: TCP, TLS on top of it, or a unix socket.
+//! A stream to a broker: TCP, TLS on top of it, a unix socket, or whatever a WebSocket carries.
 
 use crate::connection::Endpoint;
 use crate::exit::Failure;
@@ -41,6 +41,11 @@ impl Socket {
         let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), stream);
         let failed = |error: io::Error| tls.explain_handshake(endpoint, &error).unwrap_or_else(|| cannot(error));
         Ok(Self(Box::pin(handshake.await.map_err(failed)?)))
+    }
+
+    /// Something else that carries bytes.
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self(Box::pin(stream))
     }
 
     /// The stream itself, for who speaks another language on it.

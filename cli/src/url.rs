@@ -18,26 +18,45 @@ pub struct Url {
     pub host: String,
     /// TCP port.
     pub port: Option<u16>,
-    /// The path without its first `/`, percent-decoded.
+    /// The topic that the path names, percent-decoded.
     pub topic: Option<String>,
+    /// The path and query of a WebSocket, as they were written.
+    pub resource: Option<String>,
 }
 
-/// Scheme, language besides MQTT, whether TLS is spoken; the names that other tools use, ours first.
-const SCHEMES: [(&str, Option<Language>, bool); 10] = [
-    ("mqtt", None, false),
-    ("tcp", None, false),
-    ("mqtts", None, true),
-    ("ssl", None, true),
-    ("tls", None, true),
-    ("coap", Some(Language::Coap), false),
-    ("stomp", Some(Language::Stomp), false),
-    ("stomps", Some(Language::Stomp), true),
-    ("stomp+tls", Some(Language::Stomp), true),
-    ("stomp+ssl", Some(Language::Stomp), true),
+/// What a path says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PathIs {
+    Topic,
+    /// The resource that becomes a WebSocket.
+    WebSocket,
+    /// The resource of a topic: `/topics/TOPIC`.
+    TopicResource,
+}
+
+/// Scheme, language besides MQTT, whether TLS is spoken, what the path is; the names that other tools use, ours first.
+const SCHEMES: [(&str, Option<Language>, bool, PathIs); 14] = [
+    ("mqtt", None, false, PathIs::Topic),
+    ("tcp", None, false, PathIs::Topic),
+    ("mqtts", None, true, PathIs::Topic),
+    ("ssl", None, true, PathIs::Topic),
+    ("tls", None, true, PathIs::Topic),
+    ("ws", None, false, PathIs::WebSocket),
+    ("wss", None, true, PathIs::WebSocket),
+    ("coap", Some(Language::Coap), false, PathIs::Topic),
+    ("stomp", Some(Language::Stomp), false, PathIs::Topic),
+    ("stomps", Some(Language::Stomp), true, PathIs::Topic),
+    ("stomp+tls", Some(Language::Stomp), true, PathIs::Topic),
+    ("stomp+ssl", Some(Language::Stomp), true, PathIs::Topic),
+    ("http", Some(Language::Http), false, PathIs::TopicResource),
+    ("https", Some(Language::Http), true, PathIs::TopicResource),
 ];
 
 /// What other tools know and this one does not, and what to use instead.
-const NOT_SPOKEN: [(&str, &str); 3] = [("ws", "mqtt"), ("wss", "mqtts"), ("coaps", "coap")];
+const NOT_SPOKEN: [(&str, &str); 1] = [("coaps", "coap")];
+
+/// Where most brokers speak MQTT in a WebSocket.
+const WEB_SOCKET_DEFAULT: &str = "/mqtt";
 
 impl Url {
     /// Reads `text`; errors are usage errors.
@@ -50,11 +69,12 @@ impl Url {
             return Err(Failure::usage(format!("{scheme}:// is not spoken yet: use {other}://")));
         }
         let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
-        let (_, language, tls) = *known.ok_or_else(|| {
-            Failure::usage("the URL has no known scheme: use mqtt://, mqtts://, coap://, stomp:// or stomps://")
+        let (_, language, tls, path_is) = *known.ok_or_else(|| {
+            let ours = SCHEMES.iter().map(|(name, ..)| format!("{name}://")).collect::<Vec<_>>().join(", ");
+            Failure::usage(format!("the URL has no known scheme: use one of {ours}"))
         })?;
-        let (authority, topic) = match rest.split_once('/') {
-            Some((authority, topic)) => (authority, Some(topic)),
+        let (authority, path) = match rest.split_once('/') {
+            Some((authority, path)) => (authority, Some(path)),
             None => (rest, None),
         };
         // The last `@` separates: a password may hold one that was not escaped.
@@ -68,8 +88,24 @@ impl Url {
             Some((username, password)) => (Some(percent_decode(username)?), Some(percent_decode(password)?)),
         };
         let (host, port) = split_port(address)?;
+        let resource = path.map_or_else(|| WEB_SOCKET_DEFAULT.to_owned(), |path| format!("/{path}"));
+        let resource = (path_is == PathIs::WebSocket).then_some(resource);
+        let topic = match path_is {
+            PathIs::Topic => path,
+            PathIs::WebSocket => None,
+            PathIs::TopicResource => path.map(of_resource).transpose()?,
+        };
         let topic = topic.filter(|topic| !topic.is_empty()).map(percent_decode).transpose()?;
-        Ok(Self { language, tls, username, password, host, port, topic })
+        Ok(Self { language, tls, username, password, host, port, topic, resource })
+    }
+}
+
+/// The topic in `topics/TOPIC`, still percent-encoded.
+fn of_resource(path: &str) -> Result<&str, Failure> {
+    match path.strip_prefix("topics").map(|rest| rest.strip_prefix('/').unwrap_or(rest)) {
+        _ if path.is_empty() => Ok(""),
+        Some(topic) if !topic.contains('?') => Ok(topic),
+        _ => Err(Failure::usage("the path of an http:// URL names a topic: write /topics/TOPIC, or use -t")),
     }
 }
 
@@ -141,6 +177,38 @@ mod tests {
     }
 
     #[test]
+    fn the_path_of_a_websocket_is_no_topic() {
+        for (text, resource) in [
+            ("ws://h", "/mqtt"),
+            ("ws://h/", "/"),
+            ("wss://h:8443/a%20b?c=d", "/a%20b?c=d"),
+            ("ws://ann:x@h/ws", "/ws"),
+        ] {
+            let url = url(text);
+            assert_eq!((url.resource.as_deref(), url.topic, url.language), (Some(resource), None, None), "{text}");
+        }
+        assert_eq!(url("mqtt://h/a").resource, None);
+        assert!(url("wss://h").tls && !url("ws://h").tls);
+    }
+
+    #[test]
+    fn the_path_of_http_is_the_resource_of_a_topic() {
+        for (text, topic) in [
+            ("http://h", None),
+            ("http://h/", None),
+            ("http://h/topics", None),
+            ("http://h/topics/", None),
+            ("https://h/topics/a/b%20c", Some("a/b c")),
+        ] {
+            let url = url(text);
+            assert_eq!((url.topic.as_deref(), url.language), (topic, Some(Language::Http)), "{text}");
+        }
+        for text in ["http://h/a", "http://h/api/v1", "http://h/topics/a?qos=1"] {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn the_scheme_says_whether_tls_is_spoken() {
         for text in ["mqtts://h", "ssl://h", "tls://h"] {
             assert_eq!((url(text).language, url(text).tls), (None, true), "{text}");
@@ -153,9 +221,14 @@ mod tests {
 
     #[test]
     fn no_error_shows_a_password() {
-        for text in
-            ["ann:secret@h", "mqtt://ann:secret", "http://ann:secret@h", "mqtt://ann:secret%@h", "mqtt://a:secret@h:x"]
-        {
+        for text in [
+            "ann:secret@h",
+            "mqtt://ann:secret",
+            "gopher://ann:secret@h",
+            "http://ann:secret@h/x",
+            "mqtt://ann:secret%@h",
+            "mqtt://a:secret@h:x",
+        ] {
             let failure = Url::parse(text).unwrap_err();
             assert!(!failure.text.contains("secret"), "{}", failure.text);
         }
@@ -187,8 +260,7 @@ mod tests {
     fn what_is_wrong_is_a_usage_error() {
         for text in [
             "localhost",
-            "http://h",
-            "wss://h",
+            "gopher://h",
             "coaps://h",
             "mqtt://",
             "mqtt://:1883",

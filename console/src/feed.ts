@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { ask, post } from "./api";
+import { ask, post, Problem } from "./api";
 
 /** The live feed: one stream of events, and a view that says what they should be about. */
 
@@ -15,6 +15,7 @@ export interface Overview {
   uptime_s: number;
   /** Connections by protocol. */
   connections: Record<string, number>;
+  connections_by_listener: Record<string, number>;
   rates: {
     messages_in: number;
     messages_out: number;
@@ -29,7 +30,9 @@ export interface Overview {
   sessions: number;
   subscriptions: number;
   queued: { messages: number; bytes: number };
-  store: { durability: string; has_room: boolean; bytes?: number };
+  inflight_messages: number;
+  queues: number;
+  store: { durability: string; has_room: boolean; bytes?: number; bytes_max?: number };
   listeners: Listener[];
   /** Whole sentences. */
   warnings: string[];
@@ -49,13 +52,16 @@ export interface Value extends Payload {
   retain: boolean;
   protocol: string;
   client: string;
-  at_ms: number;
+  /** Absent for a retained value that came before anybody looked. */
+  at_ms?: number;
   content_type?: string;
 }
 
-/** The value of the selected topic. */
+/** A value of the selected topic. */
 export interface TopicValue extends Value {
   topic: string;
+  /** Messages that came so soon before this one that they are not shown. */
+  left_out?: number;
 }
 
 export interface TreeRow {
@@ -70,7 +76,7 @@ export interface TreeRow {
   children: number;
   /** Topics below. */
   topics: number;
-  /** Messages since the start of the broker, here and below. */
+  /** Messages since somebody looks, here and below. */
   count: number;
   /** Messages a second, here and below. */
   rate: number;
@@ -99,6 +105,8 @@ export interface View {
 export const feedState = signal<"connecting" | "live" | "lost">("connecting");
 export const overview = signal<Overview | null>(null);
 export const tree = signal<Tree | null>(null);
+/** What is wrong with the view, such as a filter that is none. */
+export const viewProblem = signal("");
 
 /** Called for each value of the selected topic. */
 export const valueListeners = new Set<(value: TopicValue) => void>();
@@ -115,7 +123,11 @@ let retries = 0;
 let retryTimer = 0;
 
 const view: View = { first: 0, count: 0, search: "", filter: "", selected: null };
-const opened = new Set<number>();
+/** The nodes that are open: their ids, which last as long as the broker watches its topics, by their topics. */
+const opened = new Map<string, number>();
+/** Topics whose nodes are to be opened as soon as they are in sight. */
+const awaited = new Set<string>();
+const AWAITED_MAX = 1000;
 let changes: Partial<View> & { open?: number[]; close?: number[] } = {};
 let viewTimer = 0;
 let viewAt = 0;
@@ -138,13 +150,31 @@ export function look(change: Partial<View>): void {
   schedule();
 }
 
-/** Opens and closes nodes of the tree. */
-export function unfold(open: number[], close: number[]): void {
-  open.forEach((node) => opened.add(node));
-  close.forEach((node) => opened.delete(node));
-  changes.open = [...(changes.open ?? []).filter((node) => !close.includes(node)), ...open];
-  changes.close = [...(changes.close ?? []).filter((node) => !open.includes(node)), ...close];
+/** Opens a node of the tree, or closes it. */
+export function unfold(row: Pick<TreeRow, "id" | "topic">, isOpen: boolean): void {
+  const [to, other] = isOpen ? (["open", "close"] as const) : (["close", "open"] as const);
+  if (isOpen) opened.set(row.topic, row.id);
+  else opened.delete(row.topic);
+  awaited.delete(row.topic);
+  changes[to] = [...(changes[to] ?? []), row.id];
+  changes[other] = changes[other]?.filter((id) => id !== row.id);
   schedule();
+}
+
+/** Has the nodes above a topic opened when they come into sight. */
+export function reveal(topic: string): void {
+  for (let end = topic.indexOf("/"); end >= 0; end = topic.indexOf("/", end + 1)) expect(topic.slice(0, end));
+}
+
+function expect(topic: string): void {
+  if (awaited.size < AWAITED_MAX) awaited.add(topic);
+}
+
+/** Opens what is awaited. */
+function meet(row: TreeRow): void {
+  if (!awaited.has(row.topic) || row.children === 0) return;
+  if (row.open) awaited.delete(row.topic);
+  else unfold(row, true);
 }
 
 function connect(): void {
@@ -157,7 +187,9 @@ function connect(): void {
     feedState.value = "live";
     retries = 0;
     id = hello.id;
-    changes = { ...view, open: [...opened] };
+    // Where the broker has begun to watch anew the ids are others, and the topics are recognised instead.
+    changes = { ...view, open: [...opened.values()] };
+    for (const topic of opened.keys()) expect(topic);
     schedule();
   });
   on<Overview>("overview", (data) => {
@@ -166,6 +198,7 @@ function connect(): void {
   });
   on<Tree>("tree", (data) => {
     tree.value = data;
+    if (awaited.size > 0) data.rows.forEach(meet);
   });
   on<TopicValue>("value", (data) => valueListeners.forEach((listener) => listener(data)));
   stream.onerror = () => {
@@ -197,7 +230,9 @@ async function sendView(): Promise<void> {
   changes = {};
   try {
     await post(`/api/v1/feed/${id}`, body);
-  } catch {
-    // The stream itself tells when the broker is away, and says hello again.
+    viewProblem.value = "";
+  } catch (error) {
+    // When the broker is away the stream itself tells it, and says hello again.
+    if (error instanceof Problem && error.status === 400) viewProblem.value = error.message;
   }
 }

@@ -9,7 +9,7 @@ const two = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 export const count = (n: number) => whole.format(n);
 
 /** 1.2M */
-export const compact = (n: number) => (Math.abs(n) < 10_000 ? one.format(n) : short.format(n));
+export const compact = (n: number) => (Math.abs(n) < 100 ? one.format(n) : Math.abs(n) < 10_000 ? whole.format(n) : short.format(n));
 
 /** A rate: small ones keep two digits. */
 export const rate = (n: number) => (n === 0 ? "0" : n < 0.01 ? "<0.01" : n < 10 ? two.format(n) : compact(n));

@@ -87,6 +87,13 @@ const SHARE_BYTES_MIN: usize = 2_048;
 /// From this length on what has left is cut off the tail, once it is the larger half.
 const COMPACT_BYTES_MIN: usize = 64 << 10;
 
+/// Where a frame began whose header is written when its length is known.
+#[derive(Debug)]
+pub struct FrameStart(usize);
+
+/// What [`OutBuffer::begin_frame`] leaves for a header: enough for a frame of up to 64 KiB in most languages.
+const FRAME_HEADER_ROOM: usize = 4;
+
 impl OutBuffer {
     /// Memory to append small things to.
     pub fn tail(&mut self) -> &mut Vec<u8> {
@@ -108,6 +115,57 @@ impl OutBuffer {
             self.push_chunk(head);
         }
         self.push_chunk(payload.clone());
+    }
+
+    /// Begins a frame whose header depends on its length: leaves room for a short one. What is put from here on, at the
+    /// end only, belongs to the frame; [`end_frame`](Self::end_frame) wants what this returns.
+    pub fn begin_frame(&mut self) -> FrameStart {
+        let start = FrameStart(self.len());
+        self.tail.extend_from_slice(&[0; FRAME_HEADER_ROOM]);
+        start
+    }
+
+    /// Bytes put since the frame began.
+    pub fn frame_bytes(&self, start: &FrameStart) -> usize {
+        self.len() - start.0 - FRAME_HEADER_ROOM
+    }
+
+    /// Puts the header in front of what was put since the frame began. Little of that is moved, and never a shared
+    /// payload: all of it where the header is shorter or longer than the room, else what comes before the first payload
+    /// that is shared.
+    pub fn end_frame(&mut self, start: FrameStart, header: &[u8]) {
+        // Counted from the end: what was put since is little, what waits before it may be much.
+        let mut from_end = self.len() - start.0;
+        if from_end <= self.tail.len() {
+            let at = self.tail.len() - from_end;
+            return put_header(&mut self.tail, at, header);
+        }
+        from_end -= self.tail.len();
+        for index in (0..self.chunks.len()).rev() {
+            let chunk = &self.chunks[index];
+            if from_end > chunk.len() {
+                from_end -= chunk.len();
+                continue;
+            }
+            // The room has become a part of a chunk, together with what the frame puts before its first payload.
+            let at = chunk.len() - from_end;
+            let mut head = Vec::with_capacity(header.len() + from_end);
+            head.extend_from_slice(header);
+            head.extend_from_slice(&chunk[at + FRAME_HEADER_ROOM..]);
+            let before = chunk.slice(..at);
+            self.chunks_bytes = self.chunks_bytes + header.len() - FRAME_HEADER_ROOM;
+            self.chunks[index] = head.into();
+            if !before.is_empty() {
+                self.chunks.insert(index, before);
+            }
+            return;
+        }
+    }
+
+    /// Takes back a frame of which nothing was put.
+    pub fn abandon_frame(&mut self, start: FrameStart) {
+        debug_assert_eq!(self.frame_bytes(&start), 0, "only an empty frame can be taken back");
+        self.tail.truncate(self.tail.len() - FRAME_HEADER_ROOM);
     }
 
     fn push_chunk(&mut self, chunk: Bytes) {
@@ -191,9 +249,60 @@ impl OutBuffer {
     }
 }
 
+/// Replaces the room at `at` by a header, which may be shorter or longer.
+fn put_header(tail: &mut Vec<u8>, at: usize, header: &[u8]) {
+    let body_at = at + FRAME_HEADER_ROOM;
+    if header.len() <= FRAME_HEADER_ROOM {
+        let body_bytes = tail.len() - body_at;
+        tail[at..at + header.len()].copy_from_slice(header);
+        if header.len() < FRAME_HEADER_ROOM {
+            tail.copy_within(body_at.., at + header.len());
+            tail.truncate(at + header.len() + body_bytes);
+        }
+        return;
+    }
+    tail.splice(at..body_at, header.iter().copied());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_stands_before_its_frame_whatever_was_put() {
+        let large = Bytes::from(vec![7; SHARE_BYTES_MIN]);
+        for header in [&[1_u8, 2][..], &[1, 2, 3, 4], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+            for before in [0, 3, SHARE_BYTES_MIN] {
+                for sent in [0, before / 2, before] {
+                    for parts in [&[&b"ab"[..]][..], &[b"ab", &large, b"cd", &large], &[&large], &[b"a", &large]] {
+                        let mut buffer = OutBuffer::default();
+                        buffer.put_payload(&Bytes::from(vec![9; before]));
+                        buffer.advance(sent);
+                        let start = buffer.begin_frame();
+                        for part in parts {
+                            buffer.put_payload(&Bytes::copy_from_slice(part));
+                        }
+                        let body = parts.concat();
+                        assert_eq!(buffer.frame_bytes(&start), body.len());
+                        buffer.end_frame(start, header);
+                        buffer.tail().push(8);
+                        let expected = [&vec![9; before - sent][..], header, &body, &[8]].concat();
+                        assert_eq!(buffer.len(), expected.len());
+                        assert_eq!(buffer.take_all(), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_frame_can_be_taken_back() {
+        let mut buffer = OutBuffer::default();
+        buffer.tail().extend_from_slice(b"abc");
+        let start = buffer.begin_frame();
+        buffer.abandon_frame(start);
+        assert_eq!(buffer.take_all(), b"abc");
+    }
 
     #[test]
     fn bytes_leave_in_order_whatever_is_copied_or_shared() {

@@ -392,6 +392,8 @@ pub enum Reason {
     MessageRateTooHigh,
     /// A limit of the house was reached.
     QuotaExceeded,
+    /// There is no room to keep it.
+    StoreFull,
     /// An administrator ended it.
     AdministrativeAction,
     /// The payload is not what its format says.

@@ -3,7 +3,8 @@
 //! The broker's shard never waits for it. What a request wants to know or to change is a closure that the shard's thread
 //! runs between two turns ([`Handle`]), in slices when it is long.
 //!
-//! - `connections`: listening, and what one connection may take; `gate`: who may come in.
+//! - `connections`: listening, and what one connection may take; `gateway`: the way here from the HTTP listeners; `gate`:
+//!   who may come in.
 //! - `token`, `logins`: how somebody proves to be an administrator.
 //! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document; `feed`: what pages are told.
 //! - `paging`: long lists; `problem`: errors.
@@ -12,6 +13,7 @@ mod api;
 mod connections;
 mod feed;
 mod gate;
+mod gateway;
 mod health;
 mod logins;
 mod metrics;
@@ -22,6 +24,7 @@ mod tally;
 mod tests;
 mod token;
 
+pub use gateway::{Gateway, Jobs};
 pub use tally::Tally;
 pub use token::Token;
 
@@ -179,12 +182,15 @@ impl Bound {
     ///
     /// # Errors
     /// When the system has no thread or event queue for us.
-    pub fn serve(self, admin: Arc<Admin>) -> io::Result<Serving> {
+    pub fn serve(self, admin: Arc<Admin>, jobs: Jobs) -> io::Result<Serving> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let router = router(&admin);
         let serve = move || {
             runtime.block_on(async move {
+                if admin.config.admin.enabled {
+                    tokio::spawn(jobs.serve(router.clone()));
+                }
                 for listening in self.listening {
                     tokio::spawn(listening.serve(router.clone()));
                 }

@@ -3,6 +3,7 @@
 use crate::config::{Config, Durability, Listen};
 use crate::identity::users::Users;
 use crate::identity::users_file;
+use crate::protocols::Speaker;
 use althing_net::Address;
 use std::fmt::Write;
 
@@ -12,8 +13,14 @@ pub fn text(listening: &[Listen], config: &Config) -> String {
     let width = listening.iter().map(|listen| listen.name.len()).max().unwrap_or(0).max(6);
     for Listen { name, protocol, address, tls, .. } in listening {
         let tls = if tls.is_some() { " inside TLS" } else { "" };
+        let scheme = match (matches!(protocol.speaker, Speaker::Visitor(_)), address) {
+            (true, Address::Tcp(_)) if tls.is_empty() => "http://",
+            (true, Address::Tcp(_)) => "https://",
+            _ => "",
+        };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<width$} {address}  {} {}{tls}", protocol.row.title, protocol.row.versions);
+        let _ =
+            writeln!(text, "  {name:<width$} {scheme}{address}  {} {}{tls}", protocol.row.title, protocol.row.versions);
     }
     let _ = writeln!(text, "  {}", who_may_come_in(listening, config));
     let _ = writeln!(text, "  sessions and messages {}", keeping(config));
@@ -76,8 +83,8 @@ fn known(listens: &[&Listen], config: &Config) -> String {
     if ways.is_empty() { "nobody: there is no user yet".into() } else { ways.join(", ") }
 }
 
-/// Where administrators are listened to; with the token, when it was made just now.
-pub fn for_admin(addresses: &[Address], token: Option<&str>) -> String {
+/// Where administrators are listened to besides the HTTP listeners; with the token, when it was made just now.
+pub fn for_admin(addresses: &[Address], listening: &[Listen], token: Option<&str>) -> String {
     let mut text = String::new();
     for address in addresses {
         // Writing to a string does not fail.
@@ -86,7 +93,9 @@ pub fn for_admin(addresses: &[Address], token: Option<&str>) -> String {
             Address::Unix(path) => writeln!(text, "  admin  {}", path.display()),
         };
     }
-    if let Some(token) = token.filter(|_| addresses.iter().any(|address| matches!(address, Address::Tcp(_)))) {
+    let listens = || listening.iter().any(|listen| matches!(listen.protocol.speaker, Speaker::Visitor(_)));
+    let is_asked_for = |_: &&str| listens() || addresses.iter().any(|address| matches!(address, Address::Tcp(_)));
+    if let Some(token) = token.filter(is_asked_for) {
         let _ = writeln!(text, "  administrator's token, shown only now: {token}");
     }
     text

@@ -14,7 +14,7 @@ mod show;
 pub(crate) mod sources;
 
 pub use changes::{Change, changes};
-pub use listening::{Listen, TlsSettings};
+pub use listening::{Listen, Preset, TlsSettings};
 pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
 pub use show::{show, written};
 pub use sources::{ConfigError, Setting, Source};
@@ -29,13 +29,15 @@ use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_core::quota::Quotas;
 use althing_core::topic_watch::WatchLimits;
+use althing_http::HttpConfig;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use althing_stomp::StompConfig;
+use althing_websocket::WebSocketConfig;
 use identity::IdentityConfig;
 use sections::{Admin, Authorisation, ConsoleKeys, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use toml::Value;
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub stomp: StompConfig,
     /// `[coap]`: how it is spoken.
     pub coap: CoapConfig,
+    /// `[http]`: how it is spoken.
+    pub http: HttpConfig,
+    /// `[websocket]`.
+    pub websocket: WebSocketConfig,
     /// `[tls]`.
     pub tls: TlsKeys,
     /// `[identity]`.
@@ -84,27 +90,25 @@ const SEGMENT_BYTES: RangeInclusive<u32> = 64 << 10..=1 << 30;
 /// One that is written, one that is cleaned, the spare and the reserve.
 const SEGMENTS_MIN: u64 = 4;
 
-/// Where the admin interface listens on loopback.
-const ADMIN_PORT: u16 = 8_080;
-
 impl Config {
     /// What holds when nothing is said. `port_offset` is added to every default port, see [`moved`].
     pub fn new(port_offset: u16) -> Self {
         let bind = |row: &Row| default_bind(row, port_offset).into_iter().collect();
         let language = |row: &Row| Language { enabled: true, bind: bind(row), tls_bind: None };
-        let admin = Address::Tcp((Ipv4Addr::LOCALHOST, moved(ADMIN_PORT, port_offset)).into());
         Self {
             languages: PROTOCOLS.iter().map(|it| language(it.row)).collect(),
             listeners: BTreeMap::new(),
             mqtt: MqttConfig::default(),
             stomp: StompConfig::default(),
             coap: CoapConfig::default(),
+            http: HttpConfig::default(),
+            websocket: WebSocketConfig::default(),
             tls: TlsKeys::default(),
             identity: IdentityConfig::default(),
             authorisation: Authorisation::default(),
             quotas: Quotas::default(),
             limits: Limits::default(),
-            admin: Admin { enabled: true, bind: vec![admin], ..Admin::default() },
+            admin: Admin { enabled: true, ..Admin::default() },
             console: ConsoleKeys { topics_max: WatchLimits::default().topics_max },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             server: Server {
@@ -275,7 +279,7 @@ fn default_tls_bind(row: &Row, port_offset: u16) -> Option<Address> {
 
 /// A port moved by an offset. Beyond the last port it goes on above the privileged ones, so that any offset
 /// moves every language; the banner says where each one listens.
-fn moved(port: u16, offset: u16) -> u16 {
+pub fn moved(port: u16, offset: u16) -> u16 {
     const FIRST: u32 = 1_024;
     let sum = u32::from(port) + u32::from(offset);
     u16::try_from(sum).unwrap_or_else(|_| (sum - 65_536 + FIRST) as u16)
@@ -389,13 +393,15 @@ mod tests {
                 "stomp 127.0.0.1:61613 false",
                 "stomp-tls 127.0.0.1:61614 true",
                 "coap 127.0.0.1:5683 false",
+                "http 127.0.0.1:8080 false",
+                "http-tls 127.0.0.1:8443 true",
                 "garden 127.0.0.1:1 true",
                 "garden 127.0.0.1:2 true",
             ]
         );
         let certificate = |index: usize| listens[index].tls.as_ref().unwrap().certificates[0].certificate.clone();
-        assert_eq!((certificate(1), certificate(5)), ("a.pem".into(), "b.pem".into()));
-        assert_eq!((&listens[5].entrance.mount_point[..], listens[5].entrance.anonymous), ("garden/", false));
+        assert_eq!((certificate(1), certificate(7)), ("a.pem".into(), "b.pem".into()));
+        assert_eq!((&listens[7].entrance.mount_point[..], listens[7].entrance.anonymous), ("garden/", false));
         assert!(listens[0].entrance.anonymous);
     }
 

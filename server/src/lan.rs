@@ -87,7 +87,7 @@ pub fn apply(config: &mut Config) -> Result<(), ConfigError> {
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let contradiction = |text: String| Err(ConfigError::Contradiction(text));
-    let ours = ["tls.certificate", "tls.key", "tls.certificates", "mqtt.tls_bind", "stomp.tls_bind"];
+    let ours = ["tls.certificate", "tls.key", "tls.certificates", "mqtt.tls_bind", "stomp.tls_bind", "http.tls_bind"];
     for key in ours {
         if let Some(source) = config.origins.get(key) {
             return contradiction(format!(
@@ -323,7 +323,7 @@ mod tests {
             assert!(!listen.is_reachable() || !listen.entrance.anonymous, "{}", listen.name);
         }
         let names: Vec<_> = config.listens().unwrap().iter().filter(|it| it.is_reachable()).map(|it| it.name).collect();
-        assert_eq!(names, ["mqtt-tls", "stomp-tls"]);
+        assert_eq!(names, ["mqtt-tls", "stomp-tls", "http-tls"]);
         assert!(load(&["stomp.enabled=false"]).unwrap().listens().unwrap().iter().all(|it| it.name != "stomp-tls"));
     }
 

@@ -1,5 +1,6 @@
 //! From the list of listeners to sockets that are served.
 
+use crate::admin::Gateway;
 use crate::config::{Config, Listen};
 use crate::protocols::Speaker;
 use crate::serve::ServeError;
@@ -20,11 +21,15 @@ enum Bound {
 }
 
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
-/// `stores` holds what the TLS listeners among them need.
-pub fn listen(config: &Config, stores: &TlsStores) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
+/// `stores` holds what the TLS listeners among them need; by `gateway` HTTP reaches administrators.
+pub fn listen(
+    config: &Config,
+    stores: &TlsStores,
+    gateway: &Gateway,
+) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     let mut bound = Vec::new();
     for mut listen in config.listens()? {
-        let socket = Bound::new(&listen, config).map_err(|error| ServeError::Listen {
+        let socket = Bound::new(&listen, config, gateway).map_err(|error| ServeError::Listen {
             listener: listen.name,
             address: listen.address.clone(),
             error,
@@ -36,13 +41,15 @@ pub fn listen(config: &Config, stores: &TlsStores) -> Result<(Listening, Vec<Joi
 }
 
 impl Bound {
-    fn new(listen: &Listen, config: &Config) -> io::Result<Self> {
+    fn new(listen: &Listen, config: &Config, gateway: &Gateway) -> io::Result<Self> {
         Ok(match listen.protocol.speaker {
             Speaker::Adaptor(factory) => {
                 Self::Streams(Listener::bind(&listen.address)?, Welcome::Adaptor(factory(config)))
             }
             Speaker::Visitor(factory) => {
-                Self::Streams(Listener::bind(&listen.address)?, Welcome::Visitor(factory(config)))
+                let listener = Listener::bind(&listen.address)?;
+                let bound = Listen { address: listener.address().clone(), ..listen.clone() };
+                Self::Streams(listener, Welcome::Visitor(factory(config, &bound, gateway)))
             }
             Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(&listen.address)?, factory(config)),
         })

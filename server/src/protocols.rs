@@ -1,12 +1,15 @@
 //! The table of languages. Everything that is the same for all of them derives from it.
 
-use crate::config::Config;
+use crate::admin::Gateway;
+use crate::config::{Config, Listen, Preset};
 use althing_coap::CoapDoor;
 use althing_core::Entropy;
 use althing_core::protocol::Row;
+use althing_http::json::{self, JsonAdaptor};
 use althing_mqtt::MqttAdaptor;
 use althing_net::{AdaptorFactory, DoorFactory, VisitorFactory};
 use althing_stomp::StompAdaptor;
+use althing_web::{Credentials, Entry, Language, Speaking, Web};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -20,13 +23,23 @@ pub struct Protocol {
     pub speaker: Speaker,
 }
 
+impl Protocol {
+    /// How the language is called inside TLS (ALPN), the one that we like best first.
+    pub fn application_protocols(&self) -> Vec<&'static [u8]> {
+        match self.speaker {
+            Speaker::Visitor(_) => vec![b"h2", b"http/1.1"],
+            Speaker::Adaptor(_) | Speaker::Door(_) => vec![self.row.name.as_bytes()],
+        }
+    }
+}
+
 /// What carries a language, and how those who speak it are made.
 #[derive(Clone, Copy, Debug)]
 pub enum Speaker {
     /// Byte streams, with an adaptor for each.
     Adaptor(fn(&Config) -> AdaptorFactory),
     /// Byte streams, each served by a task of its own: many requests, many peers.
-    Visitor(fn(&Config) -> VisitorFactory),
+    Visitor(fn(&Config, &Listen, &Gateway) -> VisitorFactory),
     /// Datagrams, with a door for each socket.
     Door(fn(&Config) -> DoorFactory),
 }
@@ -36,6 +49,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol { row: &althing_mqtt::PROTOCOL, speaker: Speaker::Adaptor(mqtt) },
     Protocol { row: &althing_stomp::PROTOCOL, speaker: Speaker::Adaptor(stomp) },
     Protocol { row: &althing_coap::PROTOCOL, speaker: Speaker::Door(coap) },
+    Protocol { row: &althing_http::PROTOCOL, speaker: Speaker::Visitor(http) },
 ];
 
 /// The names of all languages, as the store keeps them.
@@ -60,4 +74,31 @@ fn stomp(config: &Config) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());
     let config = Arc::new(config.stomp.clone());
     Arc::new(move |link| Box::new(StompAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config))))
+}
+
+fn http(config: &Config, listen: &Listen, gateway: &Gateway) -> VisitorFactory {
+    let limits = Arc::new(config.limits.clone());
+    let configs = (Arc::new(config.http.clone()), Arc::new(config.websocket.clone()));
+    let any_path = Preset::of_listener(listen.name).is_some_and(|preset| preset.any_path);
+    let web = Web::new(configs, limits, Entry { any_path }, languages(config), gateway.fallback(listen));
+    web.factory()
+}
+
+/// What is spoken inside WebSocket: every language of bytes that has a name there, and objects.
+fn languages(config: &Config) -> Vec<Language> {
+    let mut languages = Vec::new();
+    for protocol in PROTOCOLS {
+        if let Speaker::Adaptor(factory) = protocol.speaker {
+            let speaking = Speaking::Bytes(factory(config));
+            let names = protocol.row.subprotocols.iter();
+            languages.extend(names.map(|it| Language { subprotocol: *it, speaking: speaking.clone() }));
+        }
+    }
+    let limits = Arc::new(config.limits.clone());
+    let json = Speaking::Messages(Arc::new(move |link, Credentials { username, password }| {
+        let credentials = json::Credentials { username, password };
+        Box::new(JsonAdaptor::new(link, Arc::clone(&limits), credentials))
+    }));
+    languages.push(Language { subprotocol: json::SUBPROTOCOL, speaking: json });
+    languages
 }

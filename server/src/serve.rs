@@ -1,8 +1,8 @@
 //! From the configuration to a running broker, and to its orderly end.
 
-use crate::admin::{self, Admin, Tally, Token};
+use crate::admin::{self, Admin, Gateway, Tally, Token};
 use crate::banner;
-use crate::config::{Config, ConfigError, Durability, Listen, sections::Log};
+use crate::config::{Config, ConfigError, Durability, Listen, Preset, sections::Log};
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
@@ -128,6 +128,7 @@ fn bind_key(listener: &str) -> String {
     match listener.strip_suffix("-tls") {
         Some(name) if language(name) => format!("{name}.tls_bind"),
         _ if language(listener) => format!("{listener}.bind"),
+        _ if Preset::of_listener(listener).is_some() => "http.presets".into(),
         _ => format!("listeners.{listener}.bind"),
     }
 }
@@ -227,7 +228,8 @@ impl Running {
         tokio::spawn(verdicts.deliver());
         let mut signals = Signals::new()?;
         let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
-        let (listening, accepting) = listening::listen(&config, &admin.tls)?;
+        let (gateway, jobs) = Gateway::new();
+        let (listening, accepting) = listening::listen(&config, &admin.tls, &gateway)?;
         let for_admin = admin::Bound::new(&config)?;
         greet(&config, &listening, &for_admin.addresses(), &secrets);
         let manager = Manager::from_environment();
@@ -236,7 +238,7 @@ impl Running {
         admin.reload = Some(reload);
         admin.listeners.clone_from(&listening);
         let admin = Arc::new(admin);
-        let _serving = for_admin.serve(Arc::clone(&admin))?;
+        let _serving = for_admin.serve(Arc::clone(&admin), jobs)?;
         for Listen { name, address, .. } in &listening {
             tracing::info!("{name} listens on {address}");
         }
@@ -281,7 +283,7 @@ async fn failure_of(store: Option<Watch>) -> Failure {
 fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     let mut text = banner::text(listening, config);
-    text.push_str(&banner::for_admin(for_admin, secrets.token.as_deref()));
+    text.push_str(&banner::for_admin(for_admin, listening, secrets.token.as_deref()));
     text.push_str(&banner::first_steps(&program, listening));
     if let Some(lan) = &secrets.lan {
         text.push_str(&lan.text(&program, listening));

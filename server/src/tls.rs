@@ -112,7 +112,7 @@ pub fn prepare(listens: &[Listen]) -> Result<Prepared, TlsError> {
         // Several addresses of one listener say the same.
         let is_new = !listeners.iter().any(|(name, _)| *name == listen.name);
         if let Some(settings) = listen.tls.as_ref().filter(|_| is_new) {
-            let loaded = Loaded::read(listen.name, listen.protocol.row.name, settings)?;
+            let loaded = Loaded::read(listen.name, &listen.protocol.application_protocols(), settings)?;
             listeners.push((listen.name, loaded));
         }
     }
@@ -183,7 +183,7 @@ impl TlsStores {
 }
 
 impl Loaded {
-    fn read(listener: &'static str, protocol: &'static str, settings: &TlsSettings) -> Result<Self, TlsError> {
+    fn read(listener: &'static str, protocols: &[&[u8]], settings: &TlsSettings) -> Result<Self, TlsError> {
         let mut reading = Reading { listener, digest: Sha256::new(), certificates: Vec::new() };
         reading.digest.update(format!("{settings:?}"));
         let provider = Arc::new(ring::default_provider());
@@ -208,8 +208,7 @@ impl Loaded {
         config.ticketer = ring::Ticketer::new().map_err(refused)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let timeout = Duration::from_millis(settings.handshake_timeout_ms);
-        let terms =
-            TlsTerms::new(config, &[protocol.as_bytes()], timeout, |der| Ok(certificate::read(der)?.certificate));
+        let terms = TlsTerms::new(config, protocols, timeout, |der| Ok(certificate::read(der)?.certificate));
         Ok(Self { terms, digest: reading.digest.finalize().into(), certificates: reading.certificates })
     }
 }

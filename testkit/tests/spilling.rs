@@ -297,7 +297,7 @@ fn a_full_store_refuses_what_it_would_have_to_keep_and_nothing_else() {
         match &bench.take_answers(1)[..] {
             [Answer::Published { outcome: Ok(_), .. }] => true,
             [Answer::Published { outcome: Err(refusal), .. }] => {
-                assert_eq!((refusal.reason, &refusal.text[..]), (Reason::QuotaExceeded, "the store is full"));
+                assert_eq!((refusal.reason, &refusal.text[..]), (Reason::StoreFull, "the store is full"));
                 false
             }
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! The client half of CoAP on a datagram socket.
 
-use super::{ForeignPlan, Message, Publication, lost};
+use super::{ForeignPlan, Message, Publication, Said, lost};
 use crate::exit::{ExitCode, Failure};
 use crate::link::Clock;
 use crate::subscriber::entropy;
@@ -75,7 +75,13 @@ impl Link {
         // A topic without a value is represented by nothing.
         if !payload.is_empty() {
             let topic = topic.clone();
-            self.messages.push_back(Message { topic, payload, retain: true, acknowledgement: None });
+            self.messages.push_back(Message {
+                topic,
+                payload,
+                retain: true,
+                acknowledgement: None,
+                said: Said::default(),
+            });
         }
         self.observed.push((token, topic));
         Ok(())
@@ -124,7 +130,13 @@ impl Link {
         let Some((_, topic)) = observed else { return Ok(()) };
         check(code, &payload)?;
         let topic = topic.clone();
-        self.messages.push_back(Message { topic, payload, retain: false, acknowledgement: None });
+        self.messages.push_back(Message {
+            topic,
+            payload,
+            retain: false,
+            acknowledgement: None,
+            said: Said::default(),
+        });
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The client half of STOMP on a socket.
 
-use super::{ForeignPlan, Message, Publication, lost};
+use super::{ForeignPlan, Message, Publication, Said, lost};
 use crate::exit::{ExitCode, Failure};
 use crate::link::Clock;
 use crate::refusal;
@@ -97,7 +97,8 @@ impl Link {
         let topic = destination::topic(&message.destination, &TopicLimits::default())
             .map_err(|error| broken(&format!("the broker sent {}: {error}", message.destination)))?;
         let retain = message.headers.get("retain").is_some_and(|retain| *retain == "true");
-        Ok(Message { topic, payload: message.body, retain, acknowledgement: message.ack.map(|ack| ack.to_string()) })
+        let acknowledgement = message.ack.map(|ack| ack.to_string());
+        Ok(Message { topic, payload: message.body, retain, acknowledgement, said: Said::default() })
     }
 
     /// DISCONNECT; returns when the broker has everything.

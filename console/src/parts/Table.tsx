@@ -8,6 +8,8 @@ export interface Column<Row> {
   /** Numbers stand at the right. */
   numeric?: boolean;
   sortable?: boolean;
+  /** The title is heard and not seen. */
+  untitled?: boolean;
 }
 
 export interface Sort {
@@ -77,7 +79,7 @@ function Head<Row>({ column, sort, onSort }: HeadProps<Row>) {
   if (!column.sortable || !onSort) {
     return (
       <th scope="col" class={kind}>
-        {column.title}
+        {column.untitled ? <span class="visually-hidden">{column.title}</span> : column.title}
       </th>
     );
   }

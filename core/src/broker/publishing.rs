@@ -157,7 +157,7 @@ impl Broker {
                 || route.groups.iter().any(|route| self.is_durable_group(route.group)));
         let is_retained = message.retain && !is_queue && !message.payload.is_empty();
         if is_stored || is_retained {
-            return Err(Refusal::new(Reason::QuotaExceeded, "the store is full"));
+            return Err(Refusal::new(Reason::StoreFull, "the store is full"));
         }
         Ok(())
     }

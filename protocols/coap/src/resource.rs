@@ -66,9 +66,11 @@ impl Response {
             Reason::TopicNameInvalid | Reason::TopicFilterInvalid | Reason::PayloadFormatInvalid => Code::BAD_REQUEST,
             Reason::PacketTooLarge => Code::REQUEST_ENTITY_TOO_LARGE,
             Reason::MessageRateTooHigh | Reason::ConnectionRateExceeded => Code::TOO_MANY_REQUESTS,
-            Reason::QuotaExceeded | Reason::ServerUnavailable | Reason::ServerBusy | Reason::ShuttingDown => {
-                Code::SERVICE_UNAVAILABLE
-            }
+            Reason::QuotaExceeded
+            | Reason::StoreFull
+            | Reason::ServerUnavailable
+            | Reason::ServerBusy
+            | Reason::ShuttingDown => Code::SERVICE_UNAVAILABLE,
             _ => Code::INTERNAL_SERVER_ERROR,
         };
         Self::error(code, refusal.text.to_string())

@@ -24,6 +24,7 @@ mod answers;
 mod deliveries;
 mod fields;
 mod frame;
+pub mod object;
 mod publication;
 mod requests;
 mod writing;

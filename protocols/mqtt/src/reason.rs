@@ -81,7 +81,7 @@ pub fn to_code(reason: Reason) -> u8 {
         Reason::TopicAliasInvalid => code::TOPIC_ALIAS_INVALID,
         Reason::PacketTooLarge => code::PACKET_TOO_LARGE,
         Reason::MessageRateTooHigh => code::MESSAGE_RATE_TOO_HIGH,
-        Reason::QuotaExceeded => code::QUOTA_EXCEEDED,
+        Reason::QuotaExceeded | Reason::StoreFull => code::QUOTA_EXCEEDED,
         Reason::AdministrativeAction => code::ADMINISTRATIVE_ACTION,
         Reason::PayloadFormatInvalid => code::PAYLOAD_FORMAT_INVALID,
         Reason::RetainNotSupported => code::RETAIN_NOT_SUPPORTED,

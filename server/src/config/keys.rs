@@ -10,8 +10,10 @@ use althing_core::Limits;
 use althing_core::described::Described;
 use althing_core::quota::Quota;
 use althing_core::topic::TopicLimits;
+use althing_http::HttpConfig;
 use althing_mqtt::MqttConfig;
 use althing_stomp::StompConfig;
+use althing_websocket::WebSocketConfig;
 use identity::{CallbackConfig, CertificateConfig, IdentityConfig, JwtConfig};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +30,22 @@ const KEYS: &[&[Field<Config>]] = &[
         restart: [
             address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
             pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max
+        ],
+        structures: []
+    }),
+    fields!(Config, "http.", [http], HttpConfig {
+        live: [],
+        restart: [
+            origins hosts presets headers_max header_bytes_max body_bytes_max header_timeout_ms body_timeout_ms
+            keep_alive_timeout_ms streams_max sessions_per_connection_max
+        ],
+        structures: []
+    }),
+    fields!(Config, "websocket.", [websocket], WebSocketConfig {
+        live: [],
+        restart: [
+            message_bytes_max message_bytes_before_connect_max message_timeout_ms ping_interval_ms pong_timeout_ms deflate
+            deflate_bytes_min deflate_ratio_max
         ],
         structures: []
     }),

@@ -8,6 +8,7 @@ use althing_core::authorisation::Network;
 use althing_core::link::Entrance;
 use althing_net::Address;
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,32 @@ pub struct Listen {
     pub connections_max: Option<u32>,
     /// New connections in one second.
     pub connects_per_s: Option<u32>,
+}
+
+/// A port that other brokers have for WebSocket, and that clients' examples name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// As in `http.presets`.
+    pub name: &'static str,
+    /// The name of its listener.
+    pub listener: &'static str,
+    /// Where, on loopback.
+    pub port: u16,
+    /// Whether a WebSocket may begin at any path there.
+    pub any_path: bool,
+}
+
+const PRESETS: &[Preset] = &[
+    Preset { name: "emqx", listener: "http-emqx", port: 8_083, any_path: false },
+    Preset { name: "mosquitto", listener: "http-mosquitto", port: 9_001, any_path: true },
+    Preset { name: "hivemq", listener: "http-hivemq", port: 8_000, any_path: false },
+];
+
+impl Preset {
+    /// That of a listener.
+    pub fn of_listener(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.listener == name)
+    }
 }
 
 /// How TLS is spoken at one listener: what it says itself, and the rest from `[tls]`.
@@ -91,12 +118,32 @@ impl Config {
         let name = protocol.row.name;
         let plain = ListenerKeys { bind: language.bind.clone(), ..ListenerKeys::default() };
         listens.extend(self.listens_of_keys(name, protocol, &plain, None));
+        if matches!(protocol.speaker, Speaker::Visitor(_)) {
+            self.listens_of_presets(protocol, listens)?;
+        }
         let default = || self.tls_certificates().first().and(super::default_tls_bind(protocol.row, self.port_offset));
         let bind = language.tls_bind.clone().unwrap_or_else(|| default().into_iter().collect());
         if !bind.is_empty() {
             let keys = ListenerKeys { bind, ..ListenerKeys::default() };
             let tls = self.tls_settings(&format!("{name}.tls_bind"), &keys)?;
             listens.extend(self.listens_of_keys(interned(&format!("{name}-tls")), protocol, &keys, Some(&tls)));
+        }
+        Ok(())
+    }
+
+    fn listens_of_presets(&self, protocol: &'static Protocol, listens: &mut Vec<Listen>) -> Result<(), ConfigError> {
+        for name in &self.http.presets {
+            let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
+                let known: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+                return Err(ConfigError::Contradiction(format!(
+                    "http.presets = \"{name}\" is none that is known: set any of {}",
+                    known.join(", ")
+                )));
+            };
+            let port = super::moved(preset.port, self.port_offset);
+            let bind = vec![Address::Tcp((Ipv4Addr::LOCALHOST, port).into())];
+            let keys = ListenerKeys { bind, ..ListenerKeys::default() };
+            listens.extend(self.listens_of_keys(preset.listener, protocol, &keys, None));
         }
         Ok(())
     }

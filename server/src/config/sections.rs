@@ -164,8 +164,8 @@ described! {
     pub struct Admin {
         /// Whether there is one.
         pub enabled: bool,
-        /// Where it listens, in plain HTTP: on loopback or on unix sockets, one address or a list. For other machines a proxy
-        /// that speaks TLS goes in front.
+        /// Where it listens besides the socket in the data directory and the HTTP listeners, in plain HTTP: on loopback or on
+        /// unix sockets, one address or a list.
         pub bind: Vec<Address>,
         /// Names, besides addresses and `localhost`, under which browsers and scrapers may call it.
         pub hosts: Vec<String>,

@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
         &self.kind
     }
 
+    /// Whether a field is there and not yet taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.left.iter().any(|(it, _)| it == name)
+    }
+
     /// A field as it was written.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.known.push(name);
@@ -105,20 +110,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A string's text, or any other value as it was written.
-    pub fn text_or_json(&mut self, name: &'static str) -> Result<Option<Bytes>, Refusal> {
+    /// Any value, as it was written.
+    pub fn json(&mut self, name: &'static str) -> Result<Option<Bytes>, Refusal> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         if depth(raw.get()) > DEPTH_MAX {
             return Err(malformed(format!("`{name}` has more than {DEPTH_MAX} levels")));
         }
-        match raw.get() {
-            "null" => Err(malformed(format!("`{name}` is null; leave it out for an empty payload"))),
-            text if text.starts_with('"') => match serde_json::from_str::<Cow<'_, str>>(text) {
-                Ok(text) => Ok(Some(text.into_owned().into())),
-                Err(error) => Err(malformed(format!("`{name}` is no text: {error}"))),
-            },
-            json => Ok(Some(Bytes::copy_from_slice(json.as_bytes()))),
-        }
+        Ok(Some(Bytes::copy_from_slice(raw.get().as_bytes())))
     }
 
     /// What the peer calls the message: a string or a whole number.

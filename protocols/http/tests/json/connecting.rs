@@ -92,7 +92,8 @@ fn a_will_is_published_unless_the_goodbye_is_a_proper_one() {
         let mut hall = Hall::new();
         let watcher = hall.connect(r#"{"type":"connect"}"#);
         hall.say(watcher, r#"{"type":"subscribe","filter":"gone/#"}"#);
-        let seat = hall.connect(r#"{"type":"connect","will":{"topic":"gone/panel","payload":"bye","expiry_ms":1500}}"#);
+        let seat = hall
+            .connect(r#"{"type":"connect","will":{"topic":"gone/panel","payload":"bye","properties":{"expiry_s":2}}}"#);
         match goodbye {
             Some(goodbye) => assert_eq!(hall.say(seat, goodbye).len(), 0),
             None => hall.lose(seat),
@@ -100,7 +101,7 @@ fn a_will_is_published_unless_the_goodbye_is_a_proper_one() {
         let heard = hall.heard(watcher);
         assert_eq!(heard.len(), expected, "{goodbye:?}: {heard:?}");
         if expected == 1 {
-            assert_eq!((&heard[0]["payload"], &heard[0]["expiry_ms"]), (&json!("bye"), &json!(2_000)));
+            assert_eq!((&heard[0]["payload"], &heard[0]["properties"]["expiry_s"]), (&json!("bye"), &json!(2)));
         }
     }
 }

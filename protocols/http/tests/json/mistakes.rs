@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[test]
 fn each_mistake_has_a_sentence_and_ends_nothing() {
-    let deep = format!(r#"{{"type":"publish","topic":"a","payload":{}1{}}}"#, "[".repeat(129), "]".repeat(129));
+    let deep = format!(r#"{{"type":"publish","topic":"a","payload_json":{}1{}}}"#, "[".repeat(129), "]".repeat(129));
     let many: Vec<_> = (0..100).map(|number| format!(r#""f{number}":1"#)).collect();
     let many = format!(r#"{{"type":"ping",{}}}"#, many.join(","));
     let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(2_000));
@@ -37,9 +37,12 @@ fn each_mistake_has_a_sentence_and_ends_nothing() {
         (r#"{"type":"publish","topic":"a","qos":2,"id":"x"}"#, "whole number from 1 to 65535"),
         (r#"{"type":"publish","topic":"a","qos":2,"id":65536}"#, "whole number from 1 to 65535"),
         (r#"{"type":"publish","topic":"a","retained":true}"#, "did you mean `retain`?"),
-        (r#"{"type":"publish","topic":"a","payload":null}"#, "`payload` is null; leave it out for an empty payload"),
-        (r#"{"type":"publish","topic":"a","payload":"\ud800"}"#, "`payload` is no text"),
-        (&deep, "`payload` has more than 128 levels"),
+        (
+            r#"{"type":"publish","topic":"a","payload":null}"#,
+            "`payload` is a string; any other value is a `payload_json`",
+        ),
+        (r#"{"type":"publish","topic":"a","payload":"\ud800"}"#, "`payload` is a string"),
+        (&deep, "`payload_json` has more than 128 levels"),
         (r#"{"type":"publish","topic":"a","payload":"x","payload_base64":"eA=="}"#, "a message has one payload"),
         (r#"{"type":"publish","topic":"a","payload_base64":"?"}"#, "`payload_base64` is base64 with padding"),
         (r#"{"type":"publish","topic":"a","properties":[]}"#, "this is no properties"),

@@ -34,15 +34,17 @@ fn payloads_are_text_json_or_bytes() {
     hall.say(seat, r##"{"type":"subscribe","filter":"#"}"##);
     for (field, expected) in [
         (r#""payload":"21.5 °C \"\u00e9\"""#, json!("21.5 °C \"é\"")),
-        (r#""payload":21.50"#, json!("21.50")),
-        (r#""payload":1e400"#, json!("1e400")),
-        (r#""payload":{"t": [21.5, null],"t":1}"#, json!(r#"{"t": [21.5, null],"t":1}"#)),
-        (r#""payload":true"#, json!("true")),
+        (r#""payload_json":21.50"#, json!("21.50")),
+        (r#""payload_json":1e400"#, json!("1e400")),
+        (r#""payload_json":{"t": [21.5, null],"t":1}"#, json!(r#"{"t": [21.5, null],"t":1}"#)),
+        (r#""payload_json":"x""#, json!("\"x\"")),
         (r#""payload_base64":"aGk=""#, json!("hi")),
         (r#""qos":0"#, json!("")),
     ] {
         let heard = hall.say(seat, &format!(r#"{{"type":"publish","topic":"a",{field}}}"#));
         assert_eq!(heard[0]["payload"], expected, "{field}");
+        let is_json = heard[0]["properties"]["content_type"] == "application/json";
+        assert_eq!(is_json, field.contains("payload_json"));
     }
     let heard = hall.say(seat, r#"{"type":"publish","topic":"a","payload_base64":"/wA="}"#);
     assert_eq!((&heard[0]["payload_base64"], heard[0].get("payload")), (&json!("/wA="), None));

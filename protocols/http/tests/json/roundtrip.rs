@@ -41,7 +41,7 @@ proptest! {
     fn any_fields_are_answered(
         kind in "publish|subscribe|unsubscribe|ack|fetch|release|ping",
         fields in prop::collection::btree_map(
-            "topic|payload|payload_base64|qos|retain|filter|filters|number|numbers|properties|id|expiry_ms",
+            "topic|payload|payload_base64|qos|retain|filter|filters|number|numbers|properties|id|payload_json",
             value(),
             0..5,
         ),
@@ -76,15 +76,14 @@ fn base64(text: &Value) -> Vec<u8> {
 fn properties(object: &Value) -> Properties {
     let said = &object["properties"];
     let text = |name: &str| said[name].as_str().map(str::to_owned);
-    let correlation = text("correlation_data").map(String::into_bytes);
-    let encoded = said.get("correlation_data_base64").map(base64);
+    let correlation = said.get("correlation_data").map(base64);
     let part = |pair: &Value, place: usize| pair[place].as_str().unwrap_or_default().into();
     let user = said["user"].as_array().into_iter().flatten();
     Properties {
         content_type: text("content_type").map(Into::into),
-        payload_is_utf8: said["payload_is_utf8"].as_bool(),
+        payload_is_utf8: text("payload_format").map(|format| format == "utf-8"),
         response_topic: text("response_topic").map(|name| topic(&name)),
-        correlation_data: correlation.or(encoded).map(Bytes::from),
+        correlation_data: correlation.map(Bytes::from),
         user: user.map(|pair| (part(pair, 0), part(pair, 1))).collect(),
         priority: said["priority"].as_u64().map(|priority| priority as u8),
     }

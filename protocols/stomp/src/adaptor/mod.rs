@@ -345,7 +345,7 @@ fn short(reason: Reason) -> &'static str {
         Reason::BadCredentials => "bad login or passcode",
         Reason::NotAuthorised => "not authorised",
         Reason::PacketTooLarge => "frame too large",
-        Reason::QuotaExceeded => "a limit of the broker was reached",
+        Reason::QuotaExceeded | Reason::StoreFull => "a limit of the broker was reached",
         Reason::MessageRateTooHigh => "messages come too fast",
         Reason::ConnectionRateExceeded => "connections come too fast",
         Reason::TopicNameInvalid | Reason::TopicFilterInvalid => "invalid destination",

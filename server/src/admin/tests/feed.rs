@@ -1,8 +1,8 @@
 //! What a page that stays open is told.
 
-use super::world::World;
+use super::world::{World, answer};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 /// PINGREQ, whose answer says that everything before has been heard.
@@ -46,7 +46,7 @@ impl<'a> Page<'a> {
 }
 
 fn ask(world: &World) -> TcpStream {
-    let mut stream = TcpStream::connect(world.http).unwrap();
+    let mut stream = TcpStream::connect(world.web).unwrap();
     let token = &world.token;
     write!(stream, "GET /api/v1/feed HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
     stream
@@ -247,4 +247,18 @@ fn there_are_never_too_many_feeds() {
         std::thread::yield_now();
     }
     Page::open(&world);
+}
+
+#[test]
+fn the_console_comes_from_the_port_of_http_with_its_policy() {
+    let world = World::start();
+    let mut stream = TcpStream::connect(world.web).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let answer = answer(&text);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for line in ["content-type: text/html", "frame-ancestors 'none'", "x-content-type-options: nosniff", "etag: "] {
+        assert!(answer.head.contains(line), "{line} is missing in {}", answer.head);
+    }
 }

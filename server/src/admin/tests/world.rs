@@ -1,6 +1,6 @@
 //! A running broker with its administration, and a client that says HTTP by hand.
 
-use crate::admin::{Admin, Bound, Serving, Token};
+use crate::admin::{Admin, Bound, Gateway, Serving, Token};
 use crate::config::Config;
 use crate::host::{Keeping, ShardHost};
 use crate::identity::users::{User, Users};
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 pub struct World {
     pub admin: Arc<Admin>,
     pub http: SocketAddr,
+    pub web: SocketAddr,
     pub mqtt: SocketAddr,
     pub token: String,
     pub directory: PathBuf,
@@ -60,7 +61,13 @@ impl World {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("althing-admin-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let set = ["mqtt.bind=127.0.0.1:0", "stomp.enabled=false", "coap.enabled=false", "admin.bind=127.0.0.1:0"];
+        let set = [
+            "mqtt.bind=127.0.0.1:0",
+            "stomp.enabled=false",
+            "coap.enabled=false",
+            "http.bind=127.0.0.1:0",
+            "admin.bind=127.0.0.1:0",
+        ];
         let options = ServeOptions {
             data: Some(directory.clone()),
             set: set.iter().chain(more).map(|text| (*text).to_owned()).collect(),
@@ -76,6 +83,7 @@ impl World {
         let identities = Identities::start(&config.identity, prepared).unwrap();
         let (sender, receiver) = channel();
         let (stop, stopped) = oneshot::channel();
+        let (gateway, jobs) = Gateway::new();
         let thread = thread::spawn({
             let (config, identities) = (Arc::clone(&config), Arc::clone(&identities));
             move || {
@@ -93,7 +101,7 @@ impl World {
                 let run = async move {
                     tokio::spawn(verdicts.deliver());
                     let mut admin = admin;
-                    let (listening, _accepting) = listening::listen(&config, &admin.tls).unwrap();
+                    let (listening, _accepting) = listening::listen(&config, &admin.tls, &gateway).unwrap();
                     admin.listeners = listening;
                     sender.send((admin, text.unwrap())).unwrap();
                     let _ = stopped.await;
@@ -105,9 +113,10 @@ impl World {
         let bound = Bound::new(&admin.config).unwrap();
         let http = bound.addresses().iter().find_map(tcp).unwrap();
         let mqtt = tcp(&admin.listeners[0].address).unwrap();
+        let web = tcp(&admin.listeners[1].address).unwrap();
         let admin = Arc::new(admin);
-        let serving = Some(bound.serve(Arc::clone(&admin)).unwrap());
-        Self { admin, http, mqtt, token, directory, serving, stop: Some(stop), thread: Some(thread) }
+        let serving = Some(bound.serve(Arc::clone(&admin), jobs).unwrap());
+        Self { admin, http, web, mqtt, token, directory, serving, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Sends these bytes and reads to the end of the connection.
