@@ -76,13 +76,15 @@ function Search() {
           onInput={(event) => setText(event.currentTarget.value)}
         />
       </div>
-      <div class="segments" role="group" aria-label={t.topics.searchKind}>
-        {(["text", "filter"] as const).map((it) => (
-          <button key={it} type="button" aria-pressed={it === kind} onClick={() => setKind(it)}>
-            {t.topics.kind[it]}
-          </button>
-        ))}
-      </div>
+      <select
+        class="kind"
+        value={kind}
+        aria-label={t.topics.searchKind}
+        onChange={(event) => setKind(event.currentTarget.value === "filter" ? "filter" : "text")}
+      >
+        <option value="text">{t.topics.kind.text}</option>
+        <option value="filter">{t.topics.kind.filter}</option>
+      </select>
       {problem && (
         <p id="search-problem" class="error small" role="alert">
           {problem}

@@ -36,7 +36,7 @@ export function TryIt({ listeners }: { listeners: Listener[] }) {
           {t.overview.tryHint} <a href={href("topics", TOPIC)}>{t.overview.tryLook(TOPIC)}</a>
         </p>
       </div>
-      <SeenBy />
+      <SeenBy listeners={listeners} />
     </section>
   );
 }
@@ -59,29 +59,46 @@ function Commands({ recipe }: { recipe: Recipe }) {
 /** One message, as it came to a subscriber of each language. */
 interface Sight {
   protocol: string;
+  title: string;
   took_us: number | null;
   /** Why it did not come. */
   detail?: string;
 }
 
+interface Seen {
+  from: string;
+  seen: Sight[];
+}
+
+/** Languages that can publish it, and the protocol of the listener that takes it. */
+const WAYS = [
+  ["mqtt", "mqtt"],
+  ["mqtt-ws", "http"],
+  ["stomp", "stomp"],
+  ["coap", "coap"],
+  ["http", "http"],
+  ["json", "http"],
+] as const;
+
 /** Publishes one message and shows when it came out in each language. */
-function SeenBy() {
+function SeenBy({ listeners }: { listeners: Listener[] }) {
+  const [picked, setPicked] = useState<string | null>(null);
   const [sights, setSights] = useState<Sight[]>([]);
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
+  const ways = WAYS.filter(([, protocol]) => listeners.some((it) => it.protocol === protocol));
+  const from = picked ?? ways[0]?.[0] ?? "mqtt";
   const send = async () => {
     setBusy(true);
     setProblem("");
     try {
-      const { seen } = await post<{ seen: Sight[] }>("/api/v1/seen", {});
-      setSights(seen);
+      setSights((await post<Seen>("/api/v1/seen", { from })).seen);
     } catch (error) {
       setProblem(error instanceof Problem && error.status === 404 ? t.overview.seenMissing : words(error));
     } finally {
       setBusy(false);
     }
   };
-  const longest = Math.max(1, ...sights.map((it) => it.took_us ?? 0));
   return (
     <div class="seen">
       <div class="row apart">
@@ -90,25 +107,44 @@ function SeenBy() {
           <Icon name="send" /> {t.overview.seenSend}
         </Button>
       </div>
+      <label class="row small">
+        <span class="muted">{t.overview.seenFrom}</span>
+        <select class="compact" value={from} onChange={(event) => setPicked(event.currentTarget.value)}>
+          {ways.map(([name]) => (
+            <option key={name} value={name}>
+              {t.overview.way[name]}
+            </option>
+          ))}
+        </select>
+      </label>
       <div role="status">
         {sights.length === 0 && !problem && <p class="muted small">{t.overview.seenHint}</p>}
         {problem && <p class="warning-text small">{problem}</p>}
-        <ul class="sights">
-          {sights.map((it) => (
-            <li key={it.protocol}>
-              <Protocol name={it.protocol} />
-              {it.took_us === null ? (
-                <span class="small error">{it.detail ?? t.overview.notSeen}</span>
-              ) : (
-                <span class="bar">
-                  <span data-protocol={it.protocol} style={{ width: `${Math.max(2, (it.took_us / longest) * 100)}%` }} />
-                </span>
-              )}
-              <span class="numeric">{it.took_us === null ? "–" : elapsed(it.took_us / 1000)}</span>
-            </li>
-          ))}
-        </ul>
+        <Sights sights={sights} />
       </div>
     </div>
+  );
+}
+
+function Sights({ sights }: { sights: Sight[] }) {
+  const longest = Math.max(1, ...sights.map((it) => it.took_us ?? 0));
+  return (
+    <ul class="sights">
+      {sights.map(({ protocol, title, took_us, detail }) => (
+        <li key={protocol}>
+          <span title={title}>
+            <Protocol name={protocol} />
+          </span>
+          {took_us === null ? (
+            <span class="small error">{detail ?? t.overview.notSeen}</span>
+          ) : (
+            <span class="bar">
+              <span data-protocol={protocol} style={{ width: `${Math.max(2, (took_us / longest) * 100)}%` }} />
+            </span>
+          )}
+          <span class="numeric">{took_us === null ? "–" : elapsed(took_us / 1000)}</span>
+        </li>
+      ))}
+    </ul>
   );
 }
