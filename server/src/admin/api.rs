@@ -8,6 +8,7 @@ mod log;
 mod queues;
 mod retained;
 mod rules;
+mod seen;
 pub mod server;
 mod sessions;
 mod subscriptions;
@@ -46,6 +47,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(limits::routes())
         .merge(certificates::routes())
         .merge(why::routes())
+        .merge(seen::routes())
         .merge(trace::routes())
         .merge(users::routes())
         .merge(rules::routes())

@@ -3,4 +3,5 @@
 mod attacks;
 mod feed;
 mod requests;
+mod seen;
 mod world;
