@@ -398,6 +398,7 @@ const english = {
     search: "Client ids that begin with …",
     presence: "Whether they are connected",
     anyone: "All",
+    anyProtocol: "Any protocol",
     connected: "connected",
     away: "away",
     anonymous: "anonymous",

@@ -360,6 +360,6 @@ export class Client {
 /** Why a WebSocket closed (RFC 6455 §7.4.1). Browsers do not tell pages why one could not be opened. */
 function closeWords(code: number, state: State): string {
   if (state === "connecting")
-    return "the connection could not be made: is the URL right, and MQTT over WebSocket there?";
+    return "the connection could not be made: is the URL right, and may pages from here connect?";
   return code === 1006 ? "the connection was lost" : `the broker has closed the connection (WebSocket ${code})`;
 }
