@@ -7,6 +7,7 @@
 //!   who may come in.
 //! - `token`, `logins`: how somebody proves to be an administrator.
 //! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document.
+//! - `seen`: one message looked for in every language.
 //! - `paging`: long lists; `problem`: errors.
 
 mod api;
@@ -18,6 +19,7 @@ mod logins;
 mod metrics;
 mod paging;
 mod problem;
+mod seen;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -49,7 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// The file of the socket in the data directory; whoever may open it is an administrator.
 pub const SOCKET_FILE: &str = "admin.sock";
@@ -83,6 +85,8 @@ pub struct Admin {
     pub console: Console,
     /// When the broker started.
     pub started: SystemTime,
+    /// One at a time may look where a message comes out.
+    pub seen: Semaphore,
     is_stopping: AtomicBool,
 }
 
@@ -110,6 +114,7 @@ impl Admin {
             token,
             logins: Logins::default(),
             started: SystemTime::now(),
+            seen: Semaphore::new(1),
             is_stopping: AtomicBool::new(false),
         }
     }

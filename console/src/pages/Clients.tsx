@@ -34,7 +34,7 @@ export function Clients() {
         </p>
       </div>
       <div class={argument ? "clients-page with-panel" : "clients-page"}>
-        <section class="card" aria-label={texts().list}>
+        <div class="card">
           <Search wanted={wanted} onChange={show} />
           {mistake && (
             <p class="error" role="alert">
@@ -53,7 +53,7 @@ export function Clients() {
             onSelect={select}
           />
           {page && <Pager wanted={wanted} page={page} onChange={(offset) => show({ offset })} />}
-        </section>
+        </div>
         {argument && (
           <SessionPanel
             key={argument}

@@ -7,6 +7,7 @@ mod log;
 mod queues;
 mod retained;
 mod rules;
+mod seen;
 mod server;
 mod sessions;
 mod subscriptions;
@@ -45,6 +46,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(limits::routes())
         .merge(certificates::routes())
         .merge(why::routes())
+        .merge(seen::routes())
         .merge(trace::routes())
         .merge(users::routes())
         .merge(rules::routes())

@@ -2,4 +2,5 @@
 
 mod attacks;
 mod requests;
+mod seen;
 mod world;

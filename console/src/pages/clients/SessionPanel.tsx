@@ -171,7 +171,7 @@ function Filters({ page, total }: { page: Page<Subscription> | null; total: numb
   if (!page) return null;
   const s = texts().subscriptions;
   return (
-    <section aria-label={s.title}>
+    <div>
       <h3>
         {s.title} <span class="muted">{count(total)}</span>
       </h3>
@@ -187,7 +187,7 @@ function Filters({ page, total }: { page: Page<Subscription> | null; total: numb
         empty={s.empty}
       />
       {page.items.length < total && <p class="muted small">{s.more(count(total - page.items.length))}</p>}
-    </section>
+    </div>
   );
 }
 
