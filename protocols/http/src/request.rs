@@ -203,9 +203,13 @@ fn reading(head: &Head<'_>, name: Option<&str>, query: &mut Query, limits: &Topi
     let after = query.one("after")?;
     let preconditions = Preconditions::read(head.headers)?;
     if !is_stream && wait_s.is_none() && after.is_none() {
-        let topic = path::topic(name.ok_or_else(no_topic)?, limits).map_err(|problem| {
-            let hint = "; for a filter ask with Accept: text/event-stream, or with ?wait=SECONDS";
-            Problem { detail: format!("{}{hint}", problem.detail).into(), ..problem }
+        let name = name.ok_or_else(no_topic)?;
+        let topic = path::topic(name, limits).map_err(|problem| match path::filter(name, limits) {
+            Err(_) => problem,
+            Ok(_) => {
+                let hint = "to listen to a filter, ask with Accept: text/event-stream, or with ?wait=SECONDS";
+                Problem { detail: format!("{}; {hint}", problem.detail).into(), ..problem }
+            }
         })?;
         return Ok(Wanted::Read { topic, preconditions });
     }
