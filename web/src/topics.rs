@@ -48,9 +48,9 @@ impl Topics {
     /// Nothing as yet.
     pub fn new(config: &HttpConfig) -> Self {
         let limits = IdempotencyLimits {
-            keys_max: config.keys_max,
-            keys_per_identity_max: config.keys_per_user_max,
-            remembered_s: config.keys_remembered_s,
+            keys_max: config.idempotency_keys_max,
+            keys_per_identity_max: config.idempotency_keys_per_user_max,
+            remembered_s: config.idempotency_remembered_s,
         };
         Self { tails: Mutex::default(), streams: Streams::new(config), keys: Mutex::new(IdempotencyStore::new(limits)) }
     }

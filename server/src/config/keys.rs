@@ -37,7 +37,9 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [],
         restart: [
             origins hosts presets headers_max header_bytes_max body_bytes_max header_timeout_ms body_timeout_ms
-            keep_alive_timeout_ms streams_max sessions_per_connection_max
+            keep_alive_timeout_ms streams_max sessions_per_connection_max event_heartbeat_s event_stream_linger_s
+            event_streams_lingering_max event_history_max event_history_bytes_max idempotency_remembered_s idempotency_keys_max
+            idempotency_keys_per_user_max
         ],
         structures: []
     }),

@@ -52,7 +52,7 @@ pub async fn listen(
             Listener::begin(context, headers, subscription, Form::Tails).await?
         }
     };
-    let heartbeat = Duration::from_secs(u64::from(context.config().stream_heartbeat_s.max(1)));
+    let heartbeat = Duration::from_secs(u64::from(context.config().event_heartbeat_s.max(1)));
     let body = EventBody {
         listener: Some(listener),
         first: Some(first.into()),

@@ -58,7 +58,7 @@ pub async fn session(context: &Context, credentials: Credentials, key: KeyId) ->
     let connect = Connect {
         client: Some(key.client_id()),
         clean_start: false,
-        session_expiry_s: context.config().keys_remembered_s,
+        session_expiry_s: context.config().idempotency_remembered_s,
         ..credentials.into_connect()
     };
     let session = Anchor::open(context.link(), connect)?;

@@ -44,10 +44,10 @@ impl Streams {
     pub fn new(config: &HttpConfig) -> Self {
         Self {
             seats: Mutex::default(),
-            limits: HistoryLimits { events_max: config.stream_events_max, bytes_max: config.stream_bytes_max },
-            linger: Duration::from_secs(u64::from(config.stream_linger_s)),
+            limits: HistoryLimits { events_max: config.event_history_max, bytes_max: config.event_history_bytes_max },
+            linger: Duration::from_secs(u64::from(config.event_stream_linger_s)),
             lingering: AtomicUsize::new(0),
-            lingering_max: config.streams_lingering_max,
+            lingering_max: config.event_streams_lingering_max,
         }
     }
 }

@@ -180,7 +180,7 @@ fn a_request_whose_answer_was_lost_is_carried_out_once() {
 
 #[test]
 fn the_broker_remembers_a_key_that_we_have_forgotten() {
-    let config = HttpConfig { keys_remembered_s: 600, ..HttpConfig::default() };
+    let config = HttpConfig { idempotency_remembered_s: 600, ..HttpConfig::default() };
     world_with(Terms { config, ..Terms::default() }, async |world| {
         let mut things = world.mqtt(&["a"]).await;
         let key = [("idempotency-key", "3f2a")];

@@ -62,7 +62,7 @@ fn a_client_that_was_away_gets_what_came_meanwhile() {
 
 #[test]
 fn what_is_forgotten_is_told() {
-    let config = HttpConfig { stream_events_max: 2, ..HttpConfig::default() };
+    let config = HttpConfig { event_history_max: 2, ..HttpConfig::default() };
     world_with(Terms { config, ..Terms::default() }, async |world| {
         let mut http = world.http().await;
         let mut events = world.http().await.listen("/topics/a", &[]).await;
@@ -133,7 +133,7 @@ fn who_comes_back_takes_the_place_of_the_connection_before() {
 
 #[test]
 fn nothing_lingers_when_it_is_not_wanted() {
-    let config = HttpConfig { stream_linger_s: 0, ..HttpConfig::default() };
+    let config = HttpConfig { event_stream_linger_s: 0, ..HttpConfig::default() };
     world_with(Terms { config, ..Terms::default() }, async |world| {
         let events = world.http().await.listen("/topics/a", &[]).await;
         assert_eq!(local::statistics().subscriptions, 1);
@@ -146,7 +146,7 @@ fn nothing_lingers_when_it_is_not_wanted() {
 
 #[test]
 fn a_quiet_stream_shows_that_it_lives() {
-    let config = HttpConfig { stream_heartbeat_s: 1, ..HttpConfig::default() };
+    let config = HttpConfig { event_heartbeat_s: 1, ..HttpConfig::default() };
     world_with(Terms { config, ..Terms::default() }, async |world| {
         let mut events = world.http().await.listen("/topics/a", &[]).await;
         assert!(events.next().await.unwrap().comment.contains("listening"));
