@@ -31,7 +31,11 @@ impl House {
             let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
             let mut words = line.split_whitespace();
             if words.next() == Some(name) {
-                break format!("{name}://{}", words.next().unwrap());
+                // That of HTTP is a URL already.
+                break format!(
+                    "{name}://{}",
+                    words.next().unwrap().trim_start_matches("http://").trim_end_matches('/')
+                );
             }
         };
         // In the order of the protocol table.
