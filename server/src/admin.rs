@@ -6,12 +6,13 @@
 //! - `connections`: listening, and what one connection may take; `gateway`: the way here from the HTTP listeners; `gate`:
 //!   who may come in.
 //! - `token`, `logins`: how somebody proves to be an administrator.
-//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document.
+//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document; `feed`: what pages are told.
 //! - `seen`: one message looked for in every language.
 //! - `paging`: long lists; `problem`: errors.
 
 mod api;
 mod connections;
+mod feed;
 mod gate;
 mod gateway;
 mod health;
@@ -43,6 +44,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use connections::Listening;
+use feed::Feeds;
 use logins::Logins;
 use problem::Problem;
 use std::io;
@@ -81,6 +83,8 @@ pub struct Admin {
     pub token: Token,
     /// Those who have logged in.
     pub logins: Logins,
+    /// The pages that are open.
+    pub feeds: Feeds,
     /// The page for people.
     pub console: Console,
     /// When the broker started.
@@ -113,6 +117,7 @@ impl Admin {
             why,
             token,
             logins: Logins::default(),
+            feeds: Feeds::default(),
             started: SystemTime::now(),
             seen: Semaphore::new(1),
             is_stopping: AtomicBool::new(false),

@@ -2,13 +2,14 @@
 
 mod certificates;
 mod definitions;
+mod feed;
 mod limits;
 mod log;
 mod queues;
 mod retained;
 mod rules;
 mod seen;
-mod server;
+pub mod server;
 mod sessions;
 mod subscriptions;
 mod trace;
@@ -51,6 +52,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(users::routes())
         .merge(rules::routes())
         .merge(definitions::routes())
+        .merge(feed::routes())
         .merge(log::routes())
 }
 

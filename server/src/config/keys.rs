@@ -2,7 +2,7 @@
 
 use super::field::{Field, fields};
 use super::form::Form;
-use super::sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use super::sections::{Admin, Authorisation, ConsoleKeys, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use super::{Config, identity};
 use crate::protocols::PROTOCOLS;
 use althing_coap::CoapConfig;
@@ -113,6 +113,7 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "admin.", [admin], Admin {
         live: [], restart: [enabled bind hosts metrics_open], structures: []
     }),
+    fields!(Config, "console.", [console], ConsoleKeys { live: [], restart: [topics_max], structures: [] }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {
         live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms console_dir], structures: []
