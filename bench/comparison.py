@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two medians this close are the same: "no worse" does not turn on noise.
 SAME = 0.02
 OURS = ("target/release/althing serve --data {data} --set mqtt.bind=127.0.0.1:{port} --set coap.enabled=false "
-        "--set stomp.enabled=false --set admin.enabled=false --set log.level=error")
+        "--set stomp.enabled=false --set http.enabled=false --set admin.enabled=false --set log.level=error")
 GENERATOR = "target/release/althing bench mqtt"
 
 # Everything that would make mosquitto queue, drop, wait or write less or more than is asked of it is off.
@@ -41,9 +41,9 @@ log_dest none
 Scenario = namedtuple("Scenario", "name arguments at_least quick")
 # Of the scenarios that are not about deliveries: figure, what to call it, whether less is better, limit for ours.
 Figure = namedtuple("Figure", "scenario key label less_is_better at_most")
-# A broker: in `command`, {port}, {data} and {config} are filled in, the last a file with the text of `config`, where {port} is
-# filled in. It must stay in the foreground.
-Side = namedtuple("Side", "name command config")
+# A broker: in `command`, {port}, {spare} (another free one), {data} and {config} are filled in, the last a file with the text of
+# `config`, where the ports are filled in. It must stay in the foreground. The generator gets `arguments` besides.
+Side = namedtuple("Side", "name command config arguments", defaults=[""])
 
 
 def prepare(options):
@@ -141,22 +141,24 @@ def run(scenario, side, options):
     with tempfile.TemporaryDirectory(prefix="compare-") as directory:
         port = free_port(options.port)
         config = Path(directory) / "config"
-        config.write_text(side.config.replace("{port}", str(port)))
+        spare = str(free_port(port + 1))
+        config.write_text(side.config.replace("{port}", str(port)).replace("{spare}", spare))
         os.chmod(directory, 0o755)
-        words = [word.format(port=port, config=config, data=Path(directory) / "data")
+        words = [word.format(port=port, spare=spare, config=config, data=Path(directory) / "data")
                  for word in shlex.split(side.command)]
         broker = subprocess.Popen(on_core(BROKER_CORE, options.realtime) + words, stdout=subprocess.DEVNULL)
         try:
             if not wait_for(broker, port):
                 print(f"{side.command}: does not listen on port {port}", file=sys.stderr)
                 return None
-            return generate(scenario, broker.pid, port, options)
+            return generate(scenario, side, broker.pid, port, options)
         finally:
             stop(broker)
 
 
-def generate(scenario, pid, port, options):
+def generate(scenario, side, pid, port, options):
     command = on_core(GENERATOR_CORE, options.realtime) + shlex.split(options.generator) + shlex.split(scenario.arguments)
+    command += shlex.split(side.arguments)
     command += ["--json", "--port", str(port), "--broker-pid", str(pid), "--duration-s", str(options.duration_s)]
     before = busy_s(pid)
     try:

@@ -64,6 +64,8 @@ pub struct Fleet {
     silence: Duration,
     started: Instant,
     frames: u64,
+    /// At the sockets.
+    bytes_received: u64,
     links_open: usize,
 }
 
@@ -117,6 +119,7 @@ impl Fleet {
             silence,
             started: Instant::now(),
             frames: 0,
+            bytes_received: 0,
             links_open: 0,
         })
     }
@@ -140,6 +143,11 @@ impl Fleet {
     /// Connections that are open.
     pub fn links_open(&self) -> usize {
         self.links_open
+    }
+
+    /// Bytes that all sockets have brought so far.
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes_received
     }
 
     /// Starts a connection and returns its number. What is put into its output leaves once it stands.
@@ -334,6 +342,7 @@ impl Fleet {
                 }
                 Err(source) => return Err(BenchError::Socket { connection: index, source }),
             };
+            self.bytes_received += read as u64;
             match &link.wrapper {
                 Some(_) => self.opened(index, &mut buffer[..kept + read], handler)?,
                 None => {
@@ -463,7 +472,7 @@ impl Wrapper {
 }
 
 /// Starts a connection; on loopback, every 8,000th takes the next source address, so that ports do not run short.
-fn connect_tcp(address: SocketAddr, index: usize, receive_buffer_bytes: Option<usize>) -> io::Result<TcpStream> {
+pub fn connect_tcp(address: SocketAddr, index: usize, receive_buffer_bytes: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;

@@ -15,6 +15,7 @@ mod setup;
 mod tls;
 mod traffic;
 mod verify;
+mod web_vs_polling;
 mod websocket;
 mod wire;
 
@@ -22,10 +23,16 @@ pub use arguments::{BenchArguments, CommonArguments, Phase, Scenario, VersionArg
 pub use error::BenchError;
 pub use latency::Latency;
 pub use report::Report;
+pub use web_vs_polling::{WebVsPolling, WebVsPollingArguments};
 
 /// Runs one scenario against the broker. The report may be unclean; see [`Report::is_clean`].
 pub fn run(arguments: &BenchArguments) -> Result<Report, BenchError> {
     scenarios::run(arguments)
+}
+
+/// Counts what one message a second takes by HTTP polling and by WebSocket.
+pub fn web_vs_polling(arguments: &WebVsPollingArguments) -> Result<WebVsPolling, BenchError> {
+    web_vs_polling::run(arguments)
 }
 
 /// Runs one scenario and prints its report: exit code 0 when it is clean, 1 when messages were lost, duplicated,

@@ -290,12 +290,18 @@ impl PublishTemplate {
 
 /// PUBLISH at QoS 0 with retain and no payload: the broker forgets the topic's retained message (§3.3.1.3).
 pub fn put_forget(out: &mut Vec<u8>, version: Version, topic: &str) {
-    let mut body = Vec::with_capacity(topic.len() + 3);
+    put_publish(out, version, topic, b"", true);
+}
+
+/// PUBLISH at QoS 0.
+pub fn put_publish(out: &mut Vec<u8>, version: Version, topic: &str, payload: &[u8], retain: bool) {
+    let mut body = Vec::with_capacity(topic.len() + payload.len() + 3);
     put_field(&mut body, topic.as_bytes());
     if version == Version::V5 {
         body.push(0);
     }
-    put_frame(out, 0x31, &body);
+    body.extend_from_slice(payload);
+    put_frame(out, 0x30 | u8::from(retain), &body);
 }
 
 /// Who sent a message, which one it is, and when it was (or should have been) sent.

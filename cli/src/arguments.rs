@@ -9,7 +9,7 @@ use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
 use crate::users::UsersCommand;
-use althing_bench::BenchArguments;
+use althing_bench::{BenchArguments, WebVsPollingArguments};
 use althing_server::issue::{AUTHORITY_DAYS, LEAF_DAYS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -182,6 +182,9 @@ pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
     #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
+    /// Count what one message a second takes by HTTP polling and by WebSocket: the textbook's table from real sockets
+    #[command(after_help = exit_codes_help())]
+    WebVsPolling(WebVsPollingArguments),
 }
 
 /// `althing cert`

@@ -58,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(arguments) => serve(arguments)?,
         Command::Bench(BenchCommand::Mqtt(arguments)) => return bench(&arguments),
+        Command::Bench(BenchCommand::WebVsPolling(arguments)) => return web_vs_polling(&arguments),
         Command::Pub(arguments) => return block_on(publish::run(&arguments)),
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
         Command::Run(arguments) => return block_on(run::run(&arguments)),
@@ -101,6 +102,14 @@ fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure>
     Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })
 }
 
+fn web_vs_polling(arguments: &althing_bench::WebVsPollingArguments) -> Result<ExitCode, Failure> {
+    let table = althing_bench::web_vs_polling(arguments);
+    let table = table.map_err(|error| Failure::new(bench_code(&error), error.to_string()))?;
+    let text = if arguments.json { format!("{}\n", table.json()) } else { table.to_string() };
+    output::write_stdout(text.as_bytes())?;
+    Ok(ExitCode::Ok)
+}
+
 fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
     use althing_bench::BenchError;
     match error {
@@ -108,7 +117,7 @@ fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
         BenchError::Tls { .. } => ExitCode::Usage,
         BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
         BenchError::Refused { .. } => ExitCode::Refused,
-        BenchError::Malformed { .. } => ExitCode::Protocol,
+        BenchError::Malformed { .. } | BenchError::WebSocket { .. } => ExitCode::Protocol,
         BenchError::Silent { .. } => ExitCode::Timeout,
         _ => ExitCode::Runtime,
     }

@@ -8,6 +8,7 @@ mod provider;
 mod raw;
 mod shard;
 mod station;
+mod tunnel;
 mod vault;
 mod wire;
 
@@ -23,7 +24,7 @@ use althing_core::broker::{Broker, Statistics};
 use althing_core::effects::Event;
 use althing_core::record::Restored;
 use althing_core::time::MILLISECOND_NS;
-use althing_core::{Entropy, Limits, Link, Message, Now, PeerId, Reason};
+use althing_core::{Adaptor, Entropy, Limits, Link, Message, Now, PeerId, Reason};
 use shard::{Common, Shard, Timer, name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Setup {
     pub pipe_bytes_max: usize,
     /// In what the records are kept.
     pub keeping: Keeping,
+    /// Whether stations speak MQTT inside WebSocket; `None` leaves it to the seed. Hand-made peers never do.
+    pub websocket: Option<bool>,
 }
 
 impl Setup {
@@ -67,6 +70,7 @@ impl Setup {
             grain: None,
             pipe_bytes_max: 64 << 10,
             keeping: Keeping::Ledger,
+            websocket: None,
         }
     }
 }
@@ -121,6 +125,8 @@ pub struct House {
     wires_opened: usize,
     stations: Vec<Station>,
     grain: Grain,
+    /// Whether stations speak MQTT inside WebSocket.
+    websocket: bool,
     /// Which channels and stores are slow in this world: a quarter of them.
     lazy: u64,
     pipe_bytes_max: usize,
@@ -162,6 +168,7 @@ impl House {
             wires_opened: 0,
             stations: Vec::new(),
             grain,
+            websocket: setup.websocket.unwrap_or(setup.seed % 2 == 1),
             lazy,
             pipe_bytes_max: setup.pipe_bytes_max,
             steps: 0,
@@ -328,8 +335,12 @@ impl House {
 
     /// A peer connects; the seed chooses the shard.
     pub fn open_wire(&mut self) -> WireId {
-        let shard = self.entropy.below(self.shards.len() as u64) as usize;
         let adaptor = station::adaptor(self.link.clone(), &self.common.limits);
+        self.open_wire_to(adaptor)
+    }
+
+    fn open_wire_to(&mut self, adaptor: Box<dyn Adaptor>) -> WireId {
+        let shard = self.entropy.below(self.shards.len() as u64) as usize;
         let peer = self.shards[shard].open(adaptor, self.link.clone());
         let id = WireId(self.wires_opened);
         self.wires_opened += 1;

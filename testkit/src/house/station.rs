@@ -1,8 +1,9 @@
 //! A device in the world: an MQTT client half, at most one connection at a time, and what its application heard.
 
-use super::{House, WireId};
+use super::tunnel::Tunnel;
+use super::{House, WireId, tunnel};
 use althing_core::topic::TopicLimits;
-use althing_core::{Adaptor, Filter, Guarantee, Limits, Link, Now, Topic};
+use althing_core::{Adaptor, Entropy, Filter, Guarantee, Limits, Link, Now, Topic};
 use althing_mqtt::client::{Acknowledge, Client, ClientError, Event, Options, publication};
 use althing_mqtt::packet::{
     Auth, ConnAck, Connect, Disconnect, Publish, Subscribe, SubscribeFilter, Unsubscribe, Version,
@@ -19,6 +20,8 @@ pub struct StationId(pub(super) usize);
 #[derive(Debug)]
 pub struct Station {
     client: Client,
+    /// What it speaks through, in worlds where that is WebSocket.
+    tunnel: Option<Tunnel>,
     wire: Option<WireId>,
     /// Connections that it has turned away from without a word; the house may not know yet.
     abandoned: Vec<WireId>,
@@ -135,6 +138,7 @@ impl House {
     pub fn station(&mut self) -> StationId {
         self.stations.push(Station {
             client: Client::new(Options::new(Version::V5, "")),
+            tunnel: None,
             wire: None,
             abandoned: Vec::new(),
             leaving: false,
@@ -173,9 +177,10 @@ impl House {
     /// Connects, whatever becomes of the connection before: the house is not told.
     pub fn connect(&mut self, id: StationId, connect: Connect) {
         self.note(format_args!("STATION {} connects: {connect:?}", id.0));
-        let wire = self.open_wire();
+        let (wire, tunnel) = self.open_wire_of_station();
         let now = self.common.now;
         let station = &mut self.stations[id.0];
+        station.tunnel = tunnel;
         if let Some(before) = station.wire.replace(wire) {
             station.abandoned.push(before);
         }
@@ -275,6 +280,15 @@ impl House {
         wires.into_iter().for_each(|wire| self.cut(wire));
     }
 
+    /// A wire to MQTT, or to MQTT inside WebSocket.
+    fn open_wire_of_station(&mut self) -> (WireId, Option<Tunnel>) {
+        if !self.websocket {
+            return (self.open_wire(), None);
+        }
+        let adaptor = tunnel::adaptor(adaptor(self.link.clone(), &self.common.limits));
+        (self.open_wire_to(adaptor), Some(Tunnel::new(Entropy::new(self.entropy.next_u64()))))
+    }
+
     pub(super) fn station_on(&self, wire: WireId) -> Option<StationId> {
         self.stations.iter().position(|station| station.wire == Some(wire)).map(StationId)
     }
@@ -284,7 +298,8 @@ impl House {
         let mut speaking = Vec::new();
         for (index, station) in self.stations.iter_mut().enumerate() {
             let Some(up) = station.wire.and_then(|wire| self.wires.get(&wire)).map(|wire| &wire.up) else { continue };
-            let waiting = !station.client.output().is_empty();
+            let waiting =
+                !station.client.output().is_empty() || station.tunnel.as_mut().is_some_and(Tunnel::is_waiting);
             if waiting && up.room() > 0 || station.leaving && !waiting && !up.closed {
                 speaking.push(StationId(index));
             }
@@ -296,7 +311,10 @@ impl House {
     pub(super) fn let_speak(&mut self, id: StationId) {
         let station = &mut self.stations[id.0];
         let Some(wire) = station.wire.and_then(|wire| self.wires.get_mut(&wire)) else { return };
-        let output = station.client.output();
+        let mut output = station.client.output();
+        if let Some(tunnel) = &mut station.tunnel {
+            output = tunnel.wrap(output, self.grain, &mut self.entropy);
+        }
         let mut slices = [std::io::IoSlice::new(&[]); 8];
         let used = output.slices(&mut slices);
         let written = slices[..used].iter().map(|slice| wire.up.write(slice)).sum();
@@ -312,7 +330,11 @@ impl House {
         let station = &mut self.stations[id.0];
         let Some(line) = self.wires.get_mut(&wire) else { return };
         let mut events = Vec::new();
-        let result = station.client.receive(now, &mut line.inbox, &mut events);
+        let inbox = match &mut station.tunnel {
+            Some(tunnel) => tunnel.unwrap(&mut line.inbox),
+            None => &mut line.inbox,
+        };
+        let result = station.client.receive(now, inbox, &mut events);
         for event in events {
             self.common.trace.note(format_args!("station {} hears {event:?}", id.0));
             station.take(event, step, now);
