@@ -209,6 +209,7 @@ mod tests {
         let (keeper, line, mut end) = keeper(&disk);
         let topic = Topic::new("never/kept".into(), &TopicLimits::default()).unwrap();
         end.store(&mut vec![Record::Retained { topic, message: None }], 1);
+        assert_eq!(end.durable(), 0);
         line.close();
         keeper.run().unwrap();
         assert_eq!(end.durable(), 1);
