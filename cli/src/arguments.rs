@@ -47,6 +47,12 @@ pub enum Command {
     /// Answer requests at their response topics
     #[command(disable_help_flag = true, after_help = exit_codes_help())]
     Reply(ReplyArguments),
+    /// Play a collection of saved steps, as the console exports them, from top to bottom
+    ///
+    /// A step subscribes, publishes, requests, or expects a message that must come; the first that fails ends the command with its
+    /// exit code. docs/collections.md describes the file.
+    #[command(disable_help_flag = true, after_help = exit_codes_help())]
+    Run(RunArguments),
     /// Fill a broker with a small house of simulated devices
     ///
     /// Temperature and humidity, doors, meters and a lamp publish in every language that the broker understands, each second a
@@ -109,6 +115,7 @@ impl Command {
             Self::Sub(arguments) => arguments.connection.quiet,
             Self::Request(arguments) => arguments.connection.quiet,
             Self::Reply(arguments) => arguments.connection.quiet,
+            Self::Run(arguments) => arguments.connection.quiet,
             _ => false,
         }
     }
@@ -458,6 +465,16 @@ pub struct OutputArguments {
     /// No line end after each message
     #[arg(short = 'N', long)]
     pub no_newline: bool,
+}
+
+/// `althing run`
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// The collection, a JSON file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
 }
 
 /// `althing request`

@@ -4,6 +4,7 @@ mod acl;
 mod admin;
 mod arguments;
 mod cert;
+mod collection;
 mod config;
 mod connection;
 mod credentials;
@@ -23,6 +24,7 @@ mod publish;
 mod refusal;
 mod reply;
 mod request;
+mod run;
 mod socket;
 mod stop;
 mod store;
@@ -59,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Bench(BenchCommand::WebVsPolling(arguments)) => return web_vs_polling(&arguments),
         Command::Pub(arguments) => return block_on(publish::run(&arguments)),
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
+        Command::Run(arguments) => return block_on(run::run(&arguments)),
         Command::Request(arguments) => return block_on(request::run(&arguments)),
         Command::Reply(arguments) => return block_on(reply::run(&arguments)),
         Command::Demo(arguments) => return block_on(demo::run(&arguments)),

@@ -123,3 +123,12 @@ pub struct MemberView {
     /// Whether its session outlives its connection.
     pub lasts: bool,
 }
+
+/// Who a connected peer is, in short.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The name that it has proven.
+    pub name: Option<ByteString>,
+    /// Messages that were dropped on their way to it.
+    pub drops: u64,
+}

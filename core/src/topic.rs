@@ -219,10 +219,15 @@ impl Filter {
     /// Whether the pattern matches `topic`, level by level: the slow and obvious way, for single
     /// questions and as the oracle of the matcher's tests.
     pub fn matches(&self, topic: &Topic) -> bool {
-        if topic.is_reserved() && self.pattern().starts_with(['+', '#']) {
+        self.matches_name(topic.as_str())
+    }
+
+    /// The same for a name that is known to be a topic's.
+    pub fn matches_name(&self, name: &str) -> bool {
+        if name.starts_with('$') && self.pattern().starts_with(['+', '#']) {
             return false;
         }
-        let mut levels = topic.levels();
+        let mut levels = name.split('/');
         for wanted in self.pattern().split('/') {
             if wanted == "#" {
                 return true;

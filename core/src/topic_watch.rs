@@ -71,6 +71,8 @@ impl Vacant for Seen {
 /// The last message of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastSeen {
+    /// Messages of this very topic, since somebody looks.
+    pub messages: u64,
     /// When, on the wall clock.
     pub at_ms: u64,
     /// The payload, as far as it is kept.
@@ -221,6 +223,16 @@ impl TopicWatch {
         self.topics >= self.limits.topics_max || self.heap_bytes() >= self.limits.bytes_max
     }
 
+    /// The node above one; `None` on the first level.
+    pub fn parent(&self, node: NodeId) -> Option<NodeId> {
+        self.tree.parent(node)
+    }
+
+    /// The last level of a node's path.
+    pub fn level(&self, node: NodeId) -> &str {
+        self.tree.level(node)
+    }
+
     /// What all of this takes.
     pub fn heap_bytes(&self) -> usize {
         self.tree.heap_bytes() + self.by_topic.allocation_size() + self.values_bytes
@@ -252,6 +264,11 @@ impl TopicWatch {
             is_topic: seen.is_topic,
             last: seen.last.as_ref().map(|last| last.shortened(payload_bytes_max)),
         }
+    }
+
+    /// Messages of this very topic, since somebody looks.
+    pub fn own_messages(&self, node: NodeId) -> u64 {
+        self.tree.value(node).last.as_ref().map_or(0, |last| last.messages)
     }
 
     /// Nodes directly below `folder` (on the first level, if there is none), the youngest first, down to one that is known
@@ -302,6 +319,7 @@ impl TopicWatch {
 impl LastSeen {
     fn nothing() -> Self {
         Self {
+            messages: 0,
             at_ms: 0,
             payload: Vec::new(),
             payload_bytes: 0,
@@ -322,6 +340,7 @@ impl LastSeen {
         self.payload.reserve_exact(kept);
         self.payload.extend_from_slice(&message.payload[..kept]);
         self.payload_bytes = message.payload.len();
+        self.messages += 1;
         (self.at_ms, self.guarantee, self.retain) = (at_ms, message.guarantee, message.retain);
         let content_type = message.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
         if self.content_type.as_deref() != content_type {
@@ -337,6 +356,7 @@ impl LastSeen {
     fn shortened(&self, payload_bytes_max: usize) -> Self {
         let payload = self.payload[..self.payload.len().min(payload_bytes_max)].to_vec();
         Self {
+            messages: self.messages,
             payload,
             content_type: self.content_type.clone(),
             origin: self.origin.clone(),

@@ -81,6 +81,8 @@ struct Ticket {
     source: Option<Source>,
     since_ns: u64,
     stands: bool,
+    /// It may be as short as it likes.
+    is_good: bool,
 }
 
 /// A connection that ends sooner is a short one: no device that works as it should needs more than a few of them.
@@ -156,7 +158,7 @@ impl Admission {
             listener.connects.take(mono_ns, 1, u64::from(rate));
         }
         listener.connections += 1;
-        Ok(Ticket { listener: index as u32, source, since_ns: mono_ns, stands: false })
+        Ok(Ticket { listener: index as u32, source, since_ns: mono_ns, stands: false, is_good: false })
     }
 
     /// The session of a connection stands.
@@ -175,7 +177,7 @@ impl Admission {
         record.connections -= 1;
         record.openings -= u32::from(!ticket.stands);
         let is_short = mono_ns.saturating_sub(ticket.since_ns) < SHORT_NS;
-        let units = if ticket.stands { u32::from(is_short) } else { FAILED_UNITS };
+        let units = if ticket.stands { u32::from(is_short && !ticket.is_good) } else { FAILED_UNITS };
         if units > 0 {
             record.punish(mono_ns, units, self.limits.short_connections_per_address_max);
         }
@@ -281,6 +283,12 @@ impl Admitted {
         if !self.ticket.stands {
             self.control.lock().stand(&mut self.ticket);
         }
+    }
+
+    /// It has done what it came for: requests of people and scripts come in connections that are short and nobody's fault.
+    pub fn is_good(&mut self) {
+        self.stands();
+        self.ticket.is_good = true;
     }
 }
 

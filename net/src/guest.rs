@@ -9,6 +9,7 @@ use crate::local;
 use crate::shard::Shard;
 use crate::transport::Stream;
 use althing_core::broker::Pace;
+use althing_core::inspect::Standing;
 use althing_core::verbs::{Disconnect, Refusal};
 use althing_core::{Adaptor, Answer, Close, Deadline, Delivery, Link, Now, Out, PeerId, Reason, Receive, Request};
 use bytes::BytesMut;
@@ -104,6 +105,12 @@ impl Guest {
         drop(inbox);
         local::with(|shard| shard.guest_has_read(self.peer));
         Poll::Ready(Ok(()))
+    }
+
+    /// Who it is proven to be, and how many messages were dropped on their way to it; nobody and none where its session is on
+    /// another shard.
+    pub fn standing(&self) -> Standing {
+        local::with(|shard| shard.broker.standing_of(self.peer)).unwrap_or_default()
     }
 
     /// Why the broker has ended the conversation, when it has.

@@ -34,10 +34,11 @@ impl Visitor {
         &self.link
     }
 
-    /// It has shown that it is no mere knocking: from now on it does not count among those whose session does not stand.
-    pub fn stands(&mut self) {
+    /// It was served well: from now on it does not count among those whose session does not stand, and however soon it ends,
+    /// nobody holds that against its address.
+    pub fn is_good(&mut self) {
         if let Some(admitted) = &mut self.admitted {
-            admitted.stands();
+            admitted.is_good();
         }
     }
 

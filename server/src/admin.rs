@@ -6,11 +6,13 @@
 //! - `connections`: listening, and what one connection may take; `gateway`: the way here from the HTTP listeners; `gate`:
 //!   who may come in.
 //! - `token`, `logins`: how somebody proves to be an administrator.
-//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document.
+//! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document; `feed`: what pages are told.
+//! - `seen`: one message looked for in every language.
 //! - `paging`: long lists; `problem`: errors.
 
 mod api;
 mod connections;
+mod feed;
 mod gate;
 mod gateway;
 mod health;
@@ -18,6 +20,7 @@ mod logins;
 mod metrics;
 mod paging;
 mod problem;
+mod seen;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -41,6 +44,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use connections::Listening;
+use feed::Feeds;
 use logins::Logins;
 use problem::Problem;
 use std::io;
@@ -49,7 +53,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// The file of the socket in the data directory; whoever may open it is an administrator.
 pub const SOCKET_FILE: &str = "admin.sock";
@@ -79,10 +83,14 @@ pub struct Admin {
     pub token: Token,
     /// Those who have logged in.
     pub logins: Logins,
+    /// The pages that are open.
+    pub feeds: Feeds,
     /// The page for people.
     pub console: Console,
     /// When the broker started.
     pub started: SystemTime,
+    /// One at a time may look where a message comes out.
+    pub seen: Semaphore,
     is_stopping: AtomicBool,
 }
 
@@ -109,7 +117,9 @@ impl Admin {
             why,
             token,
             logins: Logins::default(),
+            feeds: Feeds::default(),
             started: SystemTime::now(),
+            seen: Semaphore::new(1),
             is_stopping: AtomicBool::new(false),
         }
     }

@@ -28,13 +28,14 @@ use althing_coap::CoapConfig;
 use althing_core::Limits;
 use althing_core::protocol::Row;
 use althing_core::quota::Quotas;
+use althing_core::topic_watch::WatchLimits;
 use althing_http::HttpConfig;
 use althing_mqtt::MqttConfig;
 use althing_net::Address;
 use althing_stomp::StompConfig;
 use althing_websocket::WebSocketConfig;
 use identity::IdentityConfig;
-use sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use sections::{Admin, Authorisation, ConsoleKeys, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -69,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[console]`.
+    pub console: ConsoleKeys,
     /// `[log]`.
     pub log: Log,
     /// `[server]`.
@@ -106,6 +109,7 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::default(),
             admin: Admin { enabled: true, ..Admin::default() },
+            console: ConsoleKeys { topics_max: WatchLimits::default().topics_max },
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text, file: None },
             server: Server {
                 data: "./althing-data".into(),
@@ -396,8 +400,8 @@ mod tests {
             ]
         );
         let certificate = |index: usize| listens[index].tls.as_ref().unwrap().certificates[0].certificate.clone();
-        assert_eq!((certificate(1), certificate(5)), ("a.pem".into(), "b.pem".into()));
-        assert_eq!((&listens[5].entrance.mount_point[..], listens[5].entrance.anonymous), ("garden/", false));
+        assert_eq!((certificate(1), certificate(7)), ("a.pem".into(), "b.pem".into()));
+        assert_eq!((&listens[7].entrance.mount_point[..], listens[7].entrance.anonymous), ("garden/", false));
         assert!(listens[0].entrance.anonymous);
     }
 

@@ -1,5 +1,6 @@
 //! A session that requests of one connection share: so a publish costs one verb instead of a session.
 
+use althing_core::link::{ClientIdFrom, Entrance};
 use althing_core::verbs::{Accepted, Connect, Publish, Reason, Refusal};
 use althing_core::{Answer, Delivery, Guarantee, Link, Message, Request, Topic};
 use althing_net::{Guest, GuestClosed};
@@ -35,7 +36,7 @@ impl Anchor {
     /// When the house is full or closing.
     pub fn open(link: &Link, connect: Connect) -> Result<Self, Refusal> {
         let full = || Refusal::new(Reason::ServerUnavailable, "nobody is served now: the house is full, or closing");
-        let guest = Guest::open(link.clone()).ok_or_else(full)?;
+        let guest = Guest::open(shareable(link)).ok_or_else(full)?;
         guest.request(Request::Connect(Box::new(connect)));
         Ok(Self {
             guest,
@@ -164,6 +165,16 @@ impl Anchor {
         });
         *abandoned = left;
     }
+}
+
+/// Sessions of one user are several here. Where a session's id is the user's name they would throw each other out, so they get ids of
+/// the broker's.
+fn shareable(link: &Link) -> Link {
+    let mut link = link.clone();
+    if link.entrance.client_id != ClientIdFrom::Peer {
+        link.entrance = Arc::new(Entrance { client_id: ClientIdFrom::Peer, ..(*link.entrance).clone() });
+    }
+    link
 }
 
 /// A question without an answer as yet.

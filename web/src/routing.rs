@@ -6,13 +6,12 @@ use crate::respond::respond;
 use crate::{origin, topics, upgrade};
 use althing_http::Problem;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 /// Answers one request.
 pub async fn answer(context: &Context, mut request: Request<Incoming>) -> Response<Body> {
-    normalise(&mut request);
-    let page = match origin::check(context, &request) {
+    let page = match normalise(&mut request).and_then(|()| origin::check(context, &request)) {
         Ok(page) => page,
         Err(problem) => return respond(&problem),
     };
@@ -41,12 +40,20 @@ async fn fall_back(context: &Context, request: Request<Incoming>) -> Result<Resp
     Ok(context.web().fallback.answer(Request::from_parts(parts, body), context.link()).await)
 }
 
-/// HTTP/2 has the host in the address; nobody behind us has to know.
-fn normalise(request: &mut Request<Incoming>) {
-    if !request.headers().contains_key(HOST)
-        && let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
+/// Has the host in one place, and once (RFC 9112 §3.2, RFC 9113 §8.3.1): an address in the request's line wins, as it does
+/// for every proxy in between.
+fn normalise(request: &mut Request<Incoming>) -> Result<(), Problem> {
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let given = request.headers().get_all(HOST).iter().count();
+    let is_right = if request.version() == Version::HTTP_11 { given == 1 } else { given <= 1 };
+    if !is_right {
+        return Err(Problem::bad_request("a request has one `Host`"));
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"));
+    }
+    if let Some(host) = host {
         request.headers_mut().insert(HOST, host);
     }
+    Ok(())
 }

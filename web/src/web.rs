@@ -3,6 +3,7 @@
 use crate::fallback::Fallback;
 use crate::language::Language;
 use crate::serving;
+use crate::topics::Topics;
 use althing_core::Limits;
 use althing_http::HttpConfig;
 use althing_net::{Visitor, VisitorFactory};
@@ -28,6 +29,7 @@ pub struct Web {
     /// Who answers what is not ours.
     pub fallback: Arc<dyn Fallback>,
     pub(crate) deflater: Deflater,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) builder: Builder<TokioExecutor>,
 }
 
@@ -66,8 +68,9 @@ impl Web {
         fallback: Arc<dyn Fallback>,
     ) -> Arc<Self> {
         let builder = builder(&config);
+        let topics = Arc::new(Topics::new(&config));
         let deflater = Deflater::default();
-        Arc::new(Self { config, websocket, limits, entry, languages, fallback, deflater, builder })
+        Arc::new(Self { config, websocket, limits, entry, languages, fallback, deflater, topics, builder })
     }
 
     /// Serves each visitor in a task of its own.
@@ -86,7 +89,8 @@ fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
         .header_read_timeout(Duration::from_millis(config.keep_alive_timeout_ms))
         .max_headers(config.headers_max)
         .max_buf_size(config.header_bytes_max.max(BUFFER_BYTES_MIN))
-        .half_close(true);
+        // Who has closed listens no more: its event stream ends now, and not with the next event.
+        .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())

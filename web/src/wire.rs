@@ -29,7 +29,7 @@ impl Wire {
     fn tell(&mut self) {
         if self.is_good.load(Ordering::Relaxed) {
             self.is_good.store(false, Ordering::Relaxed);
-            self.visitor.stands();
+            self.visitor.is_good();
         }
     }
 }

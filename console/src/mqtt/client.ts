@@ -1,5 +1,6 @@
 /** An MQTT client over WebSocket: one packet a frame out, any framing in, and every packet shown to who wants to see it. */
 
+import { t } from "../texts";
 import {
   type AckType,
   type Connect,
@@ -121,12 +122,12 @@ export class Client {
     if (this.state === "connected" || this.state === "connecting") return;
     this.stopTimer();
     this.farewell = "";
-    this.become("connecting", `connecting to ${this.options.url}`);
+    this.become("connecting", t.mqtt.connecting(this.options.url));
     let socket: Socket;
     try {
       socket = this.world.open(this.options.url);
     } catch (error) {
-      this.become("offline", `${this.options.url} cannot be opened: ${(error as Error).message}`);
+      this.become("offline", t.mqtt.cannotOpen(this.options.url, (error as Error).message));
       return;
     }
     this.socket = socket;
@@ -137,12 +138,12 @@ export class Client {
     socket.onclose = (event) => this.lost(event.code, "");
     // Not every WebSocket outside browsers says that it is closed, too.
     socket.onerror = () => this.lost(1006, "");
-    this.stopTimer = this.world.timers.after(ANSWER_WITHIN_MS, () => this.giveUp("the broker does not answer"));
+    this.stopTimer = this.world.timers.after(ANSWER_WITHIN_MS, () => this.giveUp(t.mqtt.silent));
   }
 
   /** Says goodbye; a code of 4 wants the will to be published. */
   disconnect(code = 0, properties: Properties = {}) {
-    this.farewell = "disconnected";
+    this.farewell = t.mqtt.disconnected;
     if (this.state === "connected") this.send(encodeDisconnect(this.options.version, code, properties));
     if (this.socket) this.socket.close(1000);
     this.lost(1000, "");
@@ -150,11 +151,11 @@ export class Client {
 
   /** Publishes; resolves when the broker has answered for the QoS. What waits at a loss is sent again. */
   async publish(message: Message): Promise<Outcome> {
-    if (this.state === "offline") throw new Unanswered("there is no connection: connect first");
+    if (this.state === "offline") throw new Unanswered(t.mqtt.connectFirst);
     if (message.qos === 0) {
-      if (this.state !== "connected") throw new Unanswered("the connection is away, and QoS 0 does not wait for it");
+      if (this.state !== "connected") throw new Unanswered(t.mqtt.doesNotWait);
       this.send(encodePublish(this.options.version, message, 0, false));
-      return { code: 0, words: "sent", ok: true };
+      return { code: 0, words: t.mqtt.sent, ok: true };
     }
     const { code, properties, type } = await this.flights.add(message);
     return this.outcome(type, code, properties);
@@ -180,7 +181,7 @@ export class Client {
   }
 
   private ask(type: number, id: number, packet: Uint8Array): Promise<Outcome[]> {
-    if (this.state !== "connected") return Promise.reject(new Unanswered("there is no connection: connect first"));
+    if (this.state !== "connected") return Promise.reject(new Unanswered(t.mqtt.connectFirst));
     return new Promise((resolve, fail) => {
       const settle = (codes: number[], properties: Properties) =>
         resolve(codes.map((code) => this.outcome(type, code, properties)));
@@ -207,7 +208,7 @@ export class Client {
     } catch (error) {
       if (!(error instanceof MalformedPacket)) throw error;
       if (this.options.version === 5 && this.state === "connected") this.send(encodeDisconnect(5, 0x81));
-      this.giveUp(`the broker has sent what is no packet: ${error.message}`);
+      this.giveUp(t.mqtt.malformed(error.message));
     }
   }
 
@@ -238,8 +239,8 @@ export class Client {
         return this.stopPong();
       case Type.DISCONNECT: {
         const { words } = this.outcome(packet.type, packet.code, packet.properties);
-        if (FINAL_CODES.has(packet.code)) this.farewell = `the broker has disconnected: ${words}`;
-        return this.giveUp(`the broker has disconnected: ${words}`);
+        if (FINAL_CODES.has(packet.code)) this.farewell = t.mqtt.goodbye(words);
+        return this.giveUp(t.mqtt.goodbye(words));
       }
       case Type.AUTH:
         throw new MalformedPacket("AUTH came without an Authentication Method of ours");
@@ -256,15 +257,15 @@ export class Client {
     if (code !== 0) {
       const { words } = this.outcome(Type.CONNACK, code, properties);
       const isFinal = this.options.version === 4 ? code !== 3 : FINAL_CODES.has(code);
-      if (isFinal) this.farewell = `refused: ${words}`;
-      return this.giveUp(`refused: ${words}`);
+      if (isFinal) this.farewell = t.mqtt.refused(words);
+      return this.giveUp(t.mqtt.refused(words));
     }
     this.connack = properties;
     this.attempts = 0;
     this.aliases.clear();
     if (properties.assignedClientIdentifier) this.options.clientId = properties.assignedClientIdentifier;
     this.keepAliveMs = (properties.serverKeepAlive ?? this.options.keepAliveSeconds) * 1_000;
-    this.become("connected", sessionPresent ? "connected; the session is resumed" : "connected");
+    this.become("connected", sessionPresent ? t.mqtt.resumed : t.mqtt.connected);
     this.armPing();
     this.flights.resume(sessionPresent, properties.receiveMaximum ?? 0xffff);
     if (!sessionPresent) this.subscribeAgain();
@@ -316,7 +317,7 @@ export class Client {
     if (this.keepAliveMs === 0) return;
     this.stopPing = this.world.timers.after(this.keepAliveMs, () => {
       this.stopPong();
-      this.stopPong = this.world.timers.after(ANSWER_WITHIN_MS, () => this.giveUp("the broker does not answer pings"));
+      this.stopPong = this.world.timers.after(ANSWER_WITHIN_MS, () => this.giveUp(t.mqtt.noPong));
       this.send(encodePing());
     });
   }
@@ -334,20 +335,20 @@ export class Client {
     if (socket) socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
     for (const [id, waiter] of this.waiters) {
       this.flights.taken.delete(id);
-      waiter.fail(new Unanswered("the connection was lost before the answer"));
+      waiter.fail(new Unanswered(t.mqtt.lostBefore));
     }
     this.waiters.clear();
     this.flights.pause();
     if (this.state === "offline") return;
     const why = this.farewell || words || closeWords(code, this.state);
     if (this.farewell || !this.options.reconnects) {
-      this.flights.abandon(new Unanswered(`not acknowledged: ${why}`));
+      this.flights.abandon(new Unanswered(t.mqtt.notAcknowledged(why)));
       this.become("offline", why);
       return;
     }
     const longest = Math.min(BACK_OFF_MAX_MS, BACK_OFF_MS * 2 ** this.attempts++);
     const waitMs = Math.round(longest * (1 + this.world.timers.random()) * 0.5);
-    this.become("waiting", `${why}; trying again in ${(waitMs / 1_000).toFixed(1)} s`);
+    this.become("waiting", t.mqtt.again(why, (waitMs / 1_000).toFixed(1)));
     this.stopTimer = this.world.timers.after(waitMs, () => this.connect());
   }
 
@@ -360,6 +361,6 @@ export class Client {
 /** Why a WebSocket closed (RFC 6455 §7.4.1). Browsers do not tell pages why one could not be opened. */
 function closeWords(code: number, state: State): string {
   if (state === "connecting")
-    return "the connection could not be made: is the URL right, and MQTT over WebSocket there?";
-  return code === 1006 ? "the connection was lost" : `the broker has closed the connection (WebSocket ${code})`;
+    return t.mqtt.notMade;
+  return code === 1006 ? t.mqtt.lost : t.mqtt.closed(code);
 }

@@ -1,5 +1,6 @@
 /** Request and response (5.0 §4.10): a request says where its answer goes, and by which data it is known. */
 
+import { t } from "../texts";
 import { type Client, type Delivery, Unanswered } from "./client";
 import type { Message } from "./codec";
 import { type Timers, browserTimers } from "./timers";
@@ -29,7 +30,7 @@ export class Requests {
     return new Promise((resolve, reject) => {
       const pending = { responseTopic, correlation: isV5 ? key(correlationData) : null, resolve: done };
       const stop = this.timers.after(timeoutMs, () =>
-        fail(new Unanswered(`no answer came on ${responseTopic} within ${timeoutMs / 1_000} s`)),
+        fail(new Unanswered(t.mqtt.noAnswer(responseTopic, timeoutMs / 1_000))),
       );
       const leave = () => {
         stop();
@@ -47,7 +48,7 @@ export class Requests {
       const properties = { ...request.properties, responseTopic, correlationData };
       this.client
         .publish({ ...request, properties: isV5 ? properties : {} })
-        .then((outcome) => outcome.ok || fail(new Unanswered(`the request was refused: ${outcome.words}`)), fail);
+        .then((outcome) => outcome.ok || fail(new Unanswered(t.mqtt.requestRefused(outcome.words))), fail);
     });
   }
 
@@ -64,7 +65,7 @@ export class Requests {
   private async listen(responseTopic: string, qos: Message["qos"]) {
     if (this.subscribed.has(responseTopic)) return;
     const [outcome] = await this.client.subscribe([{ filter: responseTopic, qos }]);
-    if (!outcome?.ok) throw new Unanswered(`the response topic cannot be subscribed to: ${outcome?.words}`);
+    if (!outcome?.ok) throw new Unanswered(t.mqtt.responseRefused(outcome?.words ?? ""));
     this.subscribed.add(responseTopic);
   }
 

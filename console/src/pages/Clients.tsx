@@ -1,6 +1,7 @@
 import "./clients.css";
 import { useEffect, useState } from "preact/hooks";
 import { words } from "../api";
+import { overview } from "../feed";
 import { bytes, count, duration } from "../format";
 import { Badge, Protocol } from "../parts/Badge";
 import { Button } from "../parts/Button";
@@ -34,7 +35,7 @@ export function Clients() {
         </p>
       </div>
       <div class={argument ? "clients-page with-panel" : "clients-page"}>
-        <section class="card" aria-label={texts().list}>
+        <div class="card">
           <Search wanted={wanted} onChange={show} />
           {mistake && (
             <p class="error" role="alert">
@@ -53,7 +54,7 @@ export function Clients() {
             onSelect={select}
           />
           {page && <Pager wanted={wanted} page={page} onChange={(offset) => show({ offset })} />}
-        </section>
+        </div>
         {argument && (
           <SessionPanel
             key={argument}
@@ -97,11 +98,13 @@ function useSessions(wanted: Wanted) {
 
 function Search({ wanted, onChange }: { wanted: Wanted; onChange: (changes: Partial<Wanted>) => void }) {
   const [prefix, setPrefix] = useState(wanted.prefix);
+  const [user, setUser] = useState(wanted.user);
   useEffect(() => {
-    if (prefix === wanted.prefix) return;
-    const timer = window.setTimeout(() => onChange({ prefix }), SEARCH_AFTER_MS);
+    if (prefix === wanted.prefix && user === wanted.user) return;
+    const timer = window.setTimeout(() => onChange({ prefix, user }), SEARCH_AFTER_MS);
     return () => window.clearTimeout(timer);
-  }, [prefix]);
+  }, [prefix, user]);
+  const protocols = new Set([...Object.keys(overview.value?.connections ?? {}), wanted.protocol].filter(Boolean));
   return (
     <div class="row clients-search" role="search">
       <input
@@ -112,6 +115,26 @@ function Search({ wanted, onChange }: { wanted: Wanted; onChange: (changes: Part
         placeholder={texts().search}
         aria-label={texts().search}
       />
+      <input
+        class="user"
+        type="search"
+        value={user}
+        onInput={(e) => setUser(e.currentTarget.value)}
+        placeholder={texts().columns.user}
+        aria-label={texts().columns.user}
+      />
+      <select
+        aria-label={texts().columns.protocol}
+        value={wanted.protocol}
+        onChange={(e) => onChange({ protocol: e.currentTarget.value })}
+      >
+        <option value="">{texts().anyProtocol}</option>
+        {[...protocols].sort().map((name) => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
       <select
         aria-label={texts().presence}
         value={wanted.connected}

@@ -19,6 +19,7 @@ export function LogRows({ label, total, rowHeight, row, selected, onSelect, empt
   const id = useId();
   const list = useRef<VirtualRowsHandle>(null);
   const follows = useRef(true);
+  const lastTop = useRef(0);
   useLayoutEffect(() => {
     if (follows.current && total > 0) list.current?.reveal(total - 1);
   });
@@ -34,6 +35,13 @@ export function LogRows({ label, total, rowHeight, row, selected, onSelect, empt
     const [down, up] = [selected ?? -1, selected ?? total];
     return { ArrowDown: down + 1, ArrowUp: up - 1, PageDown: down + page, PageUp: up - page, Home: 0, End: total - 1 }[key];
   };
+  // The list may have grown since it was scrolled to its end: only a way upwards is somebody who looks back.
+  const scrolled = (box: HTMLElement) => {
+    if (box.scrollTop + box.clientHeight >= box.scrollHeight - rowHeight) follows.current = true;
+    else if (box.scrollTop < lastTop.current) follows.current = false;
+    lastTop.current = box.scrollTop;
+  };
+  if (total === 0) follows.current = true;
   if (total === 0) return <p class="log empty">{empty}</p>;
   return (
     <VirtualRows
@@ -45,9 +53,7 @@ export function LogRows({ label, total, rowHeight, row, selected, onSelect, empt
         role: "listbox",
         "aria-label": label,
         "aria-activedescendant": selected === null ? undefined : `${id}-${selected}`,
-        onScroll: ({ currentTarget: box }: { currentTarget: HTMLElement }) => {
-          follows.current = box.scrollTop + box.clientHeight >= box.scrollHeight - rowHeight;
-        },
+        onScroll: (event: { currentTarget: HTMLElement }) => scrolled(event.currentTarget),
         onKeyDown: (event: KeyboardEvent) => {
           const index = keys(event.key);
           if (index === undefined) return;

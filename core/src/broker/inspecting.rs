@@ -2,11 +2,14 @@
 
 use super::Broker;
 use crate::group::Group;
-use crate::inspect::{MemberView, QueueView, SessionQuery, SessionView, Slice, SubscriptionQuery, SubscriptionView};
+use crate::inspect::{
+    MemberView, QueueView, SessionQuery, SessionView, Slice, Standing, SubscriptionQuery, SubscriptionView,
+};
 use crate::message::Message;
 use crate::session::Session;
 use crate::time::Now;
 use crate::topic::{Filter, Topic};
+use crate::verbs::PeerId;
 use bytestring::ByteString;
 use std::sync::Arc;
 
@@ -79,6 +82,12 @@ impl Broker {
     /// The last value of one topic.
     pub fn inspect_last_value(&self, now: Now, topic: &Topic) -> Option<Arc<Message>> {
         self.retained.get(topic, now.mono_ns).cloned()
+    }
+
+    /// Who a connected peer is, and what it has lost; `None` where its session is not of this shard.
+    pub fn standing_of(&self, peer: PeerId) -> Option<Standing> {
+        let session = self.sessions.get(*self.peers.get(&peer)?)?;
+        Some(Standing { name: session.principal.name().cloned(), drops: session.drops })
     }
 
     /// The queues of this shard whose names begin with `prefix`.

@@ -219,3 +219,15 @@ fn banned_networks_are_turned_away_at_once() {
     assert!(house.admit("192.0.2.77").is_ok());
     assert_eq!(house.admission.turned_away().banned, 2);
 }
+
+#[test]
+fn requests_that_are_served_may_come_in_short_connections() {
+    let mut house = house(Limits { short_connections_per_address_max: 3, ..limits() });
+    for _ in 0..100 {
+        let mut ticket = house.connect("192.0.2.1").unwrap();
+        ticket.is_good = true;
+        house.leave(ticket);
+    }
+    let others: Vec<_> = (0..10).map(|_| house.connect("192.0.2.1").map(|ticket| house.leave(ticket))).collect();
+    assert!(matches!(others.last(), Some(Err(Refusal::AddressFlapping { .. }))), "{others:?}");
+}

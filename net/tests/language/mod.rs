@@ -48,6 +48,11 @@ pub fn house_under(limits: Limits, policy: Policy, test: impl AsyncFnOnce(House)
     .unwrap();
 }
 
+/// Who speaks the language.
+pub fn line_adaptor(link: &Link) -> Box<dyn Adaptor> {
+    Box::new(LineAdaptor { link: link.clone(), ..LineAdaptor::default() })
+}
+
 pub async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
@@ -89,7 +94,7 @@ impl House {
             listener,
             gate,
             Arc::new(Entrance { name: "line", ..Entrance::default() }),
-            Welcome::Adaptor(Arc::new(|link| Box::new(LineAdaptor { link: link.clone(), ..LineAdaptor::default() }))),
+            Welcome::Adaptor(Arc::new(line_adaptor)),
         );
         address
     }
@@ -272,17 +277,17 @@ fn describe(link: &Link) -> String {
     format!("{remote} {} {} {server_name} {protocol} {owner}\n", tls.version, tls.cipher)
 }
 
-fn connect(name: &str) -> Request {
+pub fn connect(name: &str) -> Request {
     Request::Connect(Box::new(Connect { client: Some(name.into()), number_max: 1, ..Connect::new("line") }))
 }
 
-fn subscribe(filter: &str) -> Request {
+pub fn subscribe(filter: &str) -> Request {
     let filter = Filter::new(filter.into(), &TopicLimits::default()).unwrap();
     let filters = vec![SubscribeFilter { filter: Ok(filter), options: SubscriptionOptions::default() }];
     Request::Subscribe(Box::new(Subscribe { correlation: 0, filters }))
 }
 
-fn publish(count: usize) -> Request {
+pub fn publish(count: usize) -> Request {
     Request::Publish(Publish { message: message(count), token: None, correlation: 0 })
 }
 

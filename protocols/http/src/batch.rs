@@ -75,6 +75,12 @@ impl BatchAnswer {
         if self.refused == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS }
     }
 
+    /// The same without what became of each, for whoever has to remember it.
+    #[must_use]
+    pub fn summary(&self) -> Self {
+        Self { accepted: self.accepted, refused: self.refused, results: Vec::new() }
+    }
+
     /// The body.
     pub fn body(&self) -> String {
         // Numbers and strings always have a JSON form.

@@ -30,6 +30,22 @@ althing_core::described! {
         pub streams_max: u32,
         /// Different credentials that one connection is remembered by; proxies may send the requests of several users.
         pub sessions_per_connection_max: usize,
+        /// An event stream without events gets a comment that often, so that nobody on the way takes it for dead.
+        pub event_heartbeat_s: u32,
+        /// How long an event stream goes on without its client, which may come back with `Last-Event-ID`. 0: not at all.
+        pub event_stream_linger_s: u32,
+        /// Streams that go on without their clients, at once.
+        pub event_streams_lingering_max: usize,
+        /// Events of one stream that are remembered for a client that comes back.
+        pub event_history_max: usize,
+        /// The same in bytes.
+        pub event_history_bytes_max: usize,
+        /// How long the answer to an `Idempotency-Key` is remembered; the key's session lasts as long.
+        pub idempotency_remembered_s: u32,
+        /// Keys that are remembered.
+        pub idempotency_keys_max: usize,
+        /// Keys of one user; all those without a name count as one.
+        pub idempotency_keys_per_user_max: usize,
     }
 }
 
@@ -47,6 +63,14 @@ impl Default for HttpConfig {
             keep_alive_timeout_ms: 75_000,
             streams_max: 128,
             sessions_per_connection_max: 16,
+            event_heartbeat_s: 15,
+            event_stream_linger_s: 30,
+            event_streams_lingering_max: 4_096,
+            event_history_max: 256,
+            event_history_bytes_max: 256 << 10,
+            idempotency_remembered_s: 600,
+            idempotency_keys_max: 65_536,
+            idempotency_keys_per_user_max: 16_384,
         }
     }
 }

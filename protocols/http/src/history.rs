@@ -1,6 +1,5 @@
 //! The last events of one stream, so that a client that was away for a moment misses nothing.
 
-use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// How much of a stream is remembered.
@@ -8,16 +7,16 @@ use std::collections::VecDeque;
 pub struct HistoryLimits {
     /// Events.
     pub events_max: usize,
-    /// Bytes of their tails, counted as if nobody shared them.
+    /// Their bytes, counted as if nobody shared them.
     pub bytes_max: usize,
 }
 
 /// A bounded memory of events; what is numbered is never renumbered.
 #[derive(Debug)]
-pub struct History {
+pub struct History<E> {
     limits: HistoryLimits,
-    /// The oldest ones go first; the last one has the number `last`.
-    tails: VecDeque<Bytes>,
+    /// With their bytes. The oldest ones go first; the last one has the number `last`.
+    events: VecDeque<(usize, E)>,
     bytes: usize,
     last: u64,
 }
@@ -31,20 +30,20 @@ pub struct Continuation {
     pub seen: u64,
 }
 
-impl History {
+impl<E> History<E> {
     /// A stream without events.
     pub fn new(limits: HistoryLimits) -> Self {
-        Self { limits, tails: VecDeque::new(), bytes: 0, last: 0 }
+        Self { limits, events: VecDeque::new(), bytes: 0, last: 0 }
     }
 
     /// The next event; returns its number.
-    pub fn push(&mut self, tail: Bytes) -> u64 {
-        self.bytes += tail.len();
-        self.tails.push_back(tail);
+    pub fn push(&mut self, event: E, bytes: usize) -> u64 {
+        self.bytes += bytes;
+        self.events.push_back((bytes, event));
         self.last += 1;
-        while self.tails.len() > self.limits.events_max || self.bytes > self.limits.bytes_max {
-            let Some(forgotten) = self.tails.pop_front() else { break };
-            self.bytes -= forgotten.len();
+        while self.events.len() > self.limits.events_max || self.bytes > self.limits.bytes_max {
+            let Some((bytes, _)) = self.events.pop_front() else { break };
+            self.bytes -= bytes;
         }
         self.last
     }
@@ -59,16 +58,16 @@ impl History {
         if seen > self.last {
             return None;
         }
-        let oldest_before = self.last - self.tails.len() as u64;
+        let oldest_before = self.last - self.events.len() as u64;
         Some(Continuation { missed: oldest_before.saturating_sub(seen), seen: seen.max(oldest_before) })
     }
 
     /// The event after `seen`, when it has happened and is known.
-    pub fn after(&self, seen: u64) -> Option<(u64, &Bytes)> {
-        let oldest = self.last - self.tails.len() as u64 + 1;
+    pub fn after(&self, seen: u64) -> Option<(u64, &E)> {
+        let oldest = self.last - self.events.len() as u64 + 1;
         let number = seen.checked_add(1)?;
         let place = usize::try_from(number.checked_sub(oldest)?).ok()?;
-        Some((number, self.tails.get(place)?))
+        Some((number, &self.events.get(place)?.1))
     }
 }
 
@@ -77,10 +76,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn history(events: usize, limits: HistoryLimits) -> History {
+    fn history(events: usize, limits: HistoryLimits) -> History<String> {
         let mut history = History::new(limits);
         for number in 1..=events {
-            assert_eq!(history.push(number.to_string().into()), number as u64);
+            assert_eq!(history.push(number.to_string(), number.to_string().len()), number as u64);
         }
         history
     }
@@ -91,7 +90,7 @@ mod tests {
     fn a_client_goes_on_where_it_was() {
         let history = history(5, LIMITS);
         assert_eq!(history.continue_after(3), Some(Continuation { missed: 0, seen: 3 }));
-        assert_eq!(history.after(3), Some((4, &"4".into())));
+        assert_eq!(history.after(3), Some((4, &"4".to_owned())));
         assert_eq!(history.after(5), None);
     }
 
@@ -108,8 +107,8 @@ mod tests {
     #[test]
     fn an_event_beyond_the_bound_is_not_kept() {
         let mut history = history(2, LIMITS);
-        assert_eq!(history.push(vec![0; 101].into()), 3);
-        assert_eq!((history.tails.len(), history.bytes), (0, 0));
+        assert_eq!(history.push(String::new(), 101), 3);
+        assert_eq!((history.events.len(), history.bytes), (0, 0));
         assert_eq!(history.continue_after(2), Some(Continuation { missed: 1, seen: 3 }));
     }
 
@@ -117,15 +116,15 @@ mod tests {
         #[test]
         fn nobody_misses_anything_without_being_told(events in 0..20usize, seen in 0..25u64, events_max in 0..8usize) {
             let history = history(events, HistoryLimits { events_max, bytes_max: 20 });
-            prop_assert!(history.bytes <= 20 && history.tails.len() <= events_max);
+            prop_assert!(history.bytes <= 20 && history.events.len() <= events_max);
             let Some(Continuation { missed, seen: mut at }) = history.continue_after(seen) else {
                 prop_assert!(seen > events as u64);
                 return Ok(());
             };
             prop_assert_eq!(at, seen + missed);
-            while let Some((number, tail)) = history.after(at) {
+            while let Some((number, event)) = history.after(at) {
                 prop_assert_eq!(number, at + 1);
-                prop_assert_eq!(tail, &Bytes::from(number.to_string()));
+                prop_assert_eq!(event, &number.to_string());
                 at = number;
             }
             prop_assert_eq!(at, events as u64);

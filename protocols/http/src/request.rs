@@ -89,10 +89,21 @@ pub struct Poll {
     pub subscription: Subscription,
     /// How long.
     pub wait_s: u32,
-    /// The last message that the client has got.
-    pub after: Option<EventId>,
+    /// Whether other polls follow, or went before.
+    pub sequence: Sequence,
     /// A last value that differs from what the client has is the next message.
     pub preconditions: Preconditions,
+}
+
+/// Polls that miss nothing between them: what comes meanwhile waits for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    /// One poll alone.
+    Single,
+    /// The first one: `?after=`.
+    First,
+    /// The one after this message.
+    After(EventId),
 }
 
 /// A message that wants answers.
@@ -178,19 +189,26 @@ fn reading(head: &Head<'_>, name: Option<&str>, query: &mut Query, limits: &Topi
         })?;
         return Ok(Wanted::Read { topic, preconditions });
     }
-    let subscription = subscription(head, name, query, limits)?;
-    let event_id = |text: String| {
-        text.parse::<EventId>().map_err(|_| Problem::bad_request("this is no id of an event that was sent here"))
-    };
+    let retained = query.parsed("retained", "true or false")?;
+    let mut subscription = subscription(head, name, query, limits)?;
     if is_stream {
+        subscription.wants_retained = retained.unwrap_or(true);
         let from_header = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let last = query.one("last_event_id")?.filter(|id| !id.is_empty());
         // A browser repeats whatever it was told; an id from elsewhere begins a new stream, which says so.
         let last = from_header.filter(|id| !id.is_empty()).or(last).map(|id| id.parse().unwrap_or(UNKNOWN));
         return Ok(Wanted::Stream(subscription, last));
     }
-    let after = after.map(event_id).transpose()?;
-    Ok(Wanted::Poll(Poll { subscription, wait_s: wait_s.unwrap_or_default(), after, preconditions }))
+    // Who says what it has wants to hear of what it has not.
+    subscription.wants_retained = retained.unwrap_or(!preconditions.is_empty());
+    let sequence = match after.as_deref() {
+        None => Sequence::Single,
+        Some("") => Sequence::First,
+        Some(id) => Sequence::After(id.parse().map_err(|_| {
+            Problem::bad_request("?after= must be empty, or what Althing-Event-Id said in the answer before")
+        })?),
+    };
+    Ok(Wanted::Poll(Poll { subscription, wait_s: wait_s.unwrap_or_default(), sequence, preconditions }))
 }
 
 /// The id of a stream that there never was.
@@ -214,10 +232,16 @@ fn subscription(
     if filters.len() > FILTERS_MAX {
         return Err(Problem::bad_request(format!("a request ends at {FILTERS_MAX} filters")));
     }
+    // Who competes for a message should not lose it on the way.
+    let usual = match filters.iter().any(Filter::is_shared) {
+        true => Guarantee::AtLeastOnce,
+        false => Guarantee::AtMostOnce,
+    };
     Ok(Subscription {
         filters,
-        guarantee: guarantee(head, query)?,
-        wants_retained: query.parsed("retained", "true or false")?.unwrap_or(true),
+        // Two steps to a delivery would need somebody who takes the second.
+        guarantee: said_guarantee(head, query)?.unwrap_or(usual).min(Guarantee::AtLeastOnce),
+        wants_retained: true,
         data: match query.one("data")?.as_deref() {
             None | Some("json") => Data::Json,
             Some("payload") => Data::Payload,
@@ -263,11 +287,15 @@ fn key(head: &Head<'_>) -> Result<Option<ByteString>, Problem> {
 
 /// At least once where nobody says: a success says something then.
 fn guarantee(head: &Head<'_>, query: &mut Query) -> Result<Guarantee, Problem> {
+    Ok(said_guarantee(head, query)?.unwrap_or(Guarantee::AtLeastOnce))
+}
+
+fn said_guarantee(head: &Head<'_>, query: &mut Query) -> Result<Option<Guarantee>, Problem> {
     let in_query = query.one("qos")?;
     let Some(text) = in_query.as_deref().or(properties::text(head.headers, &properties::QOS)?) else {
-        return Ok(Guarantee::AtLeastOnce);
+        return Ok(None);
     };
-    let guarantee = text.parse().ok().and_then(Guarantee::from_qos);
+    let guarantee = text.parse().ok().and_then(Guarantee::from_qos).map(Some);
     guarantee.ok_or_else(|| Problem::bad_request("the quality of service must be 0, 1 or 2"))
 }
 
@@ -374,10 +402,14 @@ mod tests {
     #[test]
     fn polls_wait_and_go_on() {
         let Wanted::Poll(poll) = ask("GET /topics/a?wait=900", &[]).unwrap() else { panic!() };
-        assert_eq!((poll.wait_s, poll.after), (WAIT_S_MAX, None));
+        assert_eq!((poll.wait_s, poll.sequence), (WAIT_S_MAX, Sequence::Single));
+        assert!(!poll.subscription.wants_retained);
+        let Wanted::Poll(poll) = ask("GET /topics/a?after=", &[("if-none-match", "\"x\"")]).unwrap() else { panic!() };
+        assert_eq!((poll.wait_s, poll.sequence), (0, Sequence::First));
+        assert!(poll.subscription.wants_retained);
         let line = "GET /topics/a?wait=5&after=000000000000000000000000000000ab.7";
         let Wanted::Poll(poll) = ask(line, &[]).unwrap() else { panic!() };
-        assert_eq!((poll.wait_s, poll.after), (5, Some(EventId { stream: 0xab, number: 7 })));
+        assert_eq!(poll.sequence, Sequence::After(EventId { stream: 0xab, number: 7 }));
         assert!(ask("GET /topics/a?wait=5&after=x", &[]).is_err());
     }
 

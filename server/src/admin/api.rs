@@ -2,12 +2,14 @@
 
 mod certificates;
 mod definitions;
+mod feed;
 mod limits;
 mod log;
 mod queues;
 mod retained;
 mod rules;
-mod server;
+mod seen;
+pub mod server;
 mod sessions;
 mod subscriptions;
 mod trace;
@@ -45,10 +47,12 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(limits::routes())
         .merge(certificates::routes())
         .merge(why::routes())
+        .merge(seen::routes())
         .merge(trace::routes())
         .merge(users::routes())
         .merge(rules::routes())
         .merge(definitions::routes())
+        .merge(feed::routes())
         .merge(log::routes())
 }
 

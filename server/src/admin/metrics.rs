@@ -3,7 +3,7 @@
 
 mod broker;
 mod page;
-mod process;
+pub mod process;
 
 use super::Admin;
 use super::problem::Problem;

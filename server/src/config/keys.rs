@@ -2,7 +2,7 @@
 
 use super::field::{Field, fields};
 use super::form::Form;
-use super::sections::{Admin, Authorisation, Language, ListenerKeys, Log, Server, Store, TlsKeys};
+use super::sections::{Admin, Authorisation, ConsoleKeys, Language, ListenerKeys, Log, Server, Store, TlsKeys};
 use super::{Config, identity};
 use crate::protocols::PROTOCOLS;
 use althing_coap::CoapConfig;
@@ -37,7 +37,9 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [],
         restart: [
             origins hosts presets headers_max header_bytes_max body_bytes_max header_timeout_ms body_timeout_ms
-            keep_alive_timeout_ms streams_max sessions_per_connection_max
+            keep_alive_timeout_ms streams_max sessions_per_connection_max event_heartbeat_s event_stream_linger_s
+            event_streams_lingering_max event_history_max event_history_bytes_max idempotency_remembered_s idempotency_keys_max
+            idempotency_keys_per_user_max
         ],
         structures: []
     }),
@@ -111,6 +113,7 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "admin.", [admin], Admin {
         live: [], restart: [enabled bind hosts metrics_open], structures: []
     }),
+    fields!(Config, "console.", [console], ConsoleKeys { live: [], restart: [topics_max], structures: [] }),
     fields!(Config, "log.", [log], Log { live: [level], restart: [format file], structures: [] }),
     fields!(Config, "server.", [server], Server {
         live: [], restart: [data sys_interval_s drain_ms drain_timeout_ms console_dir], structures: []

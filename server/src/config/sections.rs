@@ -175,6 +175,16 @@ described! {
 }
 
 described! {
+    /// `[console]`: the page for people.
+    #[derive(Clone, Debug)]
+    pub struct ConsoleKeys {
+        /// Topics that are looked after while a page is open, for its live tree; a million of them take about 300 MiB. What
+        /// comes beyond is left out of the tree, which says so.
+        pub topics_max: usize,
+    }
+}
+
+described! {
     /// `[log]`: what is logged, and how.
     #[derive(Clone, Debug)]
     pub struct Log {

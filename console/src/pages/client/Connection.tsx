@@ -18,8 +18,8 @@ export function Connection() {
         <h2>{texts().title}</h2>
         <StateBadge />
       </div>
-      {stateWords.value && stateWords.value !== state.value && (
-        <p class={isOff && stateWords.value !== "disconnected" ? "small error" : "small muted"} role="status">
+      {stateWords.value && stateWords.value !== t.mqtt.connected && (
+        <p class={isOff && stateWords.value !== t.mqtt.disconnected ? "small error" : "small muted"} role="status">
           {stateWords.value}
         </p>
       )}

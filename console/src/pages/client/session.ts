@@ -5,6 +5,7 @@ import { Client, type Delivery, type Options, type Outcome, type State } from ".
 import type { Message, Subscription } from "../../mqtt/codec";
 import { Requests } from "../../mqtt/requests";
 import type { Properties, Version } from "../../mqtt/spec";
+import { t } from "../../texts";
 import { matches } from "./filters";
 import { Ring, Sampler } from "./ring";
 
@@ -154,7 +155,7 @@ export function clearPackets() {
 }
 
 function here(): Client {
-  if (!client) throw new Error("there is no connection: connect first");
+  if (!client) throw new Error(t.mqtt.connectFirst);
   return client;
 }
 

@@ -39,14 +39,14 @@ export function SessionPanel({ client, realm, onClose, onChange }: Props) {
     const stop = new AbortController();
     const load = async () => {
       try {
-        const [one, filters, why] = await Promise.all([
+        // What went wrong is known of those, too, who have no session any more.
+        setIncidents((await incidentsOf(client, stop.signal)).reverse());
+        const [one, filters] = await Promise.all([
           session(client, realm, stop.signal),
           subscriptionsOf(client, stop.signal),
-          incidentsOf(client, stop.signal),
         ]);
         setShown(one);
         setSubscriptions(filters);
-        setIncidents(why.reverse());
         setMistake("");
       } catch (error) {
         if (!stop.signal.aborted) setMistake(words(error));
@@ -103,11 +103,11 @@ export function SessionPanel({ client, realm, onClose, onChange }: Props) {
               {texts().actions.purge}
             </Button>
           </div>
-          <Incidents incidents={incidents} />
-          <Filters page={subscriptions} total={shown.subscriptions} />
-          <Trace key={client} client={client} />
         </>
       )}
+      <Incidents incidents={incidents} />
+      {shown && <Filters page={subscriptions} total={shown.subscriptions} />}
+      <Trace key={client} client={client} />
       {asked && shown && <Confirmation action={asked} it={shown} onClose={() => setAsked(null)} onSure={() => void act(asked)} />}
     </aside>
   );
@@ -171,7 +171,7 @@ function Filters({ page, total }: { page: Page<Subscription> | null; total: numb
   if (!page) return null;
   const s = texts().subscriptions;
   return (
-    <section aria-label={s.title}>
+    <div>
       <h3>
         {s.title} <span class="muted">{count(total)}</span>
       </h3>
@@ -187,7 +187,7 @@ function Filters({ page, total }: { page: Page<Subscription> | null; total: numb
         empty={s.empty}
       />
       {page.items.length < total && <p class="muted small">{s.more(count(total - page.items.length))}</p>}
-    </section>
+    </div>
   );
 }
 

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use crate::admin::Admin;
+use crate::config::Listen;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -89,21 +90,26 @@ async fn server(State(admin): State<Arc<Admin>>) -> Answer<Server> {
 
 /// A listener of a language.
 #[derive(Debug, Serialize, ToSchema)]
-struct Listener {
+pub struct Listener {
     name: &'static str,
     protocol: &'static str,
     address: String,
     tls: bool,
 }
 
+impl From<&Listen> for Listener {
+    fn from(listen: &Listen) -> Self {
+        Self {
+            name: listen.name,
+            protocol: listen.protocol.row.name,
+            address: listen.address.to_string(),
+            tls: listen.tls.is_some(),
+        }
+    }
+}
+
 /// Where the languages are listened to.
 #[utoipa::path(get, path = "/api/v1/listeners", responses((status = 200, body = Vec<Listener>)))]
 async fn listeners(State(admin): State<Arc<Admin>>) -> Answer<Vec<Listener>> {
-    let listeners = admin.listeners.iter().map(|it| Listener {
-        name: it.name,
-        protocol: it.protocol.row.name,
-        address: it.address.to_string(),
-        tls: it.tls.is_some(),
-    });
-    Ok(Json(listeners.collect()))
+    Ok(Json(admin.listeners.iter().map(Listener::from).collect()))
 }

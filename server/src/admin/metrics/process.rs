@@ -7,16 +7,14 @@ use std::fs;
 const TICKS_PER_S: f64 = 100.0;
 
 pub fn write(page: &mut Page) {
-    if let Some(cpu_s) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_s) {
+    if let Some(cpu_s) = cpu_s() {
         page.seconds("process_cpu_seconds", "Processor time", cpu_s);
     }
-    if let Ok(status) = fs::read_to_string("/proc/self/status") {
-        if let Some(bytes) = field(&status, "VmRSS:").map(|kib| kib * 1_024) {
-            page.gauge("process_resident_memory_bytes", "Memory that it has", bytes);
-        }
-        if let Some(threads) = field(&status, "Threads:") {
-            page.gauge("process_threads", "Threads", threads);
-        }
+    if let Some(bytes) = resident_bytes() {
+        page.gauge("process_resident_memory_bytes", "Memory that it has", bytes);
+    }
+    if let Some(threads) = status("Threads:") {
+        page.gauge("process_threads", "Threads", threads);
     }
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         // The directory itself is one of them.
@@ -28,8 +26,22 @@ pub fn write(page: &mut Page) {
     }
 }
 
+/// Processor time of the process until now.
+pub fn cpu_s() -> Option<f64> {
+    cpu_s_of(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// Memory that it has.
+pub fn resident_bytes() -> Option<u64> {
+    status("VmRSS:").map(|kib| kib * 1_024)
+}
+
+fn status(name: &str) -> Option<u64> {
+    field(&fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
 /// User and system time, the 14th and 15th field (proc(5)). The second field may hold blanks and parentheses.
-fn cpu_s(stat: &str) -> Option<f64> {
+fn cpu_s_of(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) / TICKS_PER_S)
@@ -48,8 +60,8 @@ mod tests {
     #[test]
     fn times_are_found_behind_any_name() {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0";
-        assert_eq!(cpu_s(stat), Some(3.0));
-        assert_eq!(cpu_s("nonsense"), None);
+        assert_eq!(cpu_s_of(stat), Some(3.0));
+        assert_eq!(cpu_s_of("nonsense"), None);
     }
 
     #[test]

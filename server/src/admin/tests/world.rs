@@ -52,20 +52,20 @@ impl Answer {
 impl World {
     /// A broker that keeps everything in memory, with one user `ann` (password `secret`, group `admin`) and `bob`.
     pub fn start() -> Self {
+        Self::start_with(&["stomp.enabled=false", "coap.enabled=false"])
+    }
+
+    /// The same with these settings.
+    pub fn start_with(settings: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("althing-admin-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let set = [
-            "mqtt.bind=127.0.0.1:0",
-            "stomp.enabled=false",
-            "coap.enabled=false",
-            "http.bind=127.0.0.1:0",
-            "admin.bind=127.0.0.1:0",
-        ];
+        let here = ["mqtt.bind=127.0.0.1:0", "http.bind=127.0.0.1:0", "admin.bind=127.0.0.1:0"];
+        let set = [&here, settings].concat();
         let options = ServeOptions {
             data: Some(directory.clone()),
-            set: set.map(str::to_owned).to_vec(),
+            set: set.into_iter().map(str::to_owned).collect(),
             ..ServeOptions::default()
         };
         Users::change(&directory.join("users"), |users| {
