@@ -26,7 +26,7 @@ impl Link {
         let path = plan.upgrade.as_ref().map_or_else(|| "/json".to_owned(), |upgrade| upgrade.path.clone());
         let socket = Socket::connect(&plan.endpoint, plan.tls.as_ref()).await?;
         let upgrade = Upgrade { path, subprotocol: SUBPROTOCOL };
-        let socket = websocket::upgrade(socket, &plan.endpoint, &upgrade, plan.tls.is_some()).await?;
+        let socket = websocket::upgrade(socket, &plan.endpoint, &upgrade, plan.tls.as_ref()).await?;
         let mut link = Self { socket, output: OutBuffer::default(), input: BytesMut::new() };
         let mut hello = json!({"type": "connect", "client": plan.connect.client_id.to_string()});
         if let Some(username) = &plan.connect.username {
