@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -159,6 +160,14 @@ class Althing(Broker):
         if not binary.exists():
             raise RuntimeError(f"{binary} is missing: ./test build, or set ALTHING_BIN")
         return binary
+
+    def console(self):
+        """The address of the console that lets somebody in, as it printed it; it works once."""
+        return re.search(r"http://\S+#code=\S+", self.log.read_text(errors="replace"))[0]
+
+    def token(self):
+        """The administrator's."""
+        return re.search(r"administrator's token, shown only now: (\S+)", self.log.read_text(errors="replace"))[1]
 
     def command(self):
         binary = self.binary()

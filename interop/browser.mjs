@@ -13,6 +13,8 @@ const PATIENCE_MS = 20_000;
 let browser;
 let page;
 let errors = [];
+// Cookies of who has logged in.
+let login;
 
 // `within` narrows to a region by its label; a `selector` is for what has no name of its own.
 function find({ role, name, label, text, selector, exact = false, within }) {
@@ -39,7 +41,7 @@ const verbs = {
     browser ??= await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGUMENTS });
     await page?.context().close();
     const viewport = { width, height };
-    const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
+    const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", storageState: login });
     page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
     errors = [];
@@ -48,6 +50,12 @@ const verbs = {
     });
     page.on("pageerror", (error) => errors.push(String(error)));
     await page.goto(url);
+  },
+  // Opens an address that logs in, and stays logged in from then on.
+  async enter({ url }) {
+    await verbs.open({ url });
+    await page.getByRole("navigation").waitFor();
+    login = await page.context().storageState();
   },
   goto: ({ url }) => page.goto(url),
   click: (what) => find(what).click(),

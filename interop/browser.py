@@ -35,6 +35,7 @@ async def run(client, broker, report, wanted):
     node = Node("browser.mjs", lambda _: None)
     await node.start()
     try:
+        await node.ask("enter", url=broker.console())
         for number, name, function in chosen:
             browser = Browser(broker, f"browser/{number}")
             browser.node = node

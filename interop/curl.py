@@ -189,9 +189,10 @@ async def _(web):
 
 @case("what it can do is described: OpenAPI and AsyncAPI")
 async def _(web):
-    openapi = (await web.well("/api/v1/openapi.json")).json
+    token = ["-H", f"Authorization: Bearer {web.broker.token()}"]
+    openapi = (await web.well("/api/v1/openapi.json", *token)).json
     expect(openapi["openapi"][:2], "3.", "the version of OpenAPI")
-    asyncapi = (await web.well("/api/v1/asyncapi.json")).json
+    asyncapi = (await web.well("/api/v1/asyncapi.json", *token)).json
     expect(asyncapi["asyncapi"][:2], "3.", "the version of AsyncAPI")
 
 

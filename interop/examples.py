@@ -48,7 +48,7 @@ async def _(web):
 async def _(web):
     ports = {"mqtt": web.broker.port, "stomp": web.broker.stomp_port, "coap": web.broker.coap_port}
     ports |= {"ws": web.broker.web_port, "http": web.broker.web_port}
-    urls = [f"{scheme}://{HOST}:{port}" for scheme, port in ports.items()]
+    urls = [f"{scheme}://{HOST}:{port}" for scheme, port in ports.items()] + [f"ws://{HOST}:{web.broker.web_port}/json"]
     async with web.subscriber("-q", "1", "-t", f"{web.topic}/#") as message:
         words = ["-C", "1", "--interval", "1ms", "-t", web.topic]
         said = await within(web.call(str(web.broker.binary()), "demo", *words, *urls, where=[]), "the house")

@@ -33,10 +33,12 @@ async def main(arguments):
     await node.start()
     urls = {"mqtt": broker.port, "stomp": broker.stomp_port, "coap": broker.coap_port}
     urls |= {"ws": broker.web_port, "http": broker.web_port}
+    json = f"ws://{HOST}:{broker.web_port}/json"
     demo = await asyncio.create_subprocess_exec(
-        str(broker.binary()), "demo", "--interval", "200ms", *(f"{scheme}://{HOST}:{port}" for scheme, port in urls.items())
+        str(broker.binary()), "demo", "--interval", "200ms", json, *(f"{scheme}://{HOST}:{port}" for scheme, port in urls.items())
     )
     try:
+        await node.ask("enter", url=broker.console())
         # For the charts to have something to show.
         await asyncio.sleep(arguments.seconds)
         for page, (route, steps) in PAGES.items():
