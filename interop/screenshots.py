@@ -11,12 +11,14 @@ from node import Node
 HOUSE = "demo/house"
 PAGES = {
     "overview": ("#/overview", []),
-    "topics": (f"#/topics/{HOUSE}/kitchen/climate", []),
+    "topics": (f"#/topics/{HOUSE}/living-room/temperature", []),
     "client": (
         "#/client",
         [
             ("click", {"role": "button", "name": "Connect", "exact": True}),
             ("see", {"text": "connected", "exact": True}),
+            ("fill", {"label": "Topic filter", "exact": True, "value": f"{HOUSE}/#"}),
+            ("click", {"role": "button", "name": "Subscribe", "exact": True}),
         ],
     ),
     "clients": ("#/clients", []),
