@@ -124,7 +124,7 @@ impl Door {
         match (request.method(), request.uri().path()) {
             (_, "/healthz" | "/livez" | "/readyz") => Self::Health,
             (_, "/metrics") => Self::Metrics,
-            (&Method::POST, "/api/v1/session") => Self::Login,
+            (&Method::POST, "/api/v1/session" | "/api/v1/session/code") => Self::Login,
             (&Method::GET | &Method::HEAD, path) if !path.starts_with("/api/") => Self::Page,
             _ => Self::Closed,
         }
