@@ -110,7 +110,7 @@ impl Link {
         self.broken = None;
         let mut socket = Socket::connect(&endpoint, self.plan.tls.as_ref()).await?;
         if let Some(upgrade) = &self.plan.upgrade {
-            socket = websocket::upgrade(socket, &endpoint, upgrade, self.plan.tls.is_some()).await?;
+            socket = websocket::upgrade(socket, &endpoint, upgrade, self.plan.tls.as_ref()).await?;
             self.log.debug(&format!("{} agreed to speak {}", upgrade.path, upgrade.subprotocol));
         }
         self.socket = Some(socket);

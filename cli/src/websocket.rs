@@ -5,7 +5,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::refusal;
 use crate::socket::{Socket, Stream};
 use crate::subscriber::entropy;
-use crate::tls;
+use crate::tls::{Tls, is_alert};
 use althing_websocket::CloseCode;
 use althing_websocket::client::{Client, ClientError, Event, Options};
 use bytes::{Buf, Bytes, BytesMut};
@@ -30,7 +30,12 @@ pub struct Upgrade {
 }
 
 /// Makes a stream to a server a stream inside a WebSocket.
-pub async fn upgrade(socket: Socket, endpoint: &Endpoint, upgrade: &Upgrade, is_tls: bool) -> Result<Socket, Failure> {
+pub async fn upgrade(
+    socket: Socket,
+    endpoint: &Endpoint,
+    upgrade: &Upgrade,
+    tls: Option<&Tls>,
+) -> Result<Socket, Failure> {
     let options = Options {
         host: endpoint.to_string(),
         path: upgrade.path.clone(),
@@ -45,7 +50,7 @@ pub async fn upgrade(socket: Socket, endpoint: &Endpoint, upgrade: &Upgrade, is_
         is_over: false,
     };
     stream.client.connect();
-    stream.shake_hands(endpoint, upgrade, is_tls).await?;
+    stream.shake_hands(endpoint, upgrade, tls).await?;
     Ok(Socket::over(stream))
 }
 
@@ -61,15 +66,19 @@ struct WebSocket {
 }
 
 impl WebSocket {
-    async fn shake_hands(&mut self, endpoint: &Endpoint, upgrade: &Upgrade, is_tls: bool) -> Result<(), Failure> {
+    async fn shake_hands(&mut self, endpoint: &Endpoint, upgrade: &Upgrade, tls: Option<&Tls>) -> Result<(), Failure> {
         while !self.client.is_open() {
             let moved = std::future::poll_fn(|context| self.poll_exchange(context)).await;
-            if !is_tls && tls::is_alert(&self.input) {
+            if tls.is_none() && is_alert(&self.input) {
                 return Err(refusal::speaks_tls(endpoint));
             }
-            moved.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<ClientError>()) {
+            moved.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(error) => refused(endpoint, upgrade, error),
-                None => refusal::cannot_connect(endpoint, &error),
+                // In TLS 1.3 a server refuses a client's certificate when the client's handshake is over.
+                None => tls.and_then(|tls| tls.explain(endpoint, &error)).unwrap_or_else(|| {
+                    let text = format!("no WebSocket to {endpoint}: {error}: is this its port for HTTP?");
+                    Failure::new(ExitCode::CannotConnect, text)
+                }),
             })?;
         }
         Ok(())

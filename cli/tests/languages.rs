@@ -1,4 +1,4 @@
-//! `pub` and `sub` in CoAP and STOMP against our own broker, and each of them heard in the others.
+//! `pub` and `sub` in every language against our own broker, and each of them heard in the others.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,12 +12,15 @@ struct House {
     mqtt: String,
     coap: String,
     stomp: String,
+    http: String,
+    /// MQTT in a WebSocket.
+    ws: String,
 }
 
 impl House {
     fn start() -> Self {
         let any = "bind=127.0.0.1:0";
-        let set: Vec<String> = ["mqtt", "coap", "stomp"].iter().map(|name| format!("{name}.{any}")).collect();
+        let set: Vec<String> = ["mqtt", "coap", "stomp", "http"].iter().map(|name| format!("{name}.{any}")).collect();
         let mut arguments = vec!["serve"];
         for key in &set {
             arguments.extend(["--set", key]);
@@ -28,16 +31,21 @@ impl House {
             let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
             let mut words = line.split_whitespace();
             if words.next() == Some(name) {
-                break format!("{name}://{}", words.next().unwrap());
+                // That of HTTP is a URL already.
+                break format!(
+                    "{name}://{}",
+                    words.next().unwrap().trim_start_matches("http://").trim_end_matches('/')
+                );
             }
         };
         // In the order of the protocol table.
-        let (mqtt, stomp, coap) = (url("mqtt"), url("stomp"), url("coap"));
-        Self { _process: process, mqtt, coap, stomp }
+        let (mqtt, stomp, coap, http) = (url("mqtt"), url("stomp"), url("coap"), url("http"));
+        let ws = http.replace("http://", "ws://");
+        Self { _process: process, mqtt, coap, stomp, http, ws }
     }
 
-    fn urls(&self) -> [&str; 3] {
-        [&self.mqtt, &self.coap, &self.stomp]
+    fn urls(&self) -> [&str; 5] {
+        [&self.mqtt, &self.coap, &self.stomp, &self.http, &self.ws]
     }
 }
 
@@ -49,7 +57,7 @@ fn each_language_is_heard_in_every_other() {
             let hearing: Vec<Running> = (house.urls().iter())
                 .map(|to| Running::subscribed(&["sub", "-L", to, "-t", "a/b", "-q", qos, "-C", "1", "-v"]))
                 .collect();
-            assert_exit(&run(&["pub", "-L", &format!("{from}/a/b"), "-m", "hi", "-q", qos]), 0);
+            assert_exit(&run(&["pub", "-L", from, "-t", "a/b", "-m", "hi", "-q", qos]), 0);
             for hearer in hearing {
                 let output = hearer.finish();
                 assert_exit(&output, 0);
@@ -70,7 +78,8 @@ fn a_last_value_waits_in_every_language() {
             assert_exit(&output, 0);
             let message: serde_json::Value = serde_json::from_str(stdout(&output).trim_end()).unwrap();
             assert_eq!((&message["payload"], &message["retain"]), (&"21.5".into(), &true.into()), "{from} to {to}");
-            assert_eq!(message["protocol"], to.split("://").next().unwrap());
+            let language = to.split("://").next().unwrap();
+            assert_eq!(message["protocol"], if language == "ws" { "mqtt" } else { language });
         }
     }
 }
@@ -96,6 +105,9 @@ fn what_a_language_cannot_say_is_a_wrong_command_line() {
         &["sub", "-L", "stomp://h", "-t", "a", "--will-topic", "w"],
         &["request", "-L", "coap://h/a", "-m", "x"],
         &["pub", "-L", "http://h/a", "-m", "x"],
+        &["pub", "-L", "http://h", "-t", "a", "-m", "x", "-i", "me"],
+        &["request", "-L", "http://h", "-t", "a", "-m", "x"],
+        &["pub", "-L", "ws://h/a", "-m", "x"],
     ] {
         let output = run(arguments);
         assert_exit(&output, 2);
@@ -105,10 +117,53 @@ fn what_a_language_cannot_say_is_a_wrong_command_line() {
 
 #[test]
 fn nobody_there_is_no_connection() {
-    for scheme in ["coap", "stomp"] {
+    for scheme in ["coap", "stomp", "http", "ws"] {
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = format!("{scheme}://127.0.0.1:{port}/a");
-        assert_exit(&run(&["pub", "-L", &url, "-m", "x", "-q", "1", "--connect-timeout", "5"]), 3);
+        let url = format!("{scheme}://127.0.0.1:{port}");
+        assert_exit(&run(&["pub", "-L", &url, "-t", "a", "-m", "x", "-q", "1", "--connect-timeout", "5"]), 3);
     }
+}
+
+#[test]
+fn a_topic_may_stand_in_the_url() {
+    let house = House::start();
+    for url in [format!("{}/a/b", house.stomp), format!("{}/topics/a/b", house.http)] {
+        let hearer = Running::subscribed(&["sub", "-L", &house.mqtt, "-t", "a/b", "-C", "1", "-v"]);
+        assert_exit(&run(&["pub", "-L", &url, "-m", "hi"]), 0);
+        assert_eq!(stdout(&hearer.finish()), "a/b hi\n", "{url}");
+    }
+}
+
+#[test]
+fn http_says_the_properties_of_a_message_both_ways() {
+    let house = House::start();
+    let hearer = Running::subscribed(&["sub", "-L", &house.http, "-t", "a/#", "-q", "1", "-C", "1", "--json"]);
+    let properties = ["-D", "publish", "content-type", "x/y", "-D", "publish", "user-property", "k", "v = 1"];
+    let publish = ["pub", "-L", &house.http, "-t", "a/b", "-m", "hi", "-q", "1"];
+    assert_exit(&run(&[&publish[..], &properties, &["-D", "publish", "message-expiry-interval", "60"]].concat()), 0);
+    let message: serde_json::Value = serde_json::from_str(stdout(&hearer.finish()).trim_end()).unwrap();
+    assert_eq!((&message["qos"], &message["props"]["content-type"]), (&1.into(), &"x/y".into()), "{message}");
+    assert_eq!(message["props"]["user-property"], serde_json::json!([["k", "v = 1"]]));
+    assert!(message["props"]["message-expiry-interval"].as_u64().is_some_and(|left_s| left_s <= 60), "{message}");
+}
+
+#[test]
+fn a_websocket_that_is_none_is_no_connection() {
+    let house = House::start();
+    for url in [format!("{}/nowhere", house.ws), house.mqtt.replace("mqtt://", "ws://")] {
+        let output = run(&["pub", "-L", &url, "-t", "a", "-m", "x"]);
+        assert_exit(&output, 3);
+        assert!(stderr(&output).contains("no WebSocket to"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn requests_are_answered_through_a_websocket() {
+    let house = House::start();
+    let replier = Running::subscribed(&["reply", "-L", &house.ws, "-t", "ask", "--echo", "-C", "1"]);
+    let output = run(&["request", "-L", &house.ws, "-t", "ask", "-m", "hi", "-W", "20"]);
+    assert_exit(&output, 0);
+    assert_eq!(stdout(&output), "hi\n");
+    drop(replier);
 }
