@@ -66,7 +66,8 @@ class House:
         if resumable:
             options.setdefault("clean", False)
             options.setdefault("expiry_s", RESUMABLE_S)
-        peer = self.library(HOST, self.broker.port, self.version, Options(name, **options))
+        host, port, ca = self.library.where(self.broker)
+        peer = self.library(host, port, self.version, Options(name, **options), ca=ca)
         self.peers.append(peer)
         await peer.connect()
         return peer

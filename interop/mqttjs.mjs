@@ -41,13 +41,15 @@ function read(properties = {}) {
 }
 
 const verbs = {
-  connect({ peer, host, port, version, options, ca }, done) {
+  connect({ peer, host, port, path, version, options, ca }, done) {
     const will = options.will;
     const client = mqtt.connect({
       host,
       port,
-      protocol: ca ? "mqtts" : "mqtt",
+      protocol: (path ? "ws" : "mqtt") + (ca ? "s" : ""),
+      path,
       ca,
+      wsOptions: ca && { ca },
       protocolVersion: version,
       protocolId: version === 3 ? "MQIsdp" : "MQTT",
       clientId: options.client_id,

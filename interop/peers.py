@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from broker import HOST, NAME
 from report import within
 
 
@@ -51,6 +52,13 @@ class Peer:
 
     # What the library cannot do, so that a case can skip itself: see `cases.needs`.
     lacks = frozenset()
+    # The path of a WebSocket that carries the packets; None where they go over a plain stream.
+    web_path = None
+
+    @staticmethod
+    def where(broker):
+        """Host, port and CA of the listener that this kind of peer comes to."""
+        return HOST, broker.port, None
 
     def __init__(self, host, port, version, options, ca=None):
         """`ca`: the file of a CA, in PEM, that the broker's certificate must come from; without it there is no TLS."""
@@ -100,3 +108,21 @@ class Peer:
         """Called by the library, on the loop's thread."""
         if not self.closed.done():
             self.closed.set_result(code)
+
+
+class OverWebSocket:
+    """Put before a library that can: the same packets, inside WebSocket."""
+
+    web_path = "/mqtt"
+
+    @staticmethod
+    def where(broker):
+        return HOST, broker.web_port, None
+
+
+class OverSecureWebSocket(OverWebSocket):
+    """And that inside TLS."""
+
+    @staticmethod
+    def where(broker):
+        return NAME, broker.web_tls_port, broker.certificate("ca.crt")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from node import Node
-from peers import Message, Peer
+from peers import Message, OverSecureWebSocket, OverWebSocket, Peer
 from report import within
 
 
@@ -40,6 +40,7 @@ class MqttJsPeer(Peer):
             port=self.port,
             version=self.version,
             options=asdict(self.options),
+            path=self.web_path,
             ca=self.ca and Path(self.ca).read_text(),
         )
         self.session_present = connack.pop("session_present")
@@ -74,3 +75,11 @@ class MqttJsPeer(Peer):
     async def drop(self):
         await self._ask("drop")
         await within(self.closed, "the close")
+
+
+class MqttJsWebPeer(OverWebSocket, MqttJsPeer):
+    pass
+
+
+class MqttJsSecureWebPeer(OverSecureWebSocket, MqttJsPeer):
+    pass

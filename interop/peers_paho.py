@@ -11,7 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 import paho_words
-from peers import Peer, Refused
+from peers import OverWebSocket, Peer, Refused
 from report import within
 
 
@@ -26,8 +26,15 @@ class PahoPeer(Peer):
         self.answers = {}
         session = {} if self.version == 5 else {"clean_session": options.clean}
         self.client = client = paho.Client(
-            CallbackAPIVersion.VERSION2, options.client_id, protocol=self.version, reconnect_on_failure=False, **session
+            CallbackAPIVersion.VERSION2,
+            options.client_id,
+            protocol=self.version,
+            transport="websockets" if self.web_path else "tcp",
+            reconnect_on_failure=False,
+            **session,
         )
+        if self.web_path:
+            client.ws_set_options(self.web_path)
 
         def on_loop(call):
             return lambda _client, _data, *arguments: loop.call_soon_threadsafe(call, *arguments)
@@ -114,8 +121,13 @@ class PahoPeer(Peer):
         connection = self.client.socket()
         if connection is not None:
             try:
-                connection.shutdown(socket.SHUT_RDWR)
+                # The library wraps the socket of a WebSocket and keeps most of it to itself.
+                getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # already gone
         await asyncio.to_thread(self.client.loop_stop)
         self.lose()
+
+
+class PahoWebPeer(OverWebSocket, PahoPeer):
+    pass

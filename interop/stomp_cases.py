@@ -51,7 +51,7 @@ class House:
 
     async def peer(self, **options):
         """A connected peer."""
-        return await self._connect(self.library(HOST, self.broker.stomp_port, **options))
+        return await self._connect(self.library(HOST, self.library.port_of(self.broker), **options))
 
     async def mqtt(self):
         """A connected peer that speaks MQTT 5."""

@@ -28,6 +28,12 @@ class StompPeer:
 
     # What the library cannot do, so that a case can skip itself.
     lacks = frozenset()
+    # The path of a WebSocket that carries the frames; None where they go over a plain stream.
+    web_path = None
+
+    @classmethod
+    def port_of(cls, broker):
+        return broker.web_port if cls.web_path else broker.stomp_port
 
     def __init__(self, host, port, heart_beats=(0, 0), ca=None):
         """`ca`: the file of a CA, in PEM, that the broker's certificate must come from; without it there is no TLS."""
@@ -168,7 +174,8 @@ class NodePeer(StompPeer):
     async def connect(self):
         self.node = Node(self.script, self._hear)
         await self.node.start()
-        self.connected = await self.node.ask("connect", host=self.host, port=self.port, heart_beats=list(self.heart_beats))
+        where = {"host": self.host, "port": self.port, "path": self.web_path}
+        self.connected = await self.node.ask("connect", **where, heart_beats=list(self.heart_beats))
 
     def _hear(self, said):
         if said is None:
@@ -212,6 +219,12 @@ class StompJsPeer(NodePeer):
     # It undoes one kind of escape after the other, instead of from left to right.
     lacks = frozenset({"escapes in order"})
     script = "stompjs.mjs"
+
+
+class StompJsWebPeer(StompJsPeer):
+    """As it is meant to be used: over WebSocket, of the package `ws`."""
+
+    web_path = "/stomp"
 
 
 class StompitPeer(NodePeer):

@@ -1,6 +1,7 @@
-// One stompjs client over TCP. Messages, heart-beats and the close come unasked.
+// One stompjs client, over WebSocket or over TCP. Messages, heart-beats and the close come unasked.
 import { connect } from "node:net";
 import { Client, FrameImpl, Versions } from "@stomp/stompjs";
+import WebSocket from "ws";
 import { say, serve } from "./lines.mjs";
 
 let client;
@@ -31,10 +32,11 @@ function withReceipt(done, act) {
 }
 
 const verbs = {
-  connect({ host, port, heart_beats }, done) {
+  connect({ host, port, path, heart_beats }, done) {
     let refusal;
+    const webSocket = () => new WebSocket(`ws://${host}:${port}${path}`, ["v12.stomp"]);
     client = new Client({
-      webSocketFactory: () => (socket = new Socket(host, port)),
+      webSocketFactory: () => (socket = path ? webSocket() : new Socket(host, port)),
       stompVersions: new Versions(["1.2"]),
       connectHeaders: { host },
       heartbeatOutgoing: heart_beats[0],

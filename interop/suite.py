@@ -9,8 +9,11 @@ import sys
 
 import administration
 import attacks
+import browser
 import cases
 import coap
+import curl
+import examples
 import identities
 import mosquitto_clients
 import node_red
@@ -19,13 +22,15 @@ import raw
 import rights
 import stomp_cases
 import tls_cases
+import web_attacks
+import web_clients
 from broker import Althing, Mosquitto
 from peers_aiomqtt import AiomqttPeer
 from peers_gmqtt import GmqttPeer
-from peers_mqttjs import MqttJsPeer
-from peers_paho import PahoPeer
+from peers_mqttjs import MqttJsPeer, MqttJsSecureWebPeer, MqttJsWebPeer
+from peers_paho import PahoPeer, PahoWebPeer
 from report import Report
-from stomp_peers import StompitPeer, StompJsPeer, StompPyPeer
+from stomp_peers import StompitPeer, StompJsPeer, StompJsWebPeer, StompPyPeer
 
 # A column of the matrix each: its name, and the coroutine function that runs its cases.
 COLUMNS = {
@@ -40,6 +45,11 @@ COLUMNS = {
     "mqtt.js 3.1": cases.column(MqttJsPeer, 3),
     "mqtt.js 3.1.1": cases.column(MqttJsPeer, 4),
     "mqtt.js 5": cases.column(MqttJsPeer, 5),
+    "paho ws 3.1.1": cases.column(PahoWebPeer, 4),
+    "paho ws 5": cases.column(PahoWebPeer, 5),
+    "mqtt.js ws 3.1.1": cases.column(MqttJsWebPeer, 4),
+    "mqtt.js ws 5": cases.column(MqttJsWebPeer, 5),
+    "mqtt.js wss 5": cases.column(MqttJsSecureWebPeer, 5),
     "node-red": node_red.run,
     "raw socket": raw.run,
     "attacks": attacks.run,
@@ -51,13 +61,19 @@ COLUMNS = {
     "aiocoap": coap.column(coap.AIOCOAP),
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
+    "stompjs ws": stomp_cases.column(StompJsWebPeer),
     "stompit": stomp_cases.column(StompitPeer),
     "tls": tls_cases.run,
+    "curl": curl.run,
+    **web_clients.COLUMNS,
+    "web attacks": web_attacks.run,
+    "browser": browser.run,
+    "examples": examples.run,
 }
 
 
 async def main(arguments):
-    broker = Mosquitto() if arguments.broker == "mosquitto" else Althing()
+    broker = (Mosquitto if arguments.broker == "mosquitto" else Althing)(is_secure=True)
     report = Report()
     await broker.start()
     print(f"{broker.name} on port {broker.port}, process {broker.process.pid}")

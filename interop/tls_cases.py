@@ -11,7 +11,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from broker import HOST, Althing, Mosquitto, free_port
+from broker import HOST, NAME, Althing, Mosquitto, free_port
 from mosquitto_clients import Prompt
 from peers import Options
 from peers_mqttjs import MqttJsPeer
@@ -22,8 +22,6 @@ from report import Skip, expect, within
 from stomp_peers import StompPyPeer
 
 TABLE = []
-# What names the broker in its certificate.
-NAME = "localhost"
 
 
 def case(name):

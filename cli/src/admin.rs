@@ -37,6 +37,7 @@ pub async fn run(command: &AdminCommand) -> Result<ExitCode, Failure> {
         AdminCommand::Trace(arguments) => trace::run(arguments).await,
         AdminCommand::Why(arguments) => why::run(arguments).await,
         AdminCommand::Health(arguments) => health(arguments).await,
+        AdminCommand::Console(admin) => console(admin).await,
         AdminCommand::Reload(admin) => reload(admin).await,
     }
 }
@@ -92,6 +93,13 @@ async fn health(arguments: &HealthArguments) -> Result<ExitCode, Failure> {
     };
     write_stdout(format!("{text}\n").as_bytes())?;
     Ok(if is_well { ExitCode::Ok } else { ExitCode::Runtime })
+}
+
+async fn console(admin: &AdminArguments) -> Result<ExitCode, Failure> {
+    let answer = Client::connect(admin).await?.request(Method::POST, "/api/v1/console").await?;
+    let text = if admin.json { answer.to_string() } else { answer["url"].as_str().unwrap_or_default().to_owned() };
+    write_stdout(format!("{text}\n").as_bytes())?;
+    Ok(ExitCode::Ok)
 }
 
 async fn reload(admin: &AdminArguments) -> Result<ExitCode, Failure> {

@@ -152,7 +152,7 @@ pub struct ServeArguments {
 /// `althing demo`
 #[derive(Args, Debug)]
 pub struct DemoArguments {
-    /// A broker, once for each language: mqtt://HOST, ws://, stomp://, coap://, http://; what has none speaks MQTT
+    /// A broker, once for each language: mqtt://HOST, ws://, ws://HOST/json, http://, stomp://, coap://; what has none speaks MQTT
     /// [default: every language of `althing serve` on this machine]
     #[arg(value_name = "URL")]
     pub urls: Vec<String>,

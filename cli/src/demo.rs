@@ -1,6 +1,7 @@
 //! `althing demo`: a small house of simulated devices, so that there is something to see.
 
 mod house;
+mod json;
 mod voice;
 
 use crate::arguments::DemoArguments;
@@ -10,12 +11,14 @@ use crate::output::{Log, write_stdout};
 use crate::refusal;
 use crate::stop::Stop;
 use crate::subscriber::{News, Subscriber, Wishes, subscribe_filters};
+use althing_core::protocol::Row;
 use althing_core::{Guarantee, Topic};
 use althing_mqtt::client::publication;
 use althing_server::config::moved;
 use bytes::Bytes;
 use house::{House, LAMP_SET, Reading, Speech};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use voice::Voice;
@@ -24,13 +27,13 @@ use voice::Voice;
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(2);
 const ABOUT: &str = "A simulated house, made by `althing demo`: nothing here is measured.";
 
-/// The languages besides the hub's MQTT, the scheme of each, and the device that speaks it.
+/// The languages besides the hub's MQTT, how a URL names each, and the device that speaks it.
 const SPEECHES: [(Speech, &str, &str); 5] = [
     (Speech::MqttOverWebSocket, "ws", "garage"),
+    (Speech::Json, "ws at /json", "garden"),
+    (Speech::Http, "http", "meter"),
     (Speech::Stomp, "stomp", "front-door"),
     (Speech::Coap, "coap", "kitchen"),
-    (Speech::Http, "http", "meter"),
-    (Speech::Json, "json", "garden"),
 ];
 
 /// Runs the house until something ends it.
@@ -57,19 +60,29 @@ pub async fn run(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
 
 /// The URLs of a broker of ours on this machine.
 fn urls_default(port_offset: u16) -> Vec<String> {
-    let port = |scheme: &str| match scheme {
-        "stomp" => althing_stomp::PROTOCOL.default_port,
-        "coap" => althing_coap::PROTOCOL.default_port,
-        _ => althing_mqtt::PROTOCOL.default_port,
-    };
-    let spoken = ["mqtt", "stomp", "coap"];
-    spoken.iter().map(|scheme| format!("{scheme}://localhost:{}", moved(port(scheme), port_offset))).collect()
+    let rows = [&althing_mqtt::PROTOCOL, &althing_stomp::PROTOCOL, &althing_coap::PROTOCOL];
+    let url = |row: &Row| format!("{}://localhost:{}", row.name, moved(row.default_port, port_offset));
+    let mut urls: Vec<String> = rows.into_iter().map(url).collect();
+    let web: Option<SocketAddr> = althing_http::PROTOCOL.default_bind.parse().ok();
+    if let Some(port) = web.map(|address| moved(address.port(), port_offset)) {
+        urls.extend(["http", "ws"].map(|scheme| format!("{scheme}://localhost:{port}")));
+        urls.push(format!("ws://localhost:{port}/json"));
+    }
+    urls
 }
 
-/// The scheme of a URL, and the device that speaks this language, if it is not MQTT.
-fn device(url: &str) -> Option<(&'static str, &'static str)> {
-    let given = url.split("://").next()?;
-    SPEECHES.iter().find(|(_, scheme, _)| *scheme == given).map(|(_, scheme, device)| (*scheme, *device))
+/// The language that a URL names besides the hub's, and the device that speaks it.
+fn speech(url: &str) -> Option<(Speech, &'static str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    // Inside TLS it is the same language.
+    let scheme = match scheme {
+        "wss" => "ws",
+        "https" => "http",
+        "stomps" | "stomp+tls" | "stomp+ssl" => "stomp",
+        other => other,
+    };
+    let given = if scheme == "ws" && rest.ends_with("/json") { "ws at /json" } else { scheme };
+    SPEECHES.iter().find(|(_, name, _)| *name == given).map(|(speech, _, device)| (*speech, *device))
 }
 
 /// The devices, and their ways to the broker.
@@ -78,8 +91,8 @@ struct Demo {
     topic: String,
     /// The hub: what speaks MQTT, and what hears the lamp's commands.
     hub: Subscriber,
-    /// What speaks another language, by its scheme. Devices whose language nobody understands speak through the hub.
-    voices: BTreeMap<&'static str, Voice>,
+    /// What speaks another language. Devices whose language nobody understands speak through the hub.
+    voices: Vec<(Speech, Voice)>,
     /// What has been said, to be taken away in the end.
     said: BTreeMap<&'static str, Topic>,
     ticks: Interval,
@@ -89,7 +102,7 @@ impl Demo {
     async fn start(arguments: &DemoArguments) -> Result<Self, Failure> {
         let is_chosen = !arguments.urls.is_empty();
         let urls = if is_chosen { arguments.urls.clone() } else { urls_default(arguments.port_offset) };
-        let (others, hubs): (Vec<_>, Vec<_>) = urls.iter().partition(|url| device(url).is_some());
+        let (others, hubs): (Vec<_>, Vec<_>) = urls.iter().partition(|url| speech(url).is_some());
         let [hub_url] = hubs[..] else {
             return Err(Failure::usage("the house needs one mqtt:// URL, and at most one of each other language"));
         };
@@ -98,13 +111,13 @@ impl Demo {
         let wishes = Wishes { filters, unsubscribe: Vec::new(), reconnect: true };
         let mut hub = Subscriber::new(voice::mqtt_plan(hub_url, "hub")?, Log::Normal, wishes);
         while !matches!(hub.next().await?, News::Ready) {}
-        let mut voices = BTreeMap::new();
+        let mut voices = Vec::new();
         for url in others {
-            let Some((scheme, device)) = device(url) else { continue };
-            match Voice::connect(url, device).await {
-                Ok(voice) => drop(voices.insert(scheme, voice)),
+            let Some((speech, device)) = speech(url) else { continue };
+            match Voice::connect(url, device, speech == Speech::Json).await {
+                Ok(voice) => voices.push((speech, voice)),
                 Err(failure) if is_chosen => return Err(failure),
-                Err(failure) => Log::Normal.warn(&format!("{scheme} is left out: {}", failure.text)),
+                Err(failure) => Log::Normal.warn(&format!("{url} is left out: {}", failure.text)),
             }
         }
         let mut ticks = interval(arguments.interval);
@@ -118,7 +131,7 @@ impl Demo {
     fn greet(&self, hub_url: &str) -> Result<(), Failure> {
         let topic = &self.topic;
         let mut text = format!("a simulated house on {topic}/#, a minute of its day at each step\n  {hub_url}\n");
-        for voice in self.voices.values() {
+        for (_, voice) in &self.voices {
             text.push_str(&format!("  {}\n", voice.url()));
         }
         text.push_str(&format!("try: althing pub -L {hub_url}/{topic}/{LAMP_SET} -m toggle\nCtrl-C ends it\n"));
@@ -161,8 +174,7 @@ impl Demo {
     async fn say(&mut self, reading: Reading) -> Result<(), Failure> {
         let Reading { speech, topic, payload } = reading;
         let payload = Bytes::from(payload);
-        let scheme = SPEECHES.iter().find(|(known, ..)| *known == speech).map(|(_, scheme, _)| *scheme);
-        let Some(voice) = scheme.and_then(|scheme| self.voices.get_mut(scheme)) else {
+        let Some((_, voice)) = self.voices.iter_mut().find(|(spoken, _)| *spoken == speech) else {
             return self.say_through_the_hub(topic, payload);
         };
         let name = name(&self.topic, topic)?;
@@ -206,7 +218,7 @@ impl Demo {
             let _ = timeout(CLEAR_TIMEOUT, self.settle()).await;
         }
         self.hub.link.close().await;
-        for voice in self.voices.into_values() {
+        for (_, voice) in self.voices {
             voice.close().await;
         }
     }

@@ -115,6 +115,8 @@ const english = {
     selected: "The selected topic",
     column: { topic: "Topic", value: "Last value", topics: "Topics", messages: "Messages", rate: "per s", protocol: "Over" },
     total: (n: string) => `${n} topics`,
+    found: (n: string, all: string) => `${n} of ${all} topics`,
+    foundCapped: "more match than are shown",
     capped: "there are more than this tree holds",
     searchKind: "What to search by",
     kind: { text: "Text", filter: "Filter" },

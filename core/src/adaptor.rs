@@ -162,6 +162,26 @@ impl OutBuffer {
         }
     }
 
+    /// Takes back a frame, room and all; returns what was put since it began.
+    pub fn cut_frame(&mut self, start: FrameStart) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.frame_bytes(&start));
+        let mut from_end = self.len() - start.0;
+        let mut parts = Vec::new();
+        while from_end > self.tail.len() {
+            from_end -= self.tail.len();
+            parts.push(std::mem::take(&mut self.tail));
+            // There is one: the room is not behind it.
+            let Some(chunk) = self.chunks.pop_back() else { break };
+            self.chunks_bytes -= chunk.len();
+            self.tail = chunk.into();
+        }
+        let at = self.tail.len() - from_end;
+        body.extend_from_slice(&self.tail[at + FRAME_HEADER_ROOM..]);
+        self.tail.truncate(at);
+        parts.iter().rev().for_each(|part| body.extend_from_slice(part));
+        body
+    }
+
     /// Takes back a frame of which nothing was put.
     pub fn abandon_frame(&mut self, start: FrameStart) {
         debug_assert_eq!(self.frame_bytes(&start), 0, "only an empty frame can be taken back");
@@ -284,6 +304,10 @@ mod tests {
                         }
                         let body = parts.concat();
                         assert_eq!(buffer.frame_bytes(&start), body.len());
+                        assert_eq!(buffer.cut_frame(start), body);
+                        assert_eq!(buffer.len(), before - sent);
+                        let start = buffer.begin_frame();
+                        parts.iter().for_each(|part| buffer.put_payload(&Bytes::copy_from_slice(part)));
                         buffer.end_frame(start, header);
                         buffer.tail().push(8);
                         let expected = [&vec![9; before - sent][..], header, &body, &[8]].concat();

@@ -367,3 +367,135 @@ impl LastSeen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::seeded;
+    use crate::topic::TopicLimits;
+    use bytes::Bytes;
+
+    fn watch(limits: WatchLimits) -> TopicWatch {
+        TopicWatch::new(7, seeded(7), limits)
+    }
+
+    fn message(topic: &str, payload: &[u8]) -> Message {
+        let topic = Topic::new(topic.into(), &TopicLimits::default()).unwrap();
+        Message::new(topic, Bytes::copy_from_slice(payload))
+    }
+
+    fn view(watch: &TopicWatch, path: &str) -> TopicView {
+        watch.view(watch.find(path).unwrap(), usize::MAX)
+    }
+
+    /// All children, in slices of two.
+    fn children(watch: &TopicWatch, folder: &str, known: Option<NodeId>) -> Vec<String> {
+        let (folder, mut names, mut from) = (watch.find(folder), Vec::new(), None);
+        loop {
+            let slice = watch.children(folder, known, from, 2);
+            assert!(slice.nodes.len() <= 2);
+            names.extend(slice.nodes.into_iter().map(|(_, name)| name));
+            from = slice.next;
+            if from.is_none() {
+                return names;
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_counts_what_is_below() {
+        let mut watch = watch(WatchLimits::default());
+        for (topic, payload) in [("a/b", "1"), ("a/b", "22"), ("a/c/d", "3"), ("a", "4"), ("$SYS/x", "5"), ("/", "6")] {
+            watch.see(&message(topic, payload.as_bytes()), 9);
+        }
+        assert_eq!((watch.topics(), watch.messages(), watch.left_out()), (5, 6, 0));
+        let a = view(&watch, "a");
+        assert_eq!((a.messages, a.bytes, a.topics, a.children, a.is_topic), (4, 5, 2, 2, true));
+        let c = view(&watch, "a/c");
+        assert_eq!((c.messages, c.topics, c.children, c.is_topic, c.last), (1, 1, 1, false, None));
+        let last = view(&watch, "a/b").last.unwrap();
+        assert_eq!((last.messages, last.at_ms, &last.payload[..], last.payload_bytes), (2, 9, &b"22"[..], 2));
+    }
+
+    #[test]
+    fn a_topic_that_is_known_only_counts_when_something_comes() {
+        let mut watch = watch(WatchLimits::default());
+        let message = message("a/b", b"x");
+        watch.know(&message.topic);
+        assert_eq!((watch.topics(), view(&watch, "a").topics, view(&watch, "a").messages), (1, 1, 0));
+        watch.see(&message, 0);
+        watch.know(&message.topic);
+        assert_eq!((watch.topics(), view(&watch, "a").topics, view(&watch, "a").messages), (1, 1, 1));
+    }
+
+    #[test]
+    fn children_come_in_slices_and_then_only_the_new_ones() {
+        let mut watch = watch(WatchLimits::default());
+        (0..5).for_each(|number| watch.see(&message(&format!("a/{number}"), b""), 0));
+        assert_eq!(children(&watch, "a", None).join(" "), "4 3 2 1 0");
+        let known = watch.find("a/4");
+        assert!(children(&watch, "a", known).is_empty());
+        (5..8).for_each(|number| watch.see(&message(&format!("a/{number}/x"), b""), 0));
+        assert_eq!(children(&watch, "a", known).join(" "), "7 6 5");
+    }
+
+    #[test]
+    fn a_search_goes_on_behind_what_it_has_seen() {
+        let mut watch = watch(WatchLimits::default());
+        (0..10).for_each(|number| watch.see(&message(&format!("n{}/x{number}", number % 2), b""), 0));
+        let (mut found, mut from) = (Vec::new(), 0);
+        loop {
+            let slice = watch.search(from, 3, |topic| topic.starts_with("n1/"));
+            found.extend(slice.nodes);
+            match slice.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        assert_eq!(found.len(), 5);
+        let from = watch.slots();
+        watch.see(&message("n1/later", b""), 0);
+        let later = watch.search(from, 100, |topic| topic.starts_with("n1/"));
+        assert_eq!(later.nodes.into_iter().map(|(_, topic)| topic).collect::<Vec<_>>(), ["n1/later"]);
+    }
+
+    #[test]
+    fn what_comes_beyond_the_limits_is_counted_and_left_out() {
+        let mut watch = watch(WatchLimits { topics_max: 3, ..WatchLimits::default() });
+        (0..10).for_each(|number| watch.see(&message(&format!("t{number}"), b""), 0));
+        assert_eq!((watch.topics(), watch.left_out(), watch.is_capped()), (3, 7, true));
+        watch.see(&message("t1", b"x"), 0);
+        assert_eq!(view(&watch, "t1").messages, 2, "those that are known go on");
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_the_topics_and_payloads_are() {
+        let bytes_max = 1 << 20;
+        let mut watch = watch(WatchLimits { bytes_max, ..WatchLimits::default() });
+        let (deep, long) = ("d/".repeat(100), "l".repeat(10_000));
+        for number in 0..5_000 {
+            watch.see(&message(&format!("{number}/{deep}"), b"x"), 0);
+            watch.see(&message(&format!("{number}{long}"), b"x"), 0);
+            watch.see(&message(&format!("{number}"), &[b'x'; 4_000]), 0);
+        }
+        // The last one that still has room, and the growth of a table.
+        assert!(watch.is_capped() && watch.heap_bytes() < 2 * bytes_max, "{}", watch.heap_bytes());
+        assert!(watch.left_out() > 0);
+    }
+
+    #[test]
+    fn payloads_are_kept_as_far_as_somebody_looks() {
+        let mut watch = watch(WatchLimits::default());
+        let big = message("a", &[b'x'; 100_000]);
+        watch.see(&big, 0);
+        assert_eq!(view(&watch, "a").last.map(|last| (last.payload.len(), last.payload_bytes)), Some((1_024, 100_000)));
+        watch.set_whole(watch.find("a").unwrap(), true);
+        watch.see(&big, 0);
+        assert_eq!(view(&watch, "a").last.unwrap().payload.len(), 64 << 10);
+        let held = watch.heap_bytes();
+        watch.set_whole(watch.find("a").unwrap(), false);
+        watch.see(&message("a", b"x"), 0);
+        assert!(watch.heap_bytes() < held - 60_000, "what was kept is given back");
+        assert_eq!(watch.view(watch.find("a").unwrap(), 0).last.unwrap().payload, b"");
+    }
+}

@@ -5,12 +5,13 @@
 //!
 //! - `connections`: listening, and what one connection may take; `gateway`: the way here from the HTTP listeners; `gate`:
 //!   who may come in.
-//! - `token`, `logins`: how somebody proves to be an administrator.
+//! - `token`, `logins`, `codes`: how somebody proves to be an administrator.
 //! - `health`, `metrics`: what machines ask; `api`: what people ask, with its OpenAPI document; `feed`: what pages are told.
 //! - `seen`: one message looked for in every language.
 //! - `paging`: long lists; `problem`: errors.
 
 mod api;
+mod codes;
 mod connections;
 mod feed;
 mod gate;
@@ -43,6 +44,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use codes::Codes;
 use connections::Listening;
 use feed::Feeds;
 use logins::Logins;
@@ -83,6 +85,8 @@ pub struct Admin {
     pub token: Token,
     /// Those who have logged in.
     pub logins: Logins,
+    /// What lets a browser in once.
+    pub codes: Codes,
     /// The pages that are open.
     pub feeds: Feeds,
     /// The page for people.
@@ -117,6 +121,7 @@ impl Admin {
             why,
             token,
             logins: Logins::default(),
+            codes: Codes::default(),
             feeds: Feeds::default(),
             started: SystemTime::now(),
             seen: Semaphore::new(1),

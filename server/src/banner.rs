@@ -101,6 +101,11 @@ pub fn for_admin(addresses: &[Address], listening: &[Listen], token: Option<&str
     text
 }
 
+/// Where the console is, for whoever reads this.
+pub fn for_console(url: &str) -> String {
+    format!("  console  {url}\n")
+}
+
 /// What becomes of sessions and messages.
 fn keeping(config: &Config) -> String {
     let directory = config.server.data.display();

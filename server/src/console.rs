@@ -4,6 +4,9 @@
 //! Nothing comes from elsewhere, and the policy that goes with every file says so to the browser: no script and no style
 //! within a page, no frame around it. The Client page speaks to other brokers too, so connections to any WebSocket are allowed.
 
+use crate::config::Listen;
+use crate::protocols::Speaker;
+use althing_net::Address;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +19,25 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Where a browser on this machine finds the console: at an HTTP listener that lets administrators in.
+pub fn address(listening: &[Listen]) -> Option<String> {
+    let http = || listening.iter().filter(|listen| matches!(listen.protocol.speaker, Speaker::Visitor(_)));
+    let is_here = |listen: &&Listen| listen.tls.is_none() && !listen.is_reachable();
+    let place = |listen: &Listen| match &listen.address {
+        Address::Tcp(address) if listen.tls.is_none() => Some(format!("http://{address}")),
+        Address::Tcp(address) if address.ip().is_unspecified() => Some(format!("https://localhost:{}", address.port())),
+        Address::Tcp(address) => Some(format!("https://{address}")),
+        Address::Unix(_) => None,
+    };
+    let inside_tls = http().filter(|listen| listen.tls.is_some());
+    http().filter(is_here).chain(inside_tls).find_map(place)
+}
+
+/// An address that lets a browser in once. What is behind `#` is not sent and not logged.
+pub fn with_code(place: &str, code: &str) -> String {
+    format!("{place}/#code={code}")
+}
 
 /// What a browser may do with the page.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; \

@@ -3,6 +3,7 @@
 use crate::admin::{self, Admin, Gateway, Tally, Token};
 use crate::banner;
 use crate::config::{Config, ConfigError, Durability, Listen, Preset, sections::Log};
+use crate::console;
 use crate::drain::{Drain, Signals};
 use crate::events::{self, Presence};
 use crate::host::{Keeping, ShardHost};
@@ -231,7 +232,9 @@ impl Running {
         let (gateway, jobs) = Gateway::new();
         let (listening, accepting) = listening::listen(&config, &admin.tls, &gateway)?;
         let for_admin = admin::Bound::new(&config)?;
-        greet(&config, &listening, &for_admin.addresses(), &secrets);
+        let console = console::address(&listening).filter(|_| config.admin.enabled);
+        let console = console.map(|place| Ok::<_, io::Error>(console::with_code(&place, &admin.codes.issue()?)));
+        greet(&config, &listening, &for_admin.addresses(), console.transpose()?, &secrets);
         let manager = Manager::from_environment();
         let parts = Parts { identities: Arc::clone(&admin.identities), tls: Arc::clone(&admin.tls), manager };
         let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
@@ -280,10 +283,11 @@ async fn failure_of(store: Option<Watch>) -> Failure {
     }
 }
 
-fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], secrets: &Secrets) {
+fn greet(config: &Config, listening: &[Listen], for_admin: &[Address], console: Option<String>, secrets: &Secrets) {
     let program = std::env::args().next().unwrap_or_else(|| "althing".into());
     let mut text = banner::text(listening, config);
     text.push_str(&banner::for_admin(for_admin, listening, secrets.token.as_deref()));
+    text.push_str(&console.map(|url| banner::for_console(&url)).unwrap_or_default());
     text.push_str(&banner::first_steps(&program, listening));
     if let Some(lan) = &secrets.lan {
         text.push_str(&lan.text(&program, listening));

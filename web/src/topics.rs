@@ -92,6 +92,7 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Response
         }
         Wanted::Poll(poll) => Box::pin(polling::poll(context, &parts.headers, poll)).await,
         Wanted::Ask(question) => Box::pin(asking::ask(context, &parts.headers, *question, body)).await,
+        Wanted::Document(text) => Ok(publishing::json(StatusCode::OK, text)),
         Wanted::Batch { guarantee, key } => {
             Box::pin(publishing::publish_batch(context, &parts.headers, guarantee, key, body)).await
         }

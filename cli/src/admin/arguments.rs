@@ -45,6 +45,9 @@ pub enum AdminCommand {
     /// Needs no token. It is meant for containers and scripts, as curl on /readyz is.
     #[command(after_help = exit_codes_help())]
     Health(HealthArguments),
+    /// Print an address of the console that lets a browser in, once and within an hour
+    #[command(after_help = exit_codes_help())]
+    Console(AdminArguments),
     /// Have a broker read its configuration, users, rules and certificates anew, as SIGHUP does
     #[command(after_help = exit_codes_help())]
     Reload(AdminArguments),

@@ -1,5 +1,6 @@
 //! One connection of the house, in whichever language its URL names; it comes back by itself after it was lost.
 
+use super::json;
 use crate::connection::{ConnectionArguments, Plan};
 use crate::exit::Failure;
 use crate::foreign::{self, ForeignPlan, Publication, Said};
@@ -31,22 +32,26 @@ fn connection(words: &[&str]) -> Result<ConnectionArguments, Failure> {
 }
 
 /// A device's way to the broker.
-#[derive(Debug)]
 pub struct Voice {
     url: String,
     way: Way,
 }
 
-#[derive(Debug)]
 enum Way {
     Mqtt(Box<Link>),
+    Json(Box<Plan>, Option<json::Link>),
     Foreign(Box<ForeignPlan>, Option<foreign::Link>),
 }
 
 impl Voice {
     /// Connects to see whether anybody listens there.
-    pub async fn connect(url: &str, device: &str) -> Result<Self, Failure> {
+    pub async fn connect(url: &str, device: &str, is_json: bool) -> Result<Self, Failure> {
         let way = match connection(&["-L", url])?.foreign_plan()? {
+            None if is_json => {
+                let plan = mqtt_plan(url, device)?;
+                let link = json::Link::connect(&plan).await?;
+                Way::Json(Box::new(plan), Some(link))
+            }
             Some(plan) => {
                 let link = foreign::Link::connect(&plan).await?;
                 Way::Foreign(Box::new(plan), Some(link))
@@ -69,6 +74,15 @@ impl Voice {
     pub async fn say(&mut self, topic: &Topic, payload: Bytes) -> Result<(), Failure> {
         match &mut self.way {
             Way::Mqtt(link) => say_in_mqtt(link, topic, payload).await,
+            Way::Json(plan, place) => {
+                let mut link = match place.take() {
+                    Some(link) => link,
+                    None => json::Link::connect(plan).await?,
+                };
+                link.say(topic, &payload).await?;
+                *place = Some(link);
+                Ok(())
+            }
             Way::Foreign(plan, place) => {
                 let mut link = match place.take() {
                     Some(link) => link,
@@ -87,8 +101,9 @@ impl Voice {
     pub async fn close(self) {
         match self.way {
             Way::Mqtt(mut link) => link.close().await,
+            Way::Json(_, Some(link)) => link.close().await,
             Way::Foreign(_, Some(mut link)) => drop(link.close().await),
-            Way::Foreign(_, None) => {}
+            Way::Json(_, None) | Way::Foreign(_, None) => {}
         }
     }
 }

@@ -1,10 +1,12 @@
 import "./topics.css";
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { feedState, look, reveal, tree, viewProblem } from "../feed";
 import { count } from "../format";
 import { Icon } from "../parts/Icon";
 import { go, route } from "../router";
 import { t } from "../texts";
+import { filterMistake } from "./client/filters";
 import { remember } from "./topics/ring";
 import { TopicPanel } from "./topics/TopicPanel";
 import { TreeGrid } from "./topics/TreeGrid";
@@ -30,7 +32,7 @@ export function Topics() {
           <Totals />
           <Search />
         </header>
-        <TreeGrid selected={selected} onSelect={select} />
+        <TreeGrid selected={selected} onSelect={select} isList={isSearching.value} />
         <Nothing />
       </section>
       {selected !== null && <TopicPanel key={selected} topic={selected} onClose={() => go("topics")} />}
@@ -43,24 +45,38 @@ function Totals() {
   if (!known) return <span />;
   return (
     <p class="muted small" role="status">
-      {t.topics.total(count(known.topics_total))}
-      {known.capped && ` · ${t.topics.capped}`}
+      {isSearching.value
+        ? t.topics.found(count(known.rows_total), count(known.topics_total))
+        : t.topics.total(count(known.topics_total))}
+      {known.capped && ` · ${isSearching.value ? t.topics.foundCapped : t.topics.capped}`}
     </p>
   );
 }
+
+/** What is found comes as a list of whole topics. */
+const isSearching = signal(false);
 
 /** A text, or a filter with `+` and `#`: one of them. */
 function Search() {
   const [kind, setKind] = useState<"text" | "filter">("text");
   const [text, setText] = useState("");
+  const mistake = kind === "filter" && text !== "" ? filterMistake(text) : null;
   useEffect(() => {
+    if (mistake) return;
     const timer = window.setTimeout(() => {
+      isSearching.value = text !== "";
       look({ search: kind === "text" ? text : "", filter: kind === "filter" ? text : "" });
     }, SETTLE_MS);
     return () => window.clearTimeout(timer);
   }, [kind, text]);
-  useEffect(() => () => look({ search: "", filter: "" }), []);
-  const problem = viewProblem.value;
+  useEffect(
+    () => () => {
+      isSearching.value = false;
+      look({ search: "", filter: "" });
+    },
+    [],
+  );
+  const problem = mistake ? t.client.subscriptions.mistakes[mistake] : viewProblem.value;
   return (
     <search class="topics-search">
       <div class="search-box">

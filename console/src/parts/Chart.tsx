@@ -72,7 +72,7 @@ function options(node: HTMLElement, props: Props & { fromZero: boolean }): uPlot
     legend: { show: false },
     cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
     scales: {
-      x: { range: (_, min, max) => [Math.min(min, max - seconds_min), max] },
+      x: { range: (_, min, max) => span(min, max, seconds_min) },
       y: { range: (_, min, max) => range(min, max, fromZero) },
     },
     axes: [
@@ -85,11 +85,17 @@ function options(node: HTMLElement, props: Props & { fromZero: boolean }): uPlot
         label: line.label,
         stroke: colour(line.colour),
         width: 1.5,
-        points: { show: false },
+        // One value makes no line.
+        points: { show: (plot: uPlot) => plot.data[0].length < 3 },
         ...(line.stepped && uPlot.paths.stepped ? { paths: uPlot.paths.stepped({ align: 1 }) } : {}),
       })),
     ],
   };
+}
+
+function span(min: number | null, max: number | null, seconds_min: number): [number, number] {
+  const end = max ?? Date.now() / 1000;
+  return [Math.min(min ?? end, end - seconds_min), end];
 }
 
 function range(min: number | null, max: number | null, fromZero: boolean): [number, number] {

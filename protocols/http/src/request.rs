@@ -6,6 +6,7 @@
 //! | `/topics/{filter}`, `/topics?filter=` | `GET` with `Accept: text/event-stream`, or with `?wait=` |
 //! | `/topics:batch` | `POST` |
 //! | `/request/{topic}` | `POST` asks and waits for the answer |
+//! | `/api/openapi.json`, `/asyncapi.json` | `GET` describes all that |
 
 use crate::event_stream::{self, Data, EventId};
 use crate::problem::Problem;
@@ -54,7 +55,15 @@ pub enum Wanted {
         /// The client's name for the request.
         key: Option<ByteString>,
     },
+    /// What there is, for programs.
+    Document(&'static str),
 }
+
+/// The descriptions of the language, by their paths.
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("/api/openapi.json", include_str!("../documents/openapi.json")),
+    ("/asyncapi.json", include_str!("../documents/asyncapi.json")),
+];
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +141,12 @@ pub struct Head<'a> {
 
 /// Whether a path is one of the language's.
 pub fn is_ours(path: &str) -> bool {
-    path == "/topics" || path == "/topics:batch" || path.starts_with("/topics/") || path.starts_with("/request/")
+    let is_document = || DOCUMENTS.iter().any(|(it, _)| *it == path);
+    path.starts_with("/topics/")
+        || path.starts_with("/request/")
+        || path == "/topics"
+        || path == "/topics:batch"
+        || is_document()
 }
 
 /// What a request to one of [our paths](is_ours) wants.
@@ -141,7 +155,13 @@ pub fn is_ours(path: &str) -> bool {
 /// What is wrong with it.
 pub fn wanted(head: &Head<'_>, now: Now, limits: &TopicLimits) -> Result<Wanted, Problem> {
     let mut query = Query::parse(head.query.unwrap_or_default())?;
-    let wanted = if head.path == "/topics:batch" {
+    let document = DOCUMENTS.iter().find(|(path, _)| *path == head.path);
+    let wanted = if let Some((_, document)) = document {
+        match *head.method {
+            Method::GET | Method::HEAD => Ok(Wanted::Document(document)),
+            _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
+        }
+    } else if head.path == "/topics:batch" {
         let key = key(head)?;
         post_only(head, Wanted::Batch { guarantee: guarantee(head, &mut query)?, key })
     } else if let Some(name) = head.path.strip_prefix("/request/") {
@@ -183,9 +203,13 @@ fn reading(head: &Head<'_>, name: Option<&str>, query: &mut Query, limits: &Topi
     let after = query.one("after")?;
     let preconditions = Preconditions::read(head.headers)?;
     if !is_stream && wait_s.is_none() && after.is_none() {
-        let topic = path::topic(name.ok_or_else(no_topic)?, limits).map_err(|problem| {
-            let hint = "; for a filter ask with Accept: text/event-stream, or with ?wait=SECONDS";
-            Problem { detail: format!("{}{hint}", problem.detail).into(), ..problem }
+        let name = name.ok_or_else(no_topic)?;
+        let topic = path::topic(name, limits).map_err(|problem| match path::filter(name, limits) {
+            Err(_) => problem,
+            Ok(_) => {
+                let hint = "to listen to a filter, ask with Accept: text/event-stream, or with ?wait=SECONDS";
+                Problem { detail: format!("{}; {hint}", problem.detail).into(), ..problem }
+            }
         })?;
         return Ok(Wanted::Read { topic, preconditions });
     }
@@ -420,6 +444,31 @@ mod tests {
         let Wanted::Ask(question) = ask("POST /request/a/b?wait=2&answers=3", &[]).unwrap() else { panic!() };
         assert_eq!((question.wait_s, question.answers_max), (2, Some(3)));
         assert!(ask("POST /request/a", &[("althing-response-topic", "b")]).is_err());
+    }
+
+    #[test]
+    fn the_documents_describe_what_there_is() {
+        for (path, text) in DOCUMENTS {
+            assert!(is_ours(path));
+            assert_eq!(ask(&format!("GET {path}"), &[]), Ok(Wanted::Document(text)));
+            let document: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert!(document["info"]["title"].is_string());
+            // Every reference leads somewhere.
+            for reference in text.split("\"$ref\": \"#").skip(1) {
+                let pointer = reference.split('"').next().unwrap();
+                assert!(document.pointer(pointer).is_some(), "{path}: {pointer}");
+            }
+        }
+        let openapi: serde_json::Value = serde_json::from_str(DOCUMENTS[0].1).unwrap();
+        for (path, operations) in openapi["paths"].as_object().unwrap() {
+            assert!(is_ours(path), "{path}");
+            for method in operations.as_object().unwrap().keys() {
+                let line = format!("{} {}?filter=a", method.to_uppercase(), path.replace("{topic}", "a"));
+                let problem = ask(&line, &[("accept", "text/event-stream")]).err();
+                let status = problem.map_or(200, |problem| problem.status.as_u16());
+                assert!(status != 405 && status != 404, "{line}: {status}");
+            }
+        }
     }
 
     #[test]

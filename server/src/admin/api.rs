@@ -1,6 +1,7 @@
 //! `/api/v1`: everything about the running broker, with its OpenAPI document.
 
 mod certificates;
+mod console;
 mod definitions;
 mod feed;
 mod limits;
@@ -53,6 +54,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
         .merge(rules::routes())
         .merge(definitions::routes())
         .merge(feed::routes())
+        .merge(console::routes())
         .merge(log::routes())
 }
 

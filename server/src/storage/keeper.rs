@@ -33,8 +33,10 @@ pub(super) struct Keeper<D: Disk> {
     interval: Option<Duration>,
     /// When what was written has to be synced.
     sync_due: Option<Instant>,
-    /// What was appended and not confirmed.
+    /// What was appended.
     ticket: u64,
+    /// Whether somebody waits for it. A record that changes nothing is not written, and confirmed like the others.
+    is_awaited: bool,
     bytes: usize,
     /// Appended since the last step of tidying.
     untidied_bytes: usize,
@@ -44,7 +46,7 @@ pub(super) struct Keeper<D: Disk> {
 impl<D: Disk> Keeper<D> {
     pub fn new(store: Store<D>, line: Arc<Line>, clock: Clock, interval: Option<Duration>) -> Self {
         let (sync_due, ticket, bytes, untidied_bytes, loaded) = (None, 0, 0, 0, Vec::new());
-        Self { store, line, clock, interval, sync_due, ticket, bytes, untidied_bytes, loaded }
+        Self { store, line, clock, interval, sync_due, ticket, is_awaited: false, bytes, untidied_bytes, loaded }
     }
 
     /// Works until the line is closed, and closes the store then.
@@ -57,7 +59,7 @@ impl<D: Disk> Keeper<D> {
             let is_closing = self.line.take(&mut work);
             let is_idle = work.is_empty();
             self.append(&mut work);
-            if self.store.is_dirty() {
+            if self.store.is_dirty() || self.is_awaited {
                 self.commit()?;
             }
             self.answer(&mut work)?;
@@ -82,6 +84,7 @@ impl<D: Disk> Keeper<D> {
         for mut batch in std::mem::take(&mut work.batches) {
             self.store.append(&mut batch.records);
             self.ticket = batch.ticket;
+            self.is_awaited = true;
             self.bytes += batch.bytes;
             self.untidied_bytes += batch.bytes;
             work.give_back(batch.records);
@@ -93,6 +96,7 @@ impl<D: Disk> Keeper<D> {
         let start = Instant::now();
         let is_written = self.store.commit(self.clock.now(), self.interval.is_none())?;
         if is_written {
+            self.is_awaited = false;
             self.line.confirm(self.ticket, std::mem::take(&mut self.bytes), start.elapsed());
             if let Some(interval) = self.interval {
                 self.sync_due.get_or_insert_with(|| Instant::now() + interval);
@@ -197,6 +201,18 @@ mod tests {
         let found: Vec<i64> = loaded[0].entries.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(found, [1, 3]);
         assert!(!end.is_behind());
+    }
+
+    #[test]
+    fn what_changes_nothing_is_confirmed_at_once() {
+        let disk = SimDisk::new(6);
+        let (keeper, line, mut end) = keeper(&disk);
+        let topic = Topic::new("never/kept".into(), &TopicLimits::default()).unwrap();
+        end.store(&mut vec![Record::Retained { topic, message: None }], 1);
+        assert_eq!(end.durable(), 0);
+        line.close();
+        keeper.run().unwrap();
+        assert_eq!(end.durable(), 1);
     }
 
     #[test]

@@ -5,27 +5,27 @@ import { Button } from "../../parts/Button";
 import { Dialog } from "../../parts/Dialog";
 import { toast } from "../../parts/Toast";
 import { t } from "../../texts";
-import { clearBelow, type Removed } from "./actions";
+import { clearBelow, countBelow, type Removed } from "./actions";
 
 /** Asks before last values are removed, and says how many it would be. */
 export function DeleteSubtree({ topic, onClose }: { topic: string; onClose: () => void }) {
   const [trial, setTrial] = useState<Removed | null>(null);
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
+  const matched = trial?.matched ?? 0;
   useEffect(() => {
-    clearBelow(topic, true).then(setTrial, (error: unknown) => setProblem(words(error)));
+    countBelow(topic).then(setTrial, (error: unknown) => setProblem(words(error)));
   }, [topic]);
   const confirm = async () => {
     setBusy(true);
     try {
-      toast(t.topics.removed(count((await clearBelow(topic, false)).removed)));
+      toast(t.topics.removed(count((await clearBelow(topic, matched)).removed)));
       onClose();
     } catch (error) {
       setProblem(words(error));
       setBusy(false);
     }
   };
-  const matched = trial?.matched ?? 0;
   return (
     <Dialog
       title={t.topics.removeTitle}

@@ -59,6 +59,7 @@ export function Numbers({ entries }: { entries: Entry[] }) {
         data={data}
         height={130}
         fromZero={false}
+        seconds_min={10}
         format={(value) => format.format(value)}
       />
     </section>

@@ -20,10 +20,12 @@ const active = signal<{ index: number; topic: string | null }>({ index: 0, topic
 interface Props {
   selected: string | null;
   onSelect: (topic: string) => void;
+  /** Whether rows are whole topics. */
+  isList: boolean;
 }
 
 /** The tree of topics as a list of rows. */
-export function TreeGrid({ selected, onSelect }: Props) {
+export function TreeGrid({ selected, onSelect, isList }: Props) {
   const list = useRef<VirtualRowsHandle>(null);
   const { total, at } = rows.value;
   useEffect(followActive, [rows.value]);
@@ -54,7 +56,7 @@ export function TreeGrid({ selected, onSelect }: Props) {
   };
   const marked = active.value.index;
   return (
-    <div class="tree">
+    <div class={isList ? "tree list" : "tree"}>
       <div class="tree-head" aria-hidden="true">
         <span>{t.topics.column.topic}</span>
         <span>{t.topics.column.value}</span>

@@ -28,9 +28,14 @@ export interface Removed {
   topics: string[];
 }
 
-/** Removes the last values of a topic and of all below it, or says which those are. */
-export async function clearBelow(topic: string, isTrial: boolean): Promise<Removed> {
-  return remove<Removed>(withQuery("/api/v1/retained", { filter: `${topic}/#`, dry_run: isTrial }));
+/** Which last values a topic and all below it have. */
+export async function countBelow(topic: string): Promise<Removed> {
+  return remove<Removed>(withQuery("/api/v1/retained", { filter: `${topic}/#`, dry_run: true }));
+}
+
+/** Removes them, when they are no more than was said. */
+export async function clearBelow(topic: string, count: number): Promise<Removed> {
+  return remove<Removed>(withQuery("/api/v1/retained", { filter: `${topic}/#`, count }));
 }
 
 function path(topic: string): string {

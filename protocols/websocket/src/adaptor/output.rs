@@ -17,15 +17,18 @@ impl WebSocketAdaptor {
         let Inner::Bytes { adaptor, is_text } = &mut self.inner else {
             unreachable!("only a language of bytes is called so")
         };
-        if !*is_text && self.compression.is_none() {
+        if !*is_text {
             let start = out.bytes.begin_frame();
             let result = act(&mut **adaptor, out);
-            match out.bytes.frame_bytes(&start) {
-                0 => out.bytes.abandon_frame(start),
-                length => {
-                    let (header, size) = Header::whole(Opcode::Binary, length).write();
-                    out.bytes.end_frame(start, &header[..size]);
-                }
+            let length = out.bytes.frame_bytes(&start);
+            if length == 0 {
+                out.bytes.abandon_frame(start);
+            } else if self.is_worth_compressing(length) {
+                let bytes = out.bytes.cut_frame(start).into();
+                self.put_message(&WholeMessage { is_text: false, bytes }, out.bytes);
+            } else {
+                let (header, size) = Header::whole(Opcode::Binary, length).write();
+                out.bytes.end_frame(start, &header[..size]);
             }
             return result;
         }
@@ -57,8 +60,12 @@ impl WebSocketAdaptor {
         result
     }
 
+    fn is_worth_compressing(&self, length: usize) -> bool {
+        self.compression.is_some() && length >= self.config.deflate_bytes_min
+    }
+
     fn put_message(&self, message: &WholeMessage, out: &mut OutBuffer) {
-        let compression = self.compression.as_ref().filter(|_| message.bytes.len() >= self.config.deflate_bytes_min);
+        let compression = self.compression.as_ref().filter(|_| self.is_worth_compressing(message.bytes.len()));
         let compressed = compression.and_then(|it| it.deflate.compress(&message.bytes)).map(Bytes::from);
         let payload = compressed.as_ref().unwrap_or(&message.bytes);
         let header = Header::whole(Opcode::of_message(message.is_text), payload.len());

@@ -93,6 +93,14 @@ fn a_language_of_bytes_takes_what_it_can_and_the_rest_later() {
     assert!(seat.input.is_empty());
 }
 
+#[test]
+fn what_a_language_of_bytes_says_is_compressed_when_it_is_long() {
+    let mut seat = Seat::bytes(false, Some(agreed()));
+    let long = format!("{}.", "hello ".repeat(1_000));
+    seat.receive(&[binary(b"short."), binary(long.as_bytes())].concat());
+    assert_eq!(sent(&mut seat), [(false, b"short.".to_vec()), (true, long.into_bytes())]);
+}
+
 proptest! {
     #[test]
     fn a_stream_is_the_same_compressed_or_not(

@@ -141,6 +141,8 @@ struct Removal {
     /// Only says what would be removed.
     #[serde(default)]
     dry_run: bool,
+    /// How many it was said to be: when the filter matches more by now, nothing is removed.
+    count: Option<usize>,
 }
 
 /// What was removed, or would be.
@@ -156,17 +158,36 @@ struct Removed {
 }
 
 /// Removes the last values that a filter matches. What the broker says of itself, under `$`, stays.
-#[utoipa::path(delete, path = "/api/v1/retained", params(Removal), responses((status = 200, body = Removed)))]
+#[utoipa::path(
+    delete, path = "/api/v1/retained", params(Removal),
+    responses((status = 200, body = Removed), (status = 409))
+)]
 async fn remove(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Asked(Removal { filter, dry_run }): Asked<Removal>,
+    Asked(Removal { filter, dry_run, count }): Asked<Removal>,
 ) -> Answer<Removed> {
     let wanted = Arc::new(Wanted { filter: Some(filter.clone()) }.parse(&admin)?);
+    if let Some(count) = count.filter(|_| !dry_run) {
+        let matched = walk(&admin, &wanted, true).await?.matched;
+        if matched > count {
+            let text = format!("{filter:?} matches {matched} last values by now, and not {count}: nothing was removed");
+            return Err(Problem::conflict(text));
+        }
+    }
+    let all = walk(&admin, &wanted, dry_run).await?;
+    if !dry_run {
+        tracing::info!("{caller} has removed {} last values that {filter:?} matches", all.removed);
+    }
+    Ok(Json(all))
+}
+
+/// Removes what is wanted slice by slice, or only counts it.
+async fn walk(admin: &Admin, wanted: &Arc<Filter>, dry_run: bool) -> Result<Removed, Problem> {
     let mut all = Removed { dry_run, ..Removed::default() };
     let mut from = Some(0);
     while let Some(place) = from {
-        let wanted = Arc::clone(&wanted);
+        let wanted = Arc::clone(wanted);
         let (topics, removed, next) =
             admin.shard.run(move |inside| remove_slice(inside, &wanted, place, dry_run)).await?;
         all.matched += topics.len();
@@ -175,10 +196,7 @@ async fn remove(
         all.topics.extend(topics.iter().take(shown).map(ToString::to_string));
         from = next;
     }
-    if !dry_run {
-        tracing::info!("{caller} has removed {} last values that {filter:?} matches", all.removed);
-    }
-    Ok(Json(all))
+    Ok(all)
 }
 
 fn remove_slice(

@@ -39,8 +39,8 @@ struct Login {
 
 /// Who has logged in.
 #[derive(Debug, Serialize, ToSchema)]
-struct LoggedIn {
-    username: String,
+pub struct LoggedIn {
+    pub username: String,
 }
 
 /// Logs in as a user of the group `admin`: the answer brings a cookie. Requests that change something by it must carry a
@@ -77,7 +77,7 @@ async fn logout(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<i
     Ok((StatusCode::NO_CONTENT, set_cookie("", "; Max-Age=0")?))
 }
 
-fn set_cookie(secret: &str, more: &str) -> Result<AppendHeaders<[(header::HeaderName, HeaderValue); 1]>, Problem> {
+pub fn set_cookie(secret: &str, more: &str) -> Result<AppendHeaders<[(header::HeaderName, HeaderValue); 1]>, Problem> {
     let text = format!("{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict{more}");
     let value = HeaderValue::from_str(&text).map_err(|error| Problem::failed(error.to_string()))?;
     Ok(AppendHeaders([(header::SET_COOKIE, value)]))

@@ -20,7 +20,7 @@ fn operations() -> Vec<(String, String)> {
 fn nothing_but_health_and_metrics_is_open_from_the_first_start_on() {
     let world = World::start();
     for (method, path) in operations() {
-        if (&method[..], &path[..]) == ("POST", "/api/v1/session") {
+        if method == "POST" && ["/api/v1/session", "/api/v1/session/code"].contains(&&path[..]) {
             continue;
         }
         for headers in

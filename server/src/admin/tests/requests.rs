@@ -101,7 +101,9 @@ fn last_values_are_seen_and_removed() {
     assert_eq!(world.ask("GET", "/api/v1/retained/value?topic=a/b", "").json()["text"], "hi");
     let dry = world.ask("DELETE", "/api/v1/retained?filter=a/%2B&dry_run=true", "").json();
     assert_eq!((&dry["matched"], &dry["removed"], &dry["topics"]), (&json!(1), &json!(0), &json!(["a/b"])));
-    assert_eq!(world.ask("DELETE", "/api/v1/retained?filter=a/%2B", "").json()["removed"], 1);
+    let grown = world.ask("DELETE", "/api/v1/retained?filter=a/%2B&count=0", "");
+    assert_eq!(grown.status, 409, "there is more than was said: {grown:?}");
+    assert_eq!(world.ask("DELETE", "/api/v1/retained?filter=a/%2B&count=1", "").json()["removed"], 1);
     assert_eq!(world.ask("GET", "/api/v1/retained?filter=a/%23", "").json()["items"], json!([]));
     assert_eq!(world.ask("DELETE", "/api/v1/retained", "").status, 400, "a filter has to be said");
 }
@@ -200,4 +202,23 @@ fn a_trace_shows_one_client_until_its_time_is_over() {
     }
     assert!(!rest.contains("other"), "{rest}");
     assert_eq!(world.ask("GET", "/api/v1/trace", "").status, 400, "something has to be said");
+}
+
+#[test]
+fn a_code_from_the_consoles_address_lets_a_browser_in_once() {
+    let world = World::start();
+    let url = world.ask("POST", "/api/v1/console", "").json()["url"].as_str().unwrap().to_owned();
+    let (place, code) = url.split_once("/#code=").unwrap();
+    assert_eq!(place, format!("http://{}", world.web));
+    let body = json!({ "code": code }).to_string();
+    let login = world.request("POST", "/api/v1/session/code", &[], &body);
+    let cookie = login.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    let whoami = world.request("GET", "/api/v1/session", &[&cookie], "").json();
+    assert_eq!(whoami, json!({"by": "user", "username": "console"}));
+    assert_eq!(world.ask("GET", "/api/v1/session", "").json(), json!({"by": "token"}));
+    let again = world.request("POST", "/api/v1/session/code", &[], &body);
+    assert_eq!((again.status, world.admin.logins.failed_total()), (401, 1), "it was used");
+    let foreign = world.request("POST", "/api/v1/session/code", &["Origin: http://evil.example"], &body);
+    assert_eq!(foreign.status, 403);
 }
