@@ -33,7 +33,7 @@ const english = {
     username: "Name",
     password: "Password",
     submit: "Log in",
-    code: "Or open the address that the broker prints when it starts: it carries a code that logs you in once.",
+    code: "Or open the address that the broker prints when it starts, or that “althing console” prints: it lets a browser in once.",
   },
   api: {
     away: "The broker does not answer.",
