@@ -329,6 +329,8 @@ pub enum Language {
     Mqtt,
     Coap,
     Stomp,
+    /// The frames; what is in them is decoded by itself
+    Websocket,
 }
 
 /// The versions of MQTT.

@@ -38,6 +38,7 @@ fn annotate(arguments: &DecodeArguments, bytes: &[u8]) -> Result<Vec<Annotation>
         // A datagram is one message.
         Language::Coap => vec![althing_coap::annotate::annotate(bytes)],
         Language::Stomp => althing_stomp::annotate::annotate_stream(bytes),
+        Language::Websocket => althing_websocket::annotate::annotate_stream(bytes),
     })
 }
 

@@ -33,7 +33,7 @@ const english = {
     username: "Name",
     password: "Password",
     submit: "Log in",
-    code: "Or open the address that the broker prints when it starts: it carries a code that logs you in once.",
+    code: "Or open the address that the broker prints when it starts, or that “althing console” prints: it lets a browser in once.",
   },
   api: {
     away: "The broker does not answer.",
@@ -115,6 +115,8 @@ const english = {
     selected: "The selected topic",
     column: { topic: "Topic", value: "Last value", topics: "Topics", messages: "Messages", rate: "per s", protocol: "Over" },
     total: (n: string) => `${n} topics`,
+    found: (n: string, all: string) => `${n} of ${all} topics`,
+    foundCapped: "more match than are shown",
     capped: "there are more than this tree holds",
     searchKind: "What to search by",
     kind: { text: "Text", filter: "Filter" },

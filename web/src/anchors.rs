@@ -3,8 +3,9 @@
 use crate::anchor::Anchor;
 use crate::credentials::Credentials;
 use althing_core::Link;
+use althing_core::verbs::{Reason, Refusal};
 use althing_http::Problem;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Those that were used last are in front.
@@ -40,7 +41,7 @@ impl Anchors {
             Ok(()) => Ok(anchor),
             Err(refusal) => {
                 self.lock().retain(|(_, open)| !Arc::ptr_eq(open, &anchor));
-                Err(refusal.into())
+                Err(refused(refusal, headers))
             }
         }
     }
@@ -59,4 +60,11 @@ impl Anchors {
     fn lock(&self) -> MutexGuard<'_, Vec<(Option<HeaderValue>, Arc<Anchor>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whoever has not said who it is may do so now: a browser asks its user then (RFC 9110 §15.5.2).
+pub fn refused(refusal: Refusal, headers: &HeaderMap) -> Problem {
+    let is_nobody = refusal.reason == Reason::NotAuthorised && !headers.contains_key(header::AUTHORIZATION);
+    let problem = Problem::from(refusal);
+    if is_nobody { Problem { status: StatusCode::UNAUTHORIZED, ..problem } } else { problem }
 }

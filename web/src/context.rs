@@ -1,6 +1,7 @@
 //! What a handler works with.
 
 use crate::anchor::Anchor;
+use crate::anchors::refused;
 use crate::body::{self, BodyError};
 use crate::credentials::Credentials;
 use crate::serving::Conversation;
@@ -66,7 +67,7 @@ impl Context {
         let mut connect = Credentials::of(headers)?.into_connect();
         connect.window = window;
         let anchor = Anchor::open(self.link(), connect)?;
-        anchor.stands().await?;
+        anchor.stands().await.map_err(|refusal| refused(refusal, headers))?;
         Ok(anchor)
     }
 

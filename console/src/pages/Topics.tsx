@@ -45,8 +45,10 @@ function Totals() {
   if (!known) return <span />;
   return (
     <p class="muted small" role="status">
-      {t.topics.total(count(known.topics_total))}
-      {known.capped && ` · ${t.topics.capped}`}
+      {isSearching.value
+        ? t.topics.found(count(known.rows_total), count(known.topics_total))
+        : t.topics.total(count(known.topics_total))}
+      {known.capped && ` · ${isSearching.value ? t.topics.foundCapped : t.topics.capped}`}
     </p>
   );
 }

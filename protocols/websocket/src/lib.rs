@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adaptor;
+pub mod annotate;
 pub mod client;
 pub mod close;
 pub mod config;

@@ -34,6 +34,11 @@ const ACTIVE_MAX: usize = 256;
 /// Parts of a response that wait for a slow reader.
 const PARTS_MAX: usize = 4;
 
+/// Marks requests whose `Host` was looked at where they came in, or that came inside TLS, where the certificate has said
+/// whom the page meant.
+#[derive(Clone, Copy, Debug)]
+pub struct HostIsOurs;
+
 /// The end of the way at the listeners.
 #[derive(Clone, Debug)]
 pub struct Gateway {
@@ -159,6 +164,7 @@ impl Job {
         let Self { request, peer, mut answer } = self;
         let mut request = request.map(AxumBody::from);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(HostIsOurs);
         let response = tokio::select! {
             response = router.oneshot(request) => response,
             () = answer.closed() => return,

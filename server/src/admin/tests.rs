@@ -2,6 +2,7 @@
 
 mod attacks;
 mod feed;
+mod gateway;
 mod requests;
 mod seen;
 mod world;

@@ -67,7 +67,7 @@ fn certificates_in_use_are_told_with_their_listeners() {
     assert_eq!(stores.apply(lab.prepare(&set).unwrap()), ["mqtt-tls", "stomp-tls", "http-tls"]);
     let told = stores.certificates();
     let shown: Vec<_> = told.iter().map(|it| (it.role.name(), &it.subject[..], &it.listeners[..])).collect();
-    let listeners = ["mqtt-tls", "stomp-tls", "http-tls"].as_slice();
+    let listeners = ["http-tls", "mqtt-tls", "stomp-tls"].as_slice();
     assert_eq!(shown, [("client_ca", "CN=ca", listeners), ("server", "CN=a", listeners)]);
     assert_eq!(told[1].names, ["a.example", "*.b.example"]);
     assert_eq!(told[1].file, lab.path("a.crt"));

@@ -149,7 +149,8 @@ impl Host for TestHost {
         let accept = || Verdict::Accept { identity: Default::default(), data: None };
         let Some(password) = verify.password else { return Some(accept()) };
         let refusal = Refusal::new(Reason::BadCredentials, "wrong user name or password");
-        let verdict = if password == "secret" { accept() } else { Verdict::Refuse { refusal, why: String::new().into() } };
+        let verdict =
+            if password == "secret" { accept() } else { Verdict::Refuse { refusal, why: String::new().into() } };
         let peer = verify.peer;
         tokio::spawn(async move { local::verified(peer, verdict) });
         None
