@@ -101,7 +101,9 @@ function span(min: number | null, max: number | null, seconds_min: number): [num
 function range(min: number | null, max: number | null, fromZero: boolean): [number, number] {
   if (min === null || max === null) return [0, 1];
   const low = fromZero ? Math.min(0, min) : min;
-  if (low === max) return fromZero ? [low, low + 1] : [low - 1, low + 1];
+  // Of large numbers, differences that a number of 64 bits cannot tell apart from nothing are no range.
+  const least = Math.max(Number.MIN_VALUE, Math.abs(max) * 1e-12, Math.abs(low) * 1e-12);
+  if (max - low < least) return fromZero ? [low, low + Math.max(1, least)] : [low - Math.max(1, least), low + Math.max(1, least)];
   const room = (max - low) * 0.08;
   return [fromZero ? low : low - room, max + room];
 }

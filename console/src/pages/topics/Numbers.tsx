@@ -18,6 +18,10 @@ function valueOf(entry: Entry, decoder: Decoder): unknown {
   return decodedValues.get(entry);
 }
 
+/** The chart has no steps for an axis beyond this: such a number leaves a gap. */
+const DRAWN_MAX = 1e24;
+const drawable = <T,>(value: T) => (typeof value === "number" && Math.abs(value) > DRAWN_MAX ? null : value);
+
 const format = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 /** A chart of the numbers in the values; which number, where there are several. */
@@ -30,7 +34,7 @@ export function Numbers({ entries }: { entries: Entry[] }) {
   const data = useMemo((): uPlot.AlignedData => {
     if (path === undefined) return [[], []];
     const timed = entries.filter((it) => it.at_ms !== undefined);
-    return [timed.map((it) => (it.at_ms ?? 0) / 1000), timed.map((it) => numberAt(valueOf(it, decoder), path))];
+    return [timed.map((it) => (it.at_ms ?? 0) / 1000), timed.map((it) => drawable(numberAt(valueOf(it, decoder), path)))];
   }, [entries, path, decoder]);
   if (path === undefined) return null;
   const label = pathText(path) || t.topics.value;
