@@ -192,7 +192,7 @@ async def _(web):
     token = ["-H", f"Authorization: Bearer {web.broker.token()}"]
     openapi = (await web.well("/api/v1/openapi.json", *token)).json
     expect(openapi["openapi"][:2], "3.", "the version of OpenAPI")
-    asyncapi = (await web.well("/api/v1/asyncapi.json", *token)).json
+    asyncapi = (await web.well("/asyncapi.json")).json
     expect(asyncapi["asyncapi"][:2], "3.", "the version of AsyncAPI")
 
 

@@ -1,19 +1,23 @@
 //! One connection: its requests, its deadlines, its end.
 
 use crate::anchors::Anchors;
+use crate::body::{Body, Parts, StreamError};
 use crate::context::Context;
 use crate::routing;
 use crate::web::Web;
 use crate::wire::Wire;
 use althing_core::Link;
 use althing_net::{Visitor, local};
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -52,7 +56,7 @@ pub async fn serve(web: Arc<Web>, visitor: Visitor) {
         async move {
             let response = routing::answer(&context, request).await;
             let response = active.conversation().concluded(response);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| lasting(body, active)))
         }
     });
     let stream = TokioIo::new(Wire::new(visitor, is_good));
@@ -123,6 +127,40 @@ impl Active {
 
     fn conversation(&self) -> &Conversation {
         self.0.conversation()
+    }
+}
+
+/// A body that goes on for a while: its request is served as long as it lives.
+struct Lasting {
+    parts: Parts,
+    _active: Active,
+}
+
+/// A body that leaves as a whole needs nobody to wait for it.
+fn lasting(body: Body, active: Active) -> Body {
+    match body {
+        Body::Whole(_) => body,
+        Body::Parts(parts) => Body::Parts(Box::pin(Lasting { parts, _active: active })),
+    }
+}
+
+impl http_body::Body for Lasting {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        self.parts.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.parts.size_hint()
     }
 }
 

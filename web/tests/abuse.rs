@@ -136,6 +136,23 @@ fn who_is_idle_is_let_go() {
 }
 
 #[test]
+fn a_stream_is_not_idle_though_nothing_is_asked() {
+    let config = HttpConfig { keep_alive_timeout_ms: 50, event_heartbeat_s: 1, ..HttpConfig::default() };
+    house_with(Limits::default(), config, async |house: House| {
+        let mut stream = house.connect().await;
+        say(&mut stream, "GET /topics/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").await;
+        assert_eq!(status(&hear_head(&mut stream).await), 200);
+        let (mut heard, mut buffer) = (String::new(), [0; 512]);
+        // Its second sign of life comes long after a connection would have been idle for too long.
+        while heard.matches("\n:").count() < 2 {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "closed after {heard:?}");
+            heard.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    });
+}
+
+#[test]
 fn pages_of_other_origins_are_kept_out() {
     let config = HttpConfig { origins: vec!["https://app.example".into()], ..HttpConfig::default() };
     house_with(Limits::default(), config, async |house: House| {
