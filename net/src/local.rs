@@ -148,7 +148,7 @@ pub(crate) fn with<R>(act: impl FnOnce(&mut Shard) -> R) -> R {
 
 /// The same where there may be none any more.
 pub(crate) fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
-    let _core_guard = AbortOnPanic;
+    let _core_guard = AbortOnPanic::new();
     SHARD.with_borrow_mut(|shard| shard.as_mut().map(act))
 }
 
@@ -156,11 +156,22 @@ pub(crate) fn with_running<R>(act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
 /// this far is the core's, the store's or ours: its state cannot be trusted any more, and the event loop, or the end of a
 /// thread, would swallow the panic.
 #[derive(Debug)]
-pub struct AbortOnPanic;
+pub struct AbortOnPanic {
+    /// What is dropped while somebody else's panic unwinds may use the shard: that panic is not the core's.
+    was_panicking: bool,
+}
+
+impl AbortOnPanic {
+    /// From now on.
+    #[expect(clippy::new_without_default, reason = "it stands for a stretch of code, not for a value")]
+    pub fn new() -> Self {
+        Self { was_panicking: std::thread::panicking() }
+    }
+}
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.was_panicking {
             std::process::abort();
         }
     }

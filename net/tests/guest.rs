@@ -126,3 +126,18 @@ fn a_guest_that_is_dropped_has_left() {
         assert_eq!(local::peers().len(), 0);
     });
 }
+
+#[test]
+fn a_task_that_panics_takes_only_its_guest_along() {
+    house(async |house: House| {
+        let guest = guest("unlucky").await;
+        let failed = tokio::spawn(async move {
+            let _guest = guest;
+            panic!("a mistake in whoever serves a request");
+        });
+        assert!(failed.await.unwrap_err().is_panic());
+        let mut other = house.connect_as("unlucky").await;
+        say(&mut other, "subscribe t\n").await;
+        hear(&mut other, "subscribed\n").await;
+    });
+}

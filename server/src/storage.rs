@@ -155,7 +155,7 @@ impl Opening {
         let thread = thread::Builder::new().name("store".into()).spawn({
             let line = Arc::clone(&line);
             move || {
-                let _core_guard = AbortOnPanic;
+                let _core_guard = AbortOnPanic::new();
                 if let Err(failure) = keeper.run() {
                     line.fail(failure);
                 }
