@@ -104,7 +104,10 @@ def stomp(incoming, outgoing):
 
 
 def coap(incoming, outgoing):
-    asked = {(piece.call.peer, piece.data[2:4]): (piece.call.end, find(piece.data)) for piece in incoming}
+    asked = {}
+    for piece in incoming:
+        # A request that is repeated counts from its first time: it may have been stored between the two.
+        asked.setdefault((piece.call.peer, piece.data[2:4]), (piece.call.end, find(piece.data)))
     for piece in outgoing:
         request = asked.get((piece.call.peer, piece.data[2:4]))
         if request and piece.data[1] == 0x44:
