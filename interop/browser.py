@@ -196,15 +196,17 @@ async def _(web):
 
 @case("topics: a hundred thousand, scrolled")
 async def _(web):
-    socket = await asyncio.open_connection("127.0.0.1", web.broker.port)
-    reader, writer = socket
+    # What nobody looks at is not counted: the page comes first.
+    await web.open(url=web.console("topics"))
+    await web.see(selector=TREE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.broker.port)
     writer.write(connect_packet(""))
     for start in range(0, 100_000, 1_000):
         numbers = range(start, start + 1_000)
         writer.write(b"".join(publish_packet(f"many/{number // 100}/{number % 100}", b"%d" % number) for number in numbers))
         await writer.drain()
-    await web.open(url=web.console("topics"))
-    await web.see(selector=TREE)
+    writer.write(b"\xc0\x00")
+    await within(reader.readuntil(b"\xd0\x00"), "the answer to a ping behind all of them")
     await web.choose(label="What to search by", value="filter")
     await web.fill(label="Topics that match this filter, with + and #", value="many/+/+")
     await web.see(within="Topics", text="many")
