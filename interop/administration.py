@@ -13,19 +13,12 @@ import urllib.parse
 from broker import HOST, free_port
 from operations import Operated, reason_of
 from raw import DISCONNECT, publish
-from report import Skip, expect, within
+from report import Skip, case_of, expect, within
 
 TABLE = []
+case = case_of(TABLE)
 
 ADMINISTRATIVE_ACTION = 0x98
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

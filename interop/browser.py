@@ -6,23 +6,16 @@ import functools
 from node import Node
 from raw import publish as publish_packet
 from raw import connect as connect_packet
-from report import expect, within
+from report import case_of, expect, within
 from web import Web
 
 TABLE = []
+case = case_of(TABLE)
 PAGES = ["overview", "topics", "client", "clients", "security"]
 # The tree of topics, and what frames may take while it is scrolled: 95 of 100, in milliseconds. A page on a machine that
 # does something else at the same time still looks smooth then.
 TREE = "[role=treegrid]"
 FRAME_MS_MAX = 60
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

@@ -11,17 +11,9 @@ import aiocoap
 
 from broker import HOST, Althing
 from mosquitto_clients import Prompt
-from report import DEADLINE_S, Skip, expect, within
+from report import DEADLINE_S, Skip, case, expect, within
 
 LIBCOAP, AIOCOAP = [], []
-
-
-def case(table, name):
-    def add(function):
-        table.append((name, function))
-        return function
-
-    return add
 
 
 def column(table):

@@ -7,18 +7,11 @@ import re
 from broker import HOST
 from peers import Options
 from peers_paho import PahoPeer
-from report import expect, within
+from report import case_of, expect, within
 from web import SPEECHES, Web, column
 
 TABLE = []
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
+case = case_of(TABLE)
 
 
 run = column(TABLE)

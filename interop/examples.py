@@ -3,18 +3,11 @@
 import sys
 
 from broker import HOST, ROOT
-from report import expect, within
+from report import case_of, expect, within
 from web import Web, column
 
 TABLE = []
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
+case = case_of(TABLE)
 
 
 run = column(TABLE)

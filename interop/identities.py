@@ -14,22 +14,15 @@ import jwt
 import paho.mqtt.client as paho
 from broker import HOST, Althing
 from raw import AUTH, CONNACK, House, connect, packet, properties, text
-from report import expect, within
+from report import case_of, expect, within
 from scramp import ScramClient
 
 TABLE = []
+case = case_of(TABLE)
 
 SUCCESS, CONTINUE, RE_AUTHENTICATE = 0x00, 0x18, 0x19
 BAD_CREDENTIALS, NOT_AUTHORISED, BAD_METHOD = 0x86, 0x87, 0x8C
 METHOD, DATA = b"\x15", b"\x16"
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

@@ -5,18 +5,11 @@ import contextlib
 import json
 
 from broker import HOST
-from report import DEADLINE_S, expect, within
+from report import DEADLINE_S, case_of, expect, within
 
 TABLE = []
+case = case_of(TABLE)
 VERSIONS = {"31": "3.1", "311": "3.1.1", "5": "5"}
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

@@ -12,21 +12,14 @@ from pathlib import Path
 from broker import HOST
 from peers import Options
 from peers_paho import PahoPeer
-from report import expect, within
+from report import case_of, expect, within
 
 FOLDER = Path(__file__).resolve().parent
 VERSIONS = {5: "5", 4: "3.1.1"}
 
 # A flow answers for `node-red/VERSION/in/…` on `node-red/VERSION/out/…`.
 TABLE = []
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
+case = case_of(TABLE)
 
 
 async def run(client, broker, report, wanted):

@@ -16,19 +16,12 @@ from pathlib import Path
 
 from broker import HOST, ROOT
 from raw import DISCONNECT, PUBACK, SUBACK, House, properties, publish, subscribe
-from report import Skip, expect, within
+from report import Skip, case_of, expect, within
 
 TABLE = []
+case = case_of(TABLE)
 
 USE_ANOTHER_SERVER, SHUTTING_DOWN, NOT_AUTHORISED = 0x9C, 0x8B, 0x87
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

@@ -8,23 +8,16 @@ import asyncio
 import struct
 
 from broker import HOST, PACKET_BYTES_MAX, SUBSCRIPTIONS_MAX, Althing
-from report import Skip, expect, within
+from report import Skip, case_of, expect, within
 
 TABLE = []
+case = case_of(TABLE)
 BAD_INPUT = set()
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = (kind << 4 for kind in range(1, 8))
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = (kind << 4 for kind in range(8, 16))
 
 MALFORMED_PACKET, PROTOCOL_ERROR = 0x81, 0x82
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

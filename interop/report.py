@@ -7,6 +7,7 @@ nothing else counts. It waits for events with `within`, never for time to pass.
 import asyncio
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 # Long enough for a machine that builds something else at the same time: it only ever costs a failing case.
@@ -16,6 +17,21 @@ CASE_DEADLINE_S = 90
 
 class Skip(Exception):
     """The client or the broker under comparison cannot do what the case needs; says which and why."""
+
+
+def case(table, name):
+    """Puts the function below it into a table of cases, under this name."""
+
+    def add(function):
+        table.append((name, function))
+        return function
+
+    return add
+
+
+def case_of(table):
+    """`case` for a module with one table."""
+    return partial(case, table)
 
 
 def expect(got, wanted, what):

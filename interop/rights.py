@@ -25,9 +25,10 @@ from raw import (
     text,
     u16,
 )
-from report import expect, within
+from report import case_of, expect, within
 
 TABLE = []
+case = case_of(TABLE)
 LASTING = properties(b"\x11\0\0\x0e\x10")
 NOT_AUTHORISED, BAD_CREDENTIALS, CLIENT_ID_INVALID = 0x87, 0x86, 0x85
 
@@ -47,14 +48,6 @@ user = "eve"
 topic = "secret/#"
 allow = true
 """
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
 
 
 async def run(client, broker, report, wanted):

@@ -18,18 +18,11 @@ from peers_mqttjs import MqttJsPeer
 from peers_paho import PahoPeer
 from raw import CONNACK, DISCONNECT, Connection, packet
 from raw import connect as connect_packet
-from report import Skip, expect, within
+from report import Skip, case_of, expect, within
 from stomp_peers import StompPyPeer
 
 TABLE = []
-
-
-def case(name):
-    def add(function):
-        TABLE.append((name, function))
-        return function
-
-    return add
+case = case_of(TABLE)
 
 
 async def run(client, broker, report, wanted):

@@ -12,18 +12,10 @@ import websockets
 from broker import HOST, NAME
 from node import Node
 from raw import connect as connect_packet
-from report import expect, within
+from report import case, expect, within
 from web import Event, Stream, Web, column
 
 WEBSOCKETS, HTTPX, WS, EVENTSOURCE = [], [], [], []
-
-
-def case(table, name):
-    def add(function):
-        table.append((name, function))
-        return function
-
-    return add
 
 
 class Clients(Web):
