@@ -49,7 +49,7 @@ fn principal(arguments: &ExplainArguments, listens: &[Listen]) -> Result<Princip
         identity: Arc::new(identity),
         client: arguments.client.as_str().into(),
         protocol: listen.protocol.row.name,
-        link: Link { remote, entrance: Arc::clone(&listen.entrance), tls: None },
+        link: Link { remote, entrance: Arc::clone(&listen.entrance), ..Link::default() },
     })
 }
 

@@ -5,11 +5,13 @@
 //! which belongs to a peer that it knows, and which makes a new one.
 
 use crate::effects::Delivery;
+use crate::link::SharedKey;
 use crate::time::{Deadline, Now};
 use crate::verbs::{Answer, PeerId, Request};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One socket's conversations: protocol state and nothing else.
 ///
@@ -17,8 +19,12 @@ use std::net::SocketAddr;
 /// understood is that sender's trouble alone. State for an address is bounded, in number and in bytes,
 /// since anyone can write any address on a datagram.
 pub trait Door: Send {
-    /// One datagram.
-    fn receive(&mut self, now: Now, remote: SocketAddr, datagram: Bytes, out: &mut DoorOut<'_>);
+    /// One datagram, as its sender wrote it: what protected it on its way is off already.
+    fn receive(&mut self, now: Now, source: Source, datagram: Bytes, out: &mut DoorOut<'_>);
+
+    /// What protected the conversation with this address has ended, or somebody else has begun one there: its peers are
+    /// gone, and nothing that it held may reach whoever comes from there next. Nothing can be said there any more.
+    fn left(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>);
 
     /// The broker's answer to a request of this peer, or its farewell. Answers for peers that the door has
     /// closed do not come any more.
@@ -32,6 +38,24 @@ pub trait Door: Send {
 
     /// When to call `timeout`, and what for (the reason shows in traces).
     fn next_timeout(&self) -> Option<Deadline>;
+}
+
+/// Where a datagram comes from, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Who says to have sent it.
+    pub remote: SocketAddr,
+    /// Whether it went to a group of hosts, of which this is one: answers are few, late, and never errors.
+    pub is_multicast: bool,
+    /// Whether it came inside DTLS: the address has proven itself, and nobody else can write from it.
+    pub is_secured: bool,
+}
+
+impl Source {
+    /// A plain datagram to this host alone.
+    pub fn plain(remote: SocketAddr) -> Self {
+        Self { remote, is_multicast: false, is_secured: false }
+    }
 }
 
 /// Where a door puts what it wants done.
@@ -104,6 +128,7 @@ struct Slot {
     generation: u16,
     /// `None` while nobody has the slot.
     remote: Option<SocketAddr>,
+    key: Option<Arc<SharedKey>>,
 }
 
 impl PeerIds {
@@ -114,11 +139,17 @@ impl PeerIds {
 
     /// An id for a new peer at this address.
     pub fn open(&mut self, remote: SocketAddr) -> PeerId {
+        self.open_with_key(remote, None)
+    }
+
+    /// An id for a new peer at this address that has proven to hold a key, message by message.
+    pub fn open_with_key(&mut self, remote: SocketAddr, key: Option<Arc<SharedKey>>) -> PeerId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        self.slots[place as usize].remote = Some(remote);
+        let slot = &mut self.slots[place as usize];
+        (slot.remote, slot.key) = (Some(remote), key);
         self.peer(place)
     }
 
@@ -127,7 +158,7 @@ impl PeerIds {
         if self.is_open(peer) {
             let place = peer.slot - self.slot_first;
             let slot = &mut self.slots[place as usize];
-            slot.remote = None;
+            (slot.remote, slot.key) = (None, None);
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(place);
         }
@@ -140,8 +171,17 @@ impl PeerIds {
 
     /// The address that the peer was opened for; `None` when it is gone.
     pub fn remote(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.slot(peer)?.remote
+    }
+
+    /// The key that the peer has proven to hold with its own messages; `None` where there is none.
+    pub fn key(&self, peer: PeerId) -> Option<&Arc<SharedKey>> {
+        self.slot(peer)?.key.as_ref()
+    }
+
+    fn slot(&self, peer: PeerId) -> Option<&Slot> {
         let slot = self.slots.get(peer.slot.checked_sub(self.slot_first)? as usize)?;
-        slot.remote.filter(|_| slot.generation == peer.generation)
+        (slot.generation == peer.generation).then_some(slot)
     }
 
     /// How many are open.

@@ -14,12 +14,32 @@ pub struct Link {
     pub entrance: Arc<Entrance>,
     /// What TLS has settled; `None` where there is none.
     pub tls: Option<Arc<Tls>>,
+    /// The secret that the peer has proven to hold; `None` where there is none.
+    pub shared_key: Option<Arc<SharedKey>>,
+}
+
+/// A secret that we share with a peer, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedKey {
+    /// What used it.
+    pub kind: SharedKeyKind,
+    /// The name under which both ends know it: the PSK identity, or what the configuration calls the OSCORE context.
+    pub name: ByteString,
+}
+
+/// What uses a shared secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedKeyKind {
+    /// DTLS with a pre-shared key (RFC 4279).
+    PreSharedKey,
+    /// OSCORE (RFC 8613).
+    Oscore,
 }
 
 impl Link {
     /// A link through a plain entrance of this name.
     pub fn new(remote: Option<SocketAddr>, listener: &'static str) -> Self {
-        Self { remote, entrance: Arc::new(Entrance { name: listener, ..Entrance::default() }), tls: None }
+        Self { remote, entrance: Arc::new(Entrance { name: listener, ..Entrance::default() }), ..Self::default() }
     }
 
     /// The listener's name, for logs and metrics.

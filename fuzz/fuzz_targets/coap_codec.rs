@@ -4,9 +4,9 @@
 
 use althing_coap::client::Client;
 use althing_coap::codec::{decode, encode};
-use althing_coap::{CoapConfig, CoapDoor};
-use althing_core::door::{Datagrams, PeerIds};
-use althing_core::{Door, DoorOut, Entropy, Limits, Now};
+use althing_coap::{CoapConfig, CoapDoor, Common};
+use althing_core::door::{Datagrams, PeerIds, Source};
+use althing_core::{Door, DoorOut, Entropy, Now};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
@@ -23,10 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(written, bytes, "{message:?}");
     }
     let now = Now { mono_ns: 1, wall_ms: 1 };
-    let mut door = CoapDoor::new(Arc::new(CoapConfig::default()), Arc::new(Limits::default()), Entropy::new(1));
+    let mut door = CoapDoor::new(Arc::new(Common::default()), Entropy::new(1));
     let (mut datagrams, mut requests, mut peers) = (Datagrams::default(), VecDeque::new(), PeerIds::new(0, 0));
     let mut out = DoorOut { datagrams: &mut datagrams, requests: &mut requests, peers: &mut peers };
-    door.receive(now, SocketAddr::from(([127, 0, 0, 1], 1)), datagram.clone(), &mut out);
+    let source = Source::plain(SocketAddr::from(([127, 0, 0, 1], 1)));
+    door.receive(now, source, datagram.clone(), &mut out);
     assert!(datagrams.len() <= 1 && datagrams.iter().all(|(_, reply)| reply.len() <= 1_280));
     let is_request = message.is_ok_and(|message| message.code.is_request());
     assert!(is_request || (requests.is_empty() && peers.is_empty() && door.endpoints_len() == 0));

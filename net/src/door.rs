@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::shard::Shard;
-use althing_core::door::{Datagrams, DoorOut, PeerIds};
+use althing_core::door::{Datagrams, DoorOut, PeerIds, Source};
 use althing_core::link::Entrance;
 use althing_core::verbs::Disconnect;
 use althing_core::{Answer, Delivery, Door, Link, Now, PeerId, Reason, Request};
@@ -112,7 +112,8 @@ impl Doors {
     /// How a peer came in.
     pub fn link(&self, door: usize, peer: PeerId) -> Option<Link> {
         let open = self.open.get(door)?;
-        Some(Link { remote: open.peers.remote(peer), entrance: Arc::clone(&open.entrance), tls: None })
+        let (remote, shared_key) = (open.peers.remote(peer), open.peers.key(peer).cloned());
+        Some(Link { remote, entrance: Arc::clone(&open.entrance), tls: None, shared_key })
     }
 
     /// The place of the listener among the measures.
@@ -166,7 +167,7 @@ impl Shard {
             self.counters.bytes_received += length as u64;
             self.measures.received(open.listener, length as u64);
             self.turns += 1;
-            self.call_door(now, number, |door, out| door.receive(now, remote, datagram, out));
+            self.call_door(now, number, |door, out| door.receive(now, Source::plain(remote), datagram, out));
             self.settle(now);
         }
         self.tick_when_busy();

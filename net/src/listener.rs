@@ -160,7 +160,7 @@ pub(crate) async fn accept_all(listener: Listener, gate: Gate, entrance: Arc<Ent
     loop {
         match listener.accept().await {
             Ok((socket, remote)) => {
-                let link = Link { remote, entrance: Arc::clone(&entrance), tls: None };
+                let link = Link { remote, entrance: Arc::clone(&entrance), ..Link::default() };
                 if gate.proxy.is_none() && gate.tls.is_none() {
                     local::with(|shard| {
                         if let Some(admitted) = shard.admit(&link) {

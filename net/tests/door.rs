@@ -4,7 +4,7 @@
 
 mod language;
 
-use althing_core::door::DoorOut;
+use althing_core::door::{DoorOut, Source};
 use althing_core::topic::TopicLimits;
 use althing_core::verbs::{Connect, Disconnect, Publish, Subscribe, SubscribeFilter, SubscriptionOptions};
 use althing_core::{Answer, Deadline, Delivery, Door, Filter, Link, Message, Now, PeerId, Reason, Request, Topic};
@@ -26,7 +26,8 @@ struct WordDoor {
 }
 
 impl Door for WordDoor {
-    fn receive(&mut self, now: Now, remote: SocketAddr, datagram: Bytes, out: &mut DoorOut<'_>) {
+    fn receive(&mut self, now: Now, source: Source, datagram: Bytes, out: &mut DoorOut<'_>) {
+        let remote = source.remote;
         let text = std::str::from_utf8(&datagram).unwrap();
         let topic = || Topic::new("t".into(), &TopicLimits::default()).unwrap();
         match text.split_once(' ').unwrap_or((text, "")) {
@@ -52,6 +53,8 @@ impl Door for WordDoor {
             other => panic!("a mistake of this door, on purpose: {other:?}"),
         }
     }
+
+    fn left(&mut self, _now: Now, _remote: SocketAddr, _out: &mut DoorOut<'_>) {}
 
     fn answer(&mut self, _: Now, peer: PeerId, answer: Answer, out: &mut DoorOut<'_>) {
         let (remote, _) = self.peers.iter().find(|(_, other)| **other == peer).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::admin::Gateway;
 use crate::config::{Config, Listen};
-use crate::protocols::Speaker;
+use crate::protocols::{Makings, Speaker};
 use crate::serve::ServeError;
 use crate::tls::TlsStores;
 use althing_net::{Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, Welcome, local};
@@ -27,9 +27,10 @@ pub fn listen(
     stores: &TlsStores,
     gateway: &Gateway,
 ) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
+    let makings = Makings::new(config, gateway);
     let mut bound = Vec::new();
     for mut listen in config.listens()? {
-        let socket = Bound::new(&listen, config, gateway).map_err(|error| ServeError::Listen {
+        let socket = Bound::new(&listen, &makings).map_err(|error| ServeError::Listen {
             listener: listen.name,
             address: listen.address.clone(),
             error,
@@ -41,17 +42,17 @@ pub fn listen(
 }
 
 impl Bound {
-    fn new(listen: &Listen, config: &Config, gateway: &Gateway) -> io::Result<Self> {
+    fn new(listen: &Listen, makings: &Makings<'_>) -> io::Result<Self> {
         Ok(match listen.protocol.speaker {
             Speaker::Adaptor(factory) => {
-                Self::Streams(Listener::bind(&listen.address)?, Welcome::Adaptor(factory(config)))
+                Self::Streams(Listener::bind(&listen.address)?, Welcome::Adaptor(factory(makings)))
             }
             Speaker::Visitor(factory) => {
                 let listener = Listener::bind(&listen.address)?;
                 let bound = Listen { address: listener.address().clone(), ..listen.clone() };
-                Self::Streams(listener, Welcome::Visitor(factory(config, &bound, gateway)))
+                Self::Streams(listener, Welcome::Visitor(factory(makings, &bound)))
             }
-            Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(&listen.address)?, factory(config)),
+            Speaker::Door(factory) => Self::Datagrams(DoorSocket::bind(&listen.address)?, factory(makings)),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::admin::Gateway;
 use crate::config::{Config, Listen, Preset};
-use althing_coap::CoapDoor;
+use althing_coap::{CoapDoor, Common};
 use althing_core::Entropy;
 use althing_core::protocol::Row;
 use althing_http::json::{self, JsonAdaptor};
@@ -37,11 +37,30 @@ impl Protocol {
 #[derive(Clone, Copy, Debug)]
 pub enum Speaker {
     /// Byte streams, with an adaptor for each.
-    Adaptor(fn(&Config) -> AdaptorFactory),
+    Adaptor(fn(&Makings<'_>) -> AdaptorFactory),
     /// Byte streams, each served by a task of its own: many requests, many peers.
-    Visitor(fn(&Config, &Listen, &Gateway) -> VisitorFactory),
+    Visitor(fn(&Makings<'_>, &Listen) -> VisitorFactory),
     /// Datagrams, with a door for each socket.
-    Door(fn(&Config) -> DoorFactory),
+    Door(fn(&Makings<'_>) -> DoorFactory),
+}
+
+/// What those who speak are made of.
+#[derive(Debug)]
+pub struct Makings<'a> {
+    /// What is configured.
+    pub config: &'a Config,
+    /// By it HTTP reaches administrators.
+    pub gateway: &'a Gateway,
+    /// What all listeners of CoAP share.
+    pub coap: Arc<Common>,
+}
+
+impl<'a> Makings<'a> {
+    /// For one start of the broker.
+    pub fn new(config: &'a Config, gateway: &'a Gateway) -> Self {
+        let coap = Arc::new(Common::new(config.coap.clone(), config.limits.clone()));
+        Self { config, gateway, coap }
+    }
 }
 
 /// Every language, in the order in which people read them.
@@ -55,46 +74,46 @@ pub const PROTOCOLS: &[Protocol] = &[
 /// The names of all languages, as the store keeps them.
 pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| PROTOCOLS.iter().map(|protocol| protocol.row.name).collect());
 
-fn mqtt(config: &Config) -> AdaptorFactory {
+fn mqtt(Makings { config, .. }: &Makings<'_>) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());
     let config = Arc::new(config.mqtt.clone());
     Arc::new(move |link| Box::new(MqttAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config))))
 }
 
-fn coap(config: &Config) -> DoorFactory {
-    let limits = Arc::new(config.limits.clone());
-    let config = Arc::new(config.coap.clone());
+fn coap(makings: &Makings<'_>) -> DoorFactory {
+    let common = Arc::clone(&makings.coap);
     Arc::new(move || {
         let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
-        Box::new(CoapDoor::new(Arc::clone(&config), Arc::clone(&limits), entropy))
+        Box::new(CoapDoor::new(Arc::clone(&common), entropy))
     })
 }
 
-fn stomp(config: &Config) -> AdaptorFactory {
+fn stomp(Makings { config, .. }: &Makings<'_>) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());
     let config = Arc::new(config.stomp.clone());
     Arc::new(move |link| Box::new(StompAdaptor::new(link, Arc::clone(&limits), Arc::clone(&config))))
 }
 
-fn http(config: &Config, listen: &Listen, gateway: &Gateway) -> VisitorFactory {
+fn http(makings: &Makings<'_>, listen: &Listen) -> VisitorFactory {
+    let Makings { config, gateway, .. } = makings;
     let limits = Arc::new(config.limits.clone());
     let configs = (Arc::new(config.http.clone()), Arc::new(config.websocket.clone()));
     let any_path = Preset::of_listener(listen.name).is_some_and(|preset| preset.any_path);
-    let web = Web::new(configs, limits, Entry { any_path }, languages(config), gateway.fallback(listen));
+    let web = Web::new(configs, limits, Entry { any_path }, languages(makings), gateway.fallback(listen));
     web.factory()
 }
 
 /// What is spoken inside WebSocket: every language of bytes that has a name there, and objects.
-fn languages(config: &Config) -> Vec<Language> {
+fn languages(makings: &Makings<'_>) -> Vec<Language> {
     let mut languages = Vec::new();
     for protocol in PROTOCOLS {
         if let Speaker::Adaptor(factory) = protocol.speaker {
-            let speaking = Speaking::Bytes(factory(config));
+            let speaking = Speaking::Bytes(factory(makings));
             let names = protocol.row.subprotocols.iter();
             languages.extend(names.map(|it| Language { subprotocol: *it, speaking: speaking.clone() }));
         }
     }
-    let limits = Arc::new(config.limits.clone());
+    let limits = Arc::new(makings.config.limits.clone());
     let json = Speaking::Messages(Arc::new(move |link, Credentials { username, password }| {
         let credentials = json::Credentials { username, password };
         Box::new(JsonAdaptor::new(link, Arc::clone(&limits), credentials))

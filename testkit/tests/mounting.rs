@@ -17,7 +17,7 @@ fn of(realm: &str) -> impl Fn(&mut Connect) {
     let mount_point = if realm.is_empty() { "".into() } else { format!("{realm}/").into() };
     let entrance = Entrance { name: "listener", realm: realm.into(), mount_point, ..Entrance::default() };
     let entrance = Arc::new(entrance);
-    move |connect| connect.link = Link { remote: None, entrance: entrance.clone(), tls: None }
+    move |connect| connect.link = Link { remote: None, entrance: entrance.clone(), ..Link::default() }
 }
 
 /// The realms, one client each with the same id, on slots 1, 2 and 3.

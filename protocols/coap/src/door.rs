@@ -5,25 +5,26 @@
 //! answered without any.
 
 mod endpoint;
-mod observing;
 mod proof;
-mod replying;
+mod sending;
 
 use crate::codec::{DecodeError, decode, encode, encode_empty};
-use crate::config::CoapConfig;
+use crate::common::Common;
 use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
-use crate::resource::{self, Response, Wanted};
+use crate::requests::{Conversation, Hall, Said, Site, is_safe};
+use crate::resources::{self, Response, Wanted};
+use althing_core::door::Source;
 use althing_core::hash::{Seeded, seeded};
-use althing_core::verbs::{Connect, Disconnect, Publish, Reason};
-use althing_core::{Answer, Deadline, Delivery, Door, DoorOut, Entropy, Limits, Now, PeerId, Request};
+use althing_core::verbs::{Connect, Disconnect, Reason};
+use althing_core::{Answer, Deadline, Delivery, Door, DoorOut, Entropy, Now, PeerId, Request};
 use bytes::Bytes;
-use endpoint::{Endpoint, Goal, Pending, Reply};
+use endpoint::{Endpoint, Party, Reply};
 use hashbrown::HashMap;
 use proof::{Allowance, Proofs};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// CoAP's door.
@@ -39,14 +40,13 @@ pub struct CoapDoor {
 /// What all endpoints have in common.
 #[derive(Debug)]
 struct Shared {
-    config: Arc<CoapConfig>,
-    limits: Arc<Limits>,
+    site: Site,
     entropy: Entropy,
     exchanges: Exchanges,
     proofs: Proofs,
-    observers: HashMap<IpAddr, usize, Seeded>,
-    observations: usize,
-    correlation: u32,
+    /// What a conversation says and asks; empty between calls, kept for its memory.
+    said: VecDeque<Said>,
+    asked: VecDeque<Request>,
 }
 
 /// One call: the moment, what all endpoints share, and where the results go.
@@ -59,21 +59,20 @@ struct Turn<'a, 'b> {
 
 impl CoapDoor {
     /// A door without peers. `entropy` spreads repeats, and seeds message ids and hashes.
-    pub fn new(config: Arc<CoapConfig>, limits: Arc<Limits>, mut entropy: Entropy) -> Self {
+    pub fn new(common: Arc<Common>, mut entropy: Entropy) -> Self {
         let hasher = seeded(entropy.next_u64());
+        let config = &common.config;
         Self {
             endpoints: HashMap::with_hasher(hasher.clone()),
             remotes: HashMap::with_hasher(hasher.clone()),
             timers: BinaryHeap::new(),
             shared: Shared {
                 exchanges: Exchanges::new(config.exchanges_max, config.exchanges_bytes_max, hasher.clone()),
-                observers: HashMap::with_hasher(hasher),
-                observations: 0,
-                correlation: 0,
-                proofs: Proofs::new(&config, &mut entropy),
-                config,
-                limits,
+                proofs: Proofs::new(config, &mut entropy),
+                site: Site::new(common, hasher),
                 entropy,
+                said: VecDeque::new(),
+                asked: VecDeque::new(),
             },
         }
     }
@@ -85,7 +84,7 @@ impl CoapDoor {
 
     /// Observations of all remote addresses.
     pub fn observations_len(&self) -> usize {
-        self.shared.observations
+        self.shared.site.observations_len()
     }
 
     /// Entries among the timers, void ones included.
@@ -93,7 +92,8 @@ impl CoapDoor {
         self.timers.len()
     }
 
-    fn message(&mut self, now: Now, remote: SocketAddr, message: Message, bytes: usize, out: &mut DoorOut<'_>) {
+    fn message(&mut self, now: Now, source: Source, message: Message, bytes: usize, out: &mut DoorOut<'_>) {
+        let remote = source.remote;
         match (message.kind, message.code) {
             (Kind::Acknowledgement | Kind::Reset, Code::EMPTY) => {
                 self.with_endpoint(now, remote, out, |endpoint, turn| match message.kind {
@@ -102,7 +102,7 @@ impl CoapDoor {
                 });
             }
             (Kind::Confirmable | Kind::NonConfirmable, code) if code.is_request() => {
-                self.request(now, remote, &message, bytes, out);
+                self.request(now, source, &message, bytes, out);
             }
             // A ping (§4.3), or the response to a request that we never made.
             (Kind::Confirmable, _) => reset(remote, message.id, out),
@@ -111,17 +111,18 @@ impl CoapDoor {
     }
 
     /// A request that came in a datagram of `bytes`.
-    fn request(&mut self, now: Now, remote: SocketAddr, message: &Message, bytes: usize, out: &mut DoorOut<'_>) {
-        let wanted = resource::wanted(now, message, &self.shared.config, &self.shared.limits);
+    fn request(&mut self, now: Now, source: Source, message: &Message, bytes: usize, out: &mut DoorOut<'_>) {
+        let remote = source.remote;
+        let wanted = resources::wanted(now, message, &self.shared.site.common);
         let wanted = match wanted {
             None => return,
             Some(Wanted::Response(response)) => {
-                let allowance = self.allowance(now, remote, message, bytes);
+                let allowance = self.allowance(now, source, message, bytes);
                 return self.respond_without_state(now, remote, message, response, allowance, out);
             }
             Some(wanted) => wanted,
         };
-        let allowance = self.allowance(now, remote, message, bytes);
+        let allowance = self.allowance(now, source, message, bytes);
         // Notifications would go on and on; and places are short when half of them are taken.
         let needs_proof = matches!(wanted, Wanted::Observe(..)) || self.is_crowded(remote);
         if needs_proof && !allowance.is_proven() {
@@ -130,7 +131,7 @@ impl CoapDoor {
         }
         // What only reads is read again: it may be answered anew (§4.5), and floods of it push nothing
         // else out of the memory.
-        let is_kept = matches!(wanted, Wanted::Publish(..) | Wanted::Observe(..));
+        let is_kept = !is_safe(message);
         if is_kept {
             match self.shared.exchanges.find(now, remote, message.id) {
                 Seen::Never => {}
@@ -138,34 +139,42 @@ impl CoapDoor {
                 Seen::Answered(reply) => return out.datagrams.push(remote, &reply),
             }
         }
-        if !self.admit(now, remote, out) {
+        let Some(peer) = self.admit(now, remote, out) else {
             let response = Response::error(Code::SERVICE_UNAVAILABLE, "as many clients are served as may be");
             return self.respond_without_state(now, remote, message, response, allowance, out);
-        }
+        };
         self.with_endpoint(now, remote, out, |endpoint, turn| {
             endpoint.heard_ns = now.mono_ns;
-            if endpoint.pending.len() >= turn.shared.config.pending_per_endpoint_max {
+            let config = &turn.shared.site.common.config;
+            if endpoint.replies.len() >= config.pending_per_endpoint_max {
                 return;
             }
+            let separate_after_ms = config.separate_after_ms;
             if is_kept {
                 turn.shared.exchanges.begin(now, remote, message.id);
             }
             endpoint.is_proven |= allowance.is_proven();
-            endpoint.carry_out(message, wanted, allowance, turn);
+            let request = turn.shared.site.next_request();
+            endpoint.replies.push(Reply::to(now, request, message, allowance, separate_after_ms));
+            let begin = |conversation: &mut Conversation, hall: &mut Hall<'_>| {
+                conversation.request(request, message, wanted, hall);
+            };
+            endpoint.converse(peer, turn, begin);
         });
     }
 
-    /// Makes sure that there is an endpoint; false when there may be no more.
-    fn admit(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>) -> bool {
-        if self.endpoints.contains_key(&remote) {
-            return true;
+    /// The session of an address, made where there is none; `None` when there may be no more.
+    fn admit(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>) -> Option<PeerId> {
+        if let Some(endpoint) = self.endpoints.get(&remote) {
+            return endpoint.parties.first().map(|party| party.peer);
         }
-        if self.endpoints.len() >= self.shared.config.endpoints_max {
-            return false;
+        if self.endpoints.len() >= self.shared.site.common.config.endpoints_max {
+            return None;
         }
         let peer = out.peers.open(remote);
-        let first_id = self.shared.entropy.next_u64() as u16;
-        self.endpoints.insert(remote, Endpoint::new(now, peer, first_id));
+        let mut endpoint = Endpoint::new(now, self.shared.entropy.next_u64() as u16);
+        endpoint.parties.push(Party { peer, conversation: Conversation::new(Some(remote.ip())) });
+        self.endpoints.insert(remote, endpoint);
         self.remotes.insert(peer, remote);
         let connect = Connect {
             // One confirmable message under way to an address (NSTART, §4.7): the rest waits in the queue.
@@ -173,20 +182,22 @@ impl CoapDoor {
             ..Connect::new(crate::PROTOCOL.name)
         };
         out.requests.push_back((peer, Request::Connect(Box::new(connect))));
-        true
+        Some(peer)
     }
 
     /// Whether a new address would be one of the second half of those that are served.
     fn is_crowded(&self, remote: SocketAddr) -> bool {
-        self.endpoints.len() >= self.shared.config.endpoints_max / 2 && !self.endpoints.contains_key(&remote)
+        self.endpoints.len() >= self.shared.site.common.config.endpoints_max / 2
+            && !self.endpoints.contains_key(&remote)
     }
 
     /// What may answer a request: all that is wanted, when this address has proven itself before or does so now.
-    fn allowance(&self, now: Now, remote: SocketAddr, request: &Message, bytes: usize) -> Allowance {
-        if self.endpoints.get(&remote).is_some_and(|endpoint| endpoint.is_proven) {
+    fn allowance(&self, now: Now, source: Source, request: &Message, bytes: usize) -> Allowance {
+        let is_proven = self.endpoints.get(&source.remote).is_some_and(|endpoint| endpoint.is_proven);
+        if source.is_secured || is_proven {
             return Allowance::UNLIMITED;
         }
-        self.shared.proofs.allowance(now, remote, request, bytes)
+        self.shared.proofs.allowance(now, source.remote, request, bytes)
     }
 
     fn respond_without_state(
@@ -220,7 +231,7 @@ impl CoapDoor {
     ) {
         let Some(endpoint) = self.endpoints.get_mut(&remote) else { return };
         act(endpoint, &mut Turn { now, remote, shared: &mut self.shared, out });
-        let due_ns = endpoint.due_ns(self.shared.config.endpoint_idle_s);
+        let due_ns = endpoint.due_ns(self.shared.site.common.config.endpoint_idle_s);
         if due_ns < endpoint.armed_ns {
             endpoint.armed_ns = due_ns;
             self.timers.push(Reverse((due_ns, remote)));
@@ -239,44 +250,65 @@ impl CoapDoor {
         }
     }
 
-    /// Says goodbye to the broker for this address, and forgets it.
-    fn close(&mut self, now: Now, remote: SocketAddr, reason: Reason, out: &mut DoorOut<'_>) {
-        let Some(endpoint) = self.endpoints.remove(&remote) else { return };
-        self.remotes.remove(&endpoint.peer);
-        for _ in &endpoint.observations {
-            self.shared.observation_ended(remote.ip());
+    /// Says goodbye to the broker for one session of an address; the address is forgotten with its last one.
+    fn close(&mut self, now: Now, remote: SocketAddr, peer: PeerId, reason: Reason, out: &mut DoorOut<'_>) {
+        let Some(endpoint) = self.endpoints.get_mut(&remote) else { return };
+        let Some(place) = endpoint.parties.iter().position(|party| party.peer == peer) else { return };
+        let mut party = endpoint.parties.remove(place);
+        party.conversation.leave(&mut self.shared.site);
+        endpoint.told.retain(|told| told.peer != peer);
+        if endpoint.parties.is_empty() {
+            self.endpoints.remove(&remote);
         }
+        self.remotes.remove(&peer);
         let disconnect = Disconnect { publish_will: false, session_expiry_s: None, reason };
-        out.requests.push_back((endpoint.peer, Request::Disconnect(disconnect)));
-        out.peers.close(endpoint.peer);
+        out.requests.push_back((peer, Request::Disconnect(disconnect)));
+        out.peers.close(peer);
         self.shared.exchanges.expire(now);
+    }
+
+    /// The same for all sessions of an address.
+    fn close_all(&mut self, now: Now, remote: SocketAddr, reason: Reason, out: &mut DoorOut<'_>) {
+        while let Some(party) = self.endpoints.get(&remote).and_then(|endpoint| endpoint.parties.first()) {
+            self.close(now, remote, party.peer, reason, out);
+        }
     }
 }
 
 impl Door for CoapDoor {
-    fn receive(&mut self, now: Now, remote: SocketAddr, datagram: Bytes, out: &mut DoorOut<'_>) {
+    fn receive(&mut self, now: Now, source: Source, datagram: Bytes, out: &mut DoorOut<'_>) {
         match decode(&datagram) {
-            Ok(message) => self.message(now, remote, message, datagram.len(), out),
-            Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) => reset(remote, id, out),
+            Ok(message) => self.message(now, source, message, datagram.len(), out),
+            Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) => reset(source.remote, id, out),
             Err(_) => {}
         }
+    }
+
+    fn left(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>) {
+        self.close_all(now, remote, Reason::Normal, out);
     }
 
     fn answer(&mut self, now: Now, peer: PeerId, answer: Answer, out: &mut DoorOut<'_>) {
         let Some(remote) = self.remotes.get(&peer).copied() else { return };
         if let Answer::Refused(refusal) | Answer::Close(refusal) = &answer {
-            self.with_endpoint(now, remote, out, |endpoint, turn| endpoint.fail_all(refusal, turn));
-            return self.close(now, remote, refusal.reason, out);
+            self.with_endpoint(now, remote, out, |endpoint, turn| {
+                endpoint.converse(peer, turn, |conversation, hall| conversation.fail(refusal, hall));
+                endpoint.say_goodbye(peer, turn);
+            });
+            return self.close(now, remote, peer, refusal.reason, out);
         }
-        self.with_endpoint(now, remote, out, |endpoint, turn| endpoint.answer(answer, turn));
+        self.with_endpoint(now, remote, out, |endpoint, turn| {
+            endpoint.converse(peer, turn, |conversation, hall| conversation.answer(answer, hall));
+        });
     }
 
     fn deliver(&mut self, now: Now, peer: PeerId, batch: &[Delivery], out: &mut DoorOut<'_>) {
         let Some(remote) = self.remotes.get(&peer).copied() else { return };
         self.with_endpoint(now, remote, out, |endpoint, turn| {
-            for delivery in batch {
-                endpoint.deliver(delivery, turn);
-            }
+            let deliver = |conversation: &mut Conversation, hall: &mut Hall<'_>| {
+                batch.iter().for_each(|delivery| conversation.deliver(delivery, hall));
+            };
+            endpoint.converse(peer, turn, deliver);
         });
     }
 
@@ -287,8 +319,8 @@ impl Door for CoapDoor {
             self.timers.pop();
             let Some(endpoint) = self.endpoints.get_mut(&remote).filter(|it| it.armed_ns == due_ns) else { continue };
             endpoint.armed_ns = u64::MAX;
-            if endpoint.idle_ns(self.shared.config.endpoint_idle_s) <= now.mono_ns {
-                self.close(now, remote, Reason::Normal, out);
+            if endpoint.idle_ns(self.shared.site.common.config.endpoint_idle_s) <= now.mono_ns {
+                self.close_all(now, remote, Reason::Normal, out);
             } else {
                 self.with_endpoint(now, remote, out, |endpoint, turn| endpoint.tick(turn));
             }
@@ -312,69 +344,6 @@ impl Shared {
             return message;
         }
         message_of(message.kind, message.id, message.token, self.proofs.challenge(now, remote))
-    }
-
-    /// A correlation for the next request.
-    fn next_correlation(&mut self) -> u32 {
-        self.correlation = self.correlation.wrapping_add(1);
-        self.correlation
-    }
-
-    /// Counts one more observation of this address; false when it has as many as it may.
-    fn observation_begins(&mut self, address: IpAddr) -> bool {
-        let of_address = self.observers.get(&address).copied().unwrap_or(0);
-        let is_full =
-            self.observations >= self.config.observations_max || of_address >= self.config.observations_per_address_max;
-        if !is_full {
-            self.observers.insert(address, of_address + 1);
-            self.observations += 1;
-        }
-        !is_full
-    }
-
-    fn observation_ended(&mut self, address: IpAddr) {
-        self.observations -= 1;
-        if let Some(count) = self.observers.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.observers.remove(&address);
-            }
-        }
-    }
-}
-
-impl Endpoint {
-    /// Begins what a request wants.
-    fn carry_out(&mut self, message: &Message, wanted: Wanted, allowance: Allowance, turn: &mut Turn<'_, '_>) {
-        let correlation = turn.shared.next_correlation();
-        let (goal, request) = match wanted {
-            Wanted::Response(_) => return,
-            Wanted::Read(read) => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
-            Wanted::Forget(read) => {
-                self.end_observation(message.token, turn);
-                (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic })
-            }
-            Wanted::Observe(read, guarantee) => match self.begin_observation(message.token, &read, guarantee, turn) {
-                Some(subscribe) => (Goal::Observe(read), subscribe(correlation)),
-                // Nobody has to be observed by everyone: without the option the value is the whole answer
-                // (RFC 7641 §4.1).
-                None => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
-            },
-            Wanted::Publish(message, code) => {
-                // A token has even what is published at most once answered.
-                let publish = Publish { message: *message, token: Some(correlation), correlation };
-                (Goal::Publish(code), Request::Publish(publish))
-            }
-        };
-        let reply = Reply::to(turn.now, message, allowance, turn.shared.config.separate_after_ms);
-        let held = match self.is_connected {
-            true => {
-                turn.out.requests.push_back((self.peer, request));
-                None
-            }
-            false => Some(request),
-        };
-        self.pending.push(Pending { correlation, reply, goal, held });
     }
 }
 

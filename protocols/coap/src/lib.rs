@@ -1,27 +1,30 @@
-//! CoAP over UDP: the codec, the broker's door and the client half, all without IO.
+//! CoAP: the codec, the broker's side and the client half, all without IO.
 //!
 //! RFC 7252 is the protocol, RFC 7641 is Observe, RFC 6690 is `/.well-known/core`; sections without a document are
 //! those of RFC 7252. Topics are resources: `/t/a/b` is the topic `a/b`, its representation is the topic's last
 //! value, and observing it is subscribing.
 //!
-//! - [`message`], [`codec`]: datagrams as values, and back.
-//! - [`transmission`], [`exchanges`]: the message layer. What must arrive is repeated, what comes twice is
-//!   answered twice and carried out once.
-//! - [`resource`], [`format`](mod@format): the request layer, as functions from a request to what it wants.
-//! - [`door`]: the server. [`client`]: the other side.
+//! - [`message`], [`codec`]: messages as values, and back.
+//! - [`door`], [`transmission`], [`exchanges`]: the message layer over datagrams. What must arrive is repeated, what
+//!   comes twice is answered twice and carried out once.
+//! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
+//! - [`client`]: the other side.
 #![forbid(unsafe_code)]
 
 pub mod annotate;
 pub mod client;
 pub mod codec;
+pub mod common;
 pub mod config;
 pub mod door;
 pub mod exchanges;
 pub mod format;
 pub mod message;
-pub mod resource;
+pub mod requests;
+pub mod resources;
 pub mod transmission;
 
 pub use client::Client;
+pub use common::Common;
 pub use config::{AddressProof, CoapConfig, PROTOCOL};
 pub use door::CoapDoor;

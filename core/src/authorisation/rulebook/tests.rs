@@ -120,7 +120,7 @@ impl Chance {
             identity: Arc::new(identity),
             client: self.choose(&NAMES).into(),
             protocol: self.choose(&["mqtt", "coap"]),
-            link: Link { remote, entrance: Arc::new(entrance), tls: None },
+            link: Link { remote, entrance: Arc::new(entrance), ..Link::default() },
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::config::{AddressProof, CoapConfig};
 use crate::message::{Code, Message, number};
-use crate::resource::Response;
+use crate::resources::Response;
 use althing_core::time::SECOND_NS;
 use althing_core::{Entropy, Now};
 use bytes::Bytes;

@@ -3,10 +3,10 @@
 
 use althing_coap::client::{Client, Event};
 use althing_coap::message::{Code, Message, Token};
-use althing_coap::{CoapConfig, CoapDoor, codec};
+use althing_coap::{CoapConfig, CoapDoor, Common, codec};
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
-use althing_core::door::{Datagrams, PeerIds};
+use althing_core::door::{Datagrams, PeerIds, Source};
 use althing_core::effects::{Delivery, Effects, Verdict};
 use althing_core::time::MILLISECOND_NS;
 use althing_core::topic::{Filter, Topic, TopicLimits};
@@ -75,7 +75,7 @@ impl World {
         let limits = Arc::new(Limits::default());
         let seeded = |entropy: &mut Entropy| Entropy::new(entropy.next_u64());
         let broker = Broker::new(0, 1, limits.clone(), Arc::new(Policy::open()), seeded(&mut entropy));
-        let door = CoapDoor::new(Arc::new(config.clone()), limits, seeded(&mut entropy));
+        let door = CoapDoor::new(Arc::new(Common::new(config.clone(), (*limits).clone())), seeded(&mut entropy));
         let all = (0..clients).map(|_| Client::new(config.clone(), seeded(&mut entropy))).collect();
         let mut world = Self {
             now: Now { mono_ns: 1, wall_ms: 1_700_000_000_000 },
@@ -210,7 +210,7 @@ impl World {
     }
 
     fn at_door(&mut self, client: usize, datagram: Vec<u8>) {
-        self.call_door(|door, now, out| door.receive(now, remote(client), datagram.into(), out));
+        self.call_door(|door, now, out| door.receive(now, Source::plain(remote(client)), datagram.into(), out));
         self.settle();
     }
 

@@ -1,0 +1,305 @@
+//! The request layer: one client's requests and observations, whatever carries them (§5, RFC 7641).
+//!
+//! The message layer below, datagrams or a stream, hands in whole messages, and gets back what is to be said to the client and
+//! asked of the broker. It sees to their arrival, and tells what became of the notifications.
+
+mod observing;
+
+use crate::common::Common;
+use crate::message::{Code, Kind, Message, Token};
+use crate::resources::{self, Read, Response, Wanted};
+use althing_core::hash::Seeded;
+use althing_core::verbs::{Outcome, Publish, Refusal};
+use althing_core::{Answer, Guarantee, Now, Request};
+use hashbrown::HashMap;
+use observing::Observation;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Names a request between the two layers, and its correlation with the broker.
+pub type RequestId = u32;
+
+/// One client's session with the broker, as far as it is about requests.
+#[derive(Debug)]
+pub struct Conversation {
+    /// Where the client is, for what one address may have.
+    address: Option<IpAddr>,
+    is_connected: bool,
+    pending: Vec<Pending>,
+    observations: Vec<Observation>,
+    /// The last number in an Observe option (RFC 7641 §3.4); grows with every notification.
+    sequence: u32,
+}
+
+/// What all conversations of one listener share.
+#[derive(Debug)]
+pub struct Site {
+    /// What all listeners share.
+    pub common: Arc<Common>,
+    correlation: RequestId,
+    observers: HashMap<Option<IpAddr>, usize, Seeded>,
+    observations: usize,
+}
+
+/// One call: the moment, what the conversations share, and where the results go.
+#[derive(Debug)]
+pub struct Hall<'a> {
+    /// The moment.
+    pub now: Now,
+    /// What all conversations of the listener share.
+    pub site: &'a mut Site,
+    /// Requests for the broker, in order.
+    pub asked: &'a mut VecDeque<Request>,
+    /// What is to be said to the client, in order.
+    pub said: &'a mut VecDeque<Said>,
+}
+
+/// What is to be said to the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// The one response to a request.
+    Response {
+        /// Of which request.
+        request: RequestId,
+        /// Its token.
+        token: Token,
+        /// What it comes to.
+        response: Response,
+    },
+    /// The state of something observed.
+    Notification(Notification),
+    /// An observation is over: notifications under this token that have not been sent are not to be sent.
+    Forget(Token),
+}
+
+/// One notification (RFC 7641 §4.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    /// What the client called its interest.
+    pub token: Token,
+    /// What it says.
+    pub response: Response,
+    /// At most once: a newer one may take its place before it is sent. Else it has to arrive, in order.
+    pub guarantee: Guarantee,
+    /// The delivery that is over when this has arrived: [`Conversation::told`] wants it; 0 = none.
+    pub settles: u32,
+    /// The observation is over with it.
+    pub is_last: bool,
+}
+
+/// A request that the broker has not answered.
+#[derive(Debug)]
+struct Pending {
+    request: RequestId,
+    token: Token,
+    goal: Goal,
+    /// Waits for the session to stand.
+    held: Option<Request>,
+}
+
+/// What the broker's answer means.
+#[derive(Debug)]
+enum Goal {
+    Read(Read),
+    /// First the subscription, then the value.
+    Observe(Read),
+    /// With the code of success.
+    Publish(Code),
+}
+
+impl Site {
+    /// Without conversations; `hasher` is for tables keyed by remote addresses.
+    pub fn new(common: Arc<Common>, hasher: Seeded) -> Self {
+        Self { common, correlation: 0, observers: HashMap::with_hasher(hasher), observations: 0 }
+    }
+
+    /// A name for the next request.
+    pub fn next_request(&mut self) -> RequestId {
+        self.correlation = self.correlation.wrapping_add(1);
+        self.correlation
+    }
+
+    /// Observations of all conversations.
+    pub fn observations_len(&self) -> usize {
+        self.observations
+    }
+
+    /// Counts one more observation of this address; false when it has as many as it may.
+    fn observation_begins(&mut self, address: Option<IpAddr>) -> bool {
+        let config = &self.common.config;
+        let of_address = self.observers.get(&address).copied().unwrap_or(0);
+        let is_full = self.observations >= config.observations_max || of_address >= config.observations_per_address_max;
+        if !is_full {
+            self.observers.insert(address, of_address + 1);
+            self.observations += 1;
+        }
+        !is_full
+    }
+
+    fn observation_ended(&mut self, address: Option<IpAddr>) {
+        self.observations -= 1;
+        if let Some(count) = self.observers.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.observers.remove(&address);
+            }
+        }
+    }
+}
+
+impl Conversation {
+    /// Before the session stands: `Connect` has been asked, or will be.
+    pub fn new(address: Option<IpAddr>) -> Self {
+        let (pending, observations) = (Vec::new(), Vec::new());
+        Self { address, is_connected: false, pending, observations, sequence: 0 }
+    }
+
+    /// Whether anything waits or is observed here.
+    pub fn is_busy(&self) -> bool {
+        !self.pending.is_empty() || !self.observations.is_empty()
+    }
+
+    /// Requests that the broker has not answered.
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// When to call [`timeout`](Self::timeout); `u64::MAX` = never.
+    pub fn due_ns(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// The time that [`due_ns`](Self::due_ns) named has come (or a little earlier time).
+    pub fn timeout(&mut self, _hall: &mut Hall<'_>) {}
+
+    /// Begins what a request wants, which [`resources::wanted`] has found out.
+    pub fn request(&mut self, request: RequestId, message: &Message, wanted: Wanted, hall: &mut Hall<'_>) {
+        let (correlation, token) = (request, message.token);
+        let (goal, asked) = match wanted {
+            Wanted::Response(response) => return hall.said.push_back(Said::Response { request, token, response }),
+            Wanted::Read(read) => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
+            Wanted::Forget(read) => {
+                self.end_observation(token, hall);
+                (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic })
+            }
+            Wanted::Observe(read, guarantee) => match self.begin_observation(request, token, &read, guarantee, hall) {
+                Some(subscribe) => (Goal::Observe(read), subscribe),
+                // Nobody has to be observed by everyone: without the option the value is the whole answer
+                // (RFC 7641 §4.1).
+                None => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
+            },
+            Wanted::Publish(message, code) => {
+                // A token has even what is published at most once answered.
+                let publish = Publish { message: *message, token: Some(correlation), correlation };
+                (Goal::Publish(code), Request::Publish(publish))
+            }
+        };
+        let held = match self.is_connected {
+            true => {
+                hall.asked.push_back(asked);
+                None
+            }
+            false => Some(asked),
+        };
+        self.pending.push(Pending { request, token, goal, held });
+    }
+
+    /// What the broker says. `Refused` and `Close` are for [`fail`](Self::fail).
+    pub fn answer(&mut self, answer: Answer, hall: &mut Hall<'_>) {
+        match answer {
+            Answer::Connected(_) => {
+                self.is_connected = true;
+                hall.asked.extend(self.pending.iter_mut().filter_map(|pending| pending.held.take()));
+            }
+            Answer::Published { correlation, guarantee, outcome } => {
+                if guarantee == Guarantee::ExactlyOnce {
+                    hall.asked.push_back(Request::Release { token: correlation });
+                }
+                let Some(pending) = self.take_pending(correlation) else { return };
+                let Goal::Publish(success) = pending.goal else { return };
+                let response = match outcome {
+                    Ok(_) => Response::new(success),
+                    Err(refusal) => Response::refusal(&refusal),
+                };
+                respond(&pending, response, hall);
+            }
+            Answer::Fetched { correlation, outcome } => {
+                let Some(pending) = self.take_pending(correlation) else { return };
+                match &pending.goal {
+                    Goal::Read(read) => {
+                        let response = match outcome {
+                            Ok(value) => {
+                                let config = &hall.site.common.config;
+                                resources::representation(hall.now, value.as_deref(), read, false, config)
+                            }
+                            Err(refusal) => Response::refusal(&refusal),
+                        };
+                        respond(&pending, response, hall);
+                    }
+                    Goal::Observe(_) => self.first_response(&pending, outcome, hall),
+                    Goal::Publish(_) => {}
+                }
+            }
+            Answer::Subscribed { correlation, results, .. } => self.subscribed(correlation, &results, hall),
+            // Nobody waits for the end of a subscription or of a token, and nothing is received in two steps.
+            Answer::Unsubscribed { .. } | Answer::Released { .. } | Answer::Complete { .. } => {}
+            // The message layer has seen to these, and nobody authenticates.
+            Answer::Refused(_) | Answer::Close(_) | Answer::Challenge(_) | Answer::Reauthenticated(_) => {}
+        }
+    }
+
+    /// The session is over: everyone who waits or observes hears why.
+    pub fn fail(&mut self, refusal: &Refusal, hall: &mut Hall<'_>) {
+        for pending in std::mem::take(&mut self.pending) {
+            respond(&pending, Response::refusal(refusal), hall);
+        }
+        for observation in std::mem::take(&mut self.observations) {
+            hall.site.observation_ended(self.address);
+            hall.said.push_back(Said::Notification(Notification {
+                token: observation.token,
+                response: Response::refusal(refusal),
+                guarantee: Guarantee::AtMostOnce,
+                settles: 0,
+                is_last: true,
+            }));
+        }
+    }
+
+    /// The client is gone, without anybody to tell: what it held of the site is free again.
+    pub fn leave(&mut self, site: &mut Site) {
+        self.pending.clear();
+        for _ in self.observations.drain(..) {
+            site.observation_ended(self.address);
+        }
+    }
+
+    /// What became of a notification: `settles` is its own, 0 changes nothing.
+    pub fn told(&mut self, settles: u32, outcome: Outcome, hall: &mut Hall<'_>) {
+        if settles != 0 {
+            hall.asked.push_back(Request::Settle { number: settles, outcome });
+        }
+    }
+
+    fn take_pending(&mut self, request: RequestId) -> Option<Pending> {
+        let place = self.pending.iter().position(|pending| pending.request == request)?;
+        Some(self.pending.remove(place))
+    }
+}
+
+fn respond(pending: &Pending, response: Response, hall: &mut Hall<'_>) {
+    hall.said.push_back(Said::Response { request: pending.request, token: pending.token, response });
+}
+
+/// Whether a request only reads: it may be carried out anew when it comes twice (§4.5, §5.1).
+pub fn is_safe(message: &Message) -> bool {
+    message.code == Code::GET && message.options.get(crate::message::number::OBSERVE).is_none()
+}
+
+/// What a request is worth without a word about it: a confirmable one is at least once.
+pub fn guarantee_of(kind: Kind) -> Guarantee {
+    match kind {
+        Kind::NonConfirmable => Guarantee::AtMostOnce,
+        _ => Guarantee::AtLeastOnce,
+    }
+}

@@ -1,0 +1,154 @@
+//! What is here: which resource a request means, and what it wants of it, as functions of the request alone.
+
+mod discovery;
+mod topics;
+
+use crate::common::Common;
+use crate::config::CoapConfig;
+use crate::message::{Code, Kind, Message, Options, number, read_uint};
+use althing_core::verbs::{Reason, Refusal};
+use althing_core::{Guarantee, Now, Topic};
+use bytes::Bytes;
+pub use topics::representation;
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// Nothing of the broker: this is the response.
+    Response(Response),
+    /// A topic's last value.
+    Read(Read),
+    /// The value now and its changes: GET with Observe 0 (RFC 7641 §2).
+    Observe(Read, Guarantee),
+    /// No more changes, but the value once more: GET with Observe 1.
+    Forget(Read),
+    /// A message to publish, and the code of success.
+    Publish(Box<althing_core::Message>, Code),
+}
+
+/// How a value is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// Whose value.
+    pub topic: Topic,
+    /// Values that the client has already (§5.10.6.2).
+    pub etags: Vec<Bytes>,
+    /// The only format that it takes (§5.10.4).
+    pub accept: Option<u16>,
+}
+
+/// A response without what the message layer adds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// What became of the request.
+    pub code: Code,
+    /// What describes the payload.
+    pub options: Options,
+    /// The representation or a sentence for people.
+    pub payload: Bytes,
+}
+
+impl Response {
+    /// A response without payload.
+    pub fn new(code: Code) -> Self {
+        Self { code, options: Options::default(), payload: Bytes::new() }
+    }
+
+    /// An error with its sentence (§5.5.2).
+    pub fn error(code: Code, text: impl Into<String>) -> Self {
+        Self { code, options: Options::default(), payload: text.into().into() }
+    }
+
+    /// The broker's refusal.
+    pub fn refusal(refusal: &Refusal) -> Self {
+        let code = match refusal.reason {
+            Reason::BadCredentials | Reason::BadAuthenticationMethod => Code::UNAUTHORIZED,
+            Reason::NotAuthorised | Reason::Banned => Code::FORBIDDEN,
+            Reason::TopicNameInvalid | Reason::TopicFilterInvalid | Reason::PayloadFormatInvalid => Code::BAD_REQUEST,
+            Reason::PacketTooLarge => Code::REQUEST_ENTITY_TOO_LARGE,
+            Reason::MessageRateTooHigh | Reason::ConnectionRateExceeded => Code::TOO_MANY_REQUESTS,
+            Reason::QuotaExceeded
+            | Reason::StoreFull
+            | Reason::ServerUnavailable
+            | Reason::ServerBusy
+            | Reason::ShuttingDown => Code::SERVICE_UNAVAILABLE,
+            _ => Code::INTERNAL_SERVER_ERROR,
+        };
+        Self::error(code, refusal.text.to_string())
+    }
+}
+
+/// What a request wants, as far as the request alone tells. `None`: a non-confirmable request with an option that
+/// has to be known and is not; it is silently rejected (§5.4.1).
+pub fn wanted(now: Now, request: &Message, common: &Common) -> Option<Wanted> {
+    let response = match check_options(&request.options, &common.config) {
+        Err(error) if error.code == Code::BAD_OPTION && request.kind != Kind::Confirmable => return None,
+        Err(error) => error,
+        Ok(()) => match route(now, request, common) {
+            Ok(wanted) => return Some(wanted),
+            Err(error) => error,
+        },
+    };
+    Some(Wanted::Response(response))
+}
+
+fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Response> {
+    let mut path = request.options.all(number::URI_PATH);
+    match path.next().map(|segment| &segment[..]) {
+        Some(b"t") => {
+            let topic = topics::read_topic(path, &common.limits)?;
+            topics::request(now, request, topic)
+        }
+        Some(b".well-known") if path.next().is_some_and(|it| it == "core") && path.next().is_none() => {
+            match request.code {
+                Code::GET => Ok(Wanted::Response(discovery::links(&request.options)?)),
+                _ => Err(Response::error(Code::METHOD_NOT_ALLOWED, "discovery knows GET alone")),
+            }
+        }
+        _ => Err(Response::error(Code::NOT_FOUND, "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here")),
+    }
+}
+
+/// The options that must be known are, in the number and size that they may have (§5.4).
+fn check_options(options: &Options, config: &CoapConfig) -> Result<(), Response> {
+    let mut before = None;
+    for (number, value) in options.iter() {
+        let is_repeated = before.replace(*number) == Some(*number);
+        if !number::is_critical(*number) {
+            continue;
+        }
+        let (bytes_max, is_repeatable) = match *number {
+            number::PROXY_URI | number::PROXY_SCHEME => {
+                return Err(Response::error(Code::PROXYING_NOT_SUPPORTED, "this is no proxy"));
+            }
+            number::URI_PATH | number::URI_QUERY => (255, true),
+            number::URI_HOST => (255, false),
+            number::URI_PORT | number::ACCEPT => (2, false),
+            number::BLOCK1 | number::BLOCK2 => (3, false),
+            _ => return Err(Response::error(Code::BAD_OPTION, format!("option {number} is not known here"))),
+        };
+        if value.len() > bytes_max || is_repeated && !is_repeatable {
+            return Err(Response::error(Code::BAD_OPTION, format!("option {number} is too long or repeated")));
+        }
+        check_block(*number, value, config)?;
+    }
+    Ok(())
+}
+
+/// Block-wise transfer (RFC 7959) is not spoken; a first block that is the only one needs none.
+fn check_block(number: u16, value: &[u8], config: &CoapConfig) -> Result<(), Response> {
+    let block = read_uint(value).unwrap_or(0);
+    let (block_number, has_more) = (block >> 4, block >> 3 & 1 == 1);
+    match number {
+        number::BLOCK1 if block_number > 0 || has_more => {
+            let text = "a payload in several blocks is not spoken here";
+            let mut response = Response::error(Code::REQUEST_ENTITY_TOO_LARGE, text);
+            response.options.add_uint(number::SIZE1, config.payload_bytes_max as u32);
+            Err(response)
+        }
+        number::BLOCK2 if block_number > 0 => {
+            Err(Response::error(Code::BAD_OPTION, "a value in several blocks is not spoken here"))
+        }
+        _ => Ok(()),
+    }
+}
