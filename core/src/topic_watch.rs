@@ -1,17 +1,24 @@
 //! What passes through every topic, for people who look at the broker: how often, and what was last.
 //!
-//! It exists only while somebody looks. A publish costs one look into a table of whole topics, and an addition at each level
-//! above. Nothing is ever taken out, so that places stay what they are until the whole of it is dropped, and a list of
-//! children is followed by remembering its youngest. Topics, their texts and what is kept of their messages are bounded: what
-//! comes beyond is counted and left out.
+//! It exists only while somebody looks. Nothing is ever taken out, so that places stay what they are until the whole of it
+//! is dropped, and a list of children is followed by remembering its youngest. Topics, their texts and what is kept of their
+//! messages are bounded: what comes beyond is counted and left out.
+//!
+//! With a million topics what a message costs is the memory that it touches for the first time in a while. So messages
+//! gather, and are looked at together when there are enough of them or somebody looks: one step for all of them after the other,
+//! so that the processor fetches the places of many at once.
+
+mod last_seen;
+
+pub use last_seen::LastSeen;
 
 use crate::hash::Seeded;
-use crate::message::{Guarantee, Message, Origin};
+use crate::message::Message;
 use crate::topic::Topic;
 use crate::tree::{NodeId, Tree, Vacant};
 use hashbrown::HashTable;
+use last_seen::Kept;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 /// How much is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,58 +42,79 @@ impl Default for WatchLimits {
 /// All topics that were seen since somebody looks.
 #[derive(Debug)]
 pub struct TopicWatch {
-    tree: Tree<Seen>,
-    /// The nodes of topics, by the hash of the whole topic. The texts stand in the tree alone; the hashes are kept, because
-    /// making a million of them again when the table grows would keep everybody waiting.
+    tree: Tree<Known>,
+    /// The records of topics, by the hash of the whole topic. Nobody else's hash of 64 keyed bits is taken for it: among a
+    /// million topics two are the same once in forty million times, and then they are counted as one.
     by_topic: HashTable<(u64, u32)>,
+    records: Vec<Record>,
+    /// By slot: the slot above, `NONE` at the top.
+    parents: Vec<u32>,
+    /// By slot: what was counted there and below, without what is in `gathered`.
+    counts: Vec<Count>,
+    /// What has been seen and not been looked at yet, with the hash of its topic and its time.
+    gathered: Vec<Gathered>,
+    /// The records and the slots of what is being looked at; empty between calls, kept for its memory.
+    places: Vec<(u32, u32)>,
     hasher: Seeded,
     limits: WatchLimits,
-    topics: usize,
-    /// Heap bytes of what is kept of messages.
+    /// Heap bytes of what is kept of messages outside their records.
     values_bytes: usize,
     messages: u64,
     left_out: u64,
 }
 
-/// What was seen at a node and below.
-#[derive(Debug, Default)]
-struct Seen {
-    messages: u64,
-    bytes: u64,
-    topics: u32,
-    children: u32,
-    /// Whether the node itself is a topic, and not only on the way to some.
-    is_topic: bool,
-    /// Whether somebody looks at it.
-    is_whole: bool,
-    last: Option<Box<LastSeen>>,
+/// No slot, no record.
+const NONE: u32 = u32::MAX;
+/// Messages that gather: few enough to stay near the processor, and not to hold many buffers.
+const GATHERED_MAX: usize = 128;
+/// Tables are made for so many topics at the start: to grow, they would keep everybody waiting, and memory that is not
+/// touched costs nothing.
+const RESERVED_TOPICS_MAX: usize = 1 << 20;
+
+#[derive(Debug)]
+struct Gathered {
+    topic_hash: u64,
+    at_ms: u64,
+    message: Message,
 }
 
-impl Vacant for Seen {
-    fn is_vacant(&self) -> bool {
-        !self.is_topic
+/// What a topic takes at least, all in all.
+const TOPIC_BYTES: usize = 256;
+
+/// What is known of a node besides its counts.
+#[derive(Debug)]
+struct Known {
+    topics: u32,
+    children: u32,
+    /// Of a node that is a topic itself, and not only on the way to some; else `NONE`.
+    record: u32,
+}
+
+/// A topic.
+#[derive(Debug)]
+struct Record {
+    slot: u32,
+    /// Whether somebody looks at it.
+    is_whole: bool,
+    kept: Kept,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { topics: 0, children: 0, record: NONE }
     }
 }
 
-/// The last message of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastSeen {
-    /// Messages of this very topic, since somebody looks.
-    pub messages: u64,
-    /// When, on the wall clock.
-    pub at_ms: u64,
-    /// The payload, as far as it is kept.
-    pub payload: Vec<u8>,
-    /// Its whole length.
-    pub payload_bytes: usize,
-    /// What the publisher asked for.
-    pub guarantee: Guarantee,
-    /// Whether it was to become the last value.
-    pub retain: bool,
-    /// MIME type of the payload.
-    pub content_type: Option<Box<str>>,
-    /// Who published it; nobody for what the broker says.
-    pub origin: Option<Arc<Origin>>,
+impl Vacant for Known {
+    fn is_vacant(&self) -> bool {
+        self.record == NONE
+    }
 }
 
 /// A node as it is now.
@@ -119,12 +147,18 @@ pub struct Named {
 impl TopicWatch {
     /// Nothing has been seen; `seed` keys the tree's hash.
     pub fn new(seed: u64, hasher: Seeded, limits: WatchLimits) -> Self {
+        let topics = limits.topics_max.min(RESERVED_TOPICS_MAX).min(limits.bytes_max / TOPIC_BYTES);
         Self {
-            tree: Tree::new(seed),
-            by_topic: HashTable::new(),
+            // A topic brings a level or two of its own.
+            tree: Tree::with_capacity(seed, 2 * topics),
+            by_topic: HashTable::with_capacity(topics),
+            records: Vec::new(),
+            parents: Vec::new(),
+            counts: Vec::new(),
+            gathered: Vec::with_capacity(GATHERED_MAX),
+            places: Vec::with_capacity(GATHERED_MAX),
             hasher,
             limits,
-            topics: 0,
             values_bytes: 0,
             messages: 0,
             left_out: 0,
@@ -134,70 +168,115 @@ impl TopicWatch {
     /// A message was given to those who want it.
     pub fn see(&mut self, message: &Message, at_ms: u64) {
         self.messages += 1;
-        let Some(node) = self.topic(&message.topic) else {
-            self.left_out += 1;
-            return;
-        };
-        self.keep(node, message, at_ms);
-        let bytes = message.payload.len() as u64;
-        let mut next = Some(node);
-        while let Some(node) = next {
-            let seen = self.tree.value_mut(node);
-            seen.messages += 1;
-            seen.bytes += bytes;
-            next = self.tree.parent(node);
+        let topic_hash = self.hasher.hash_one(message.topic.as_str());
+        self.gathered.push(Gathered { topic_hash, at_ms, message: message.clone() });
+        if self.gathered.len() == GATHERED_MAX {
+            self.look();
         }
     }
 
     /// There is such a topic, although nothing is published to it now.
     pub fn know(&mut self, topic: &Topic) {
         // Beyond the limits it is left out; that there is more is said by `is_capped`.
-        let _ = self.topic(topic);
+        let _ = self.record(self.hasher.hash_one(topic.as_str()), topic);
     }
 
-    /// The node of a topic, made when there is room.
-    fn topic(&mut self, topic: &Topic) -> Option<NodeId> {
-        let path = topic.as_str();
-        let hash = self.hasher.hash_one(path);
-        let Self { tree, by_topic, .. } = self;
-        let is_it =
-            |(known, slot): &(u64, u32)| *known == hash && tree.node(*slot).is_some_and(|node| tree.is_at(node, path));
-        if let Some((_, slot)) = by_topic.find(hash, is_it) {
-            return self.tree.node(*slot);
+    /// Looks at what has gathered; to be called before anything is asked.
+    pub fn look(&mut self) {
+        let gathered = std::mem::take(&mut self.gathered);
+        let mut places = std::mem::take(&mut self.places);
+        places.extend(gathered.iter().map(|it| (self.find_record(it.topic_hash), 0)));
+        for (place, it) in places.iter_mut().zip(&gathered).filter(|(place, _)| place.0 == NONE) {
+            place.0 = self.record(it.topic_hash, &it.message.topic).unwrap_or(NONE);
+        }
+        let slot_of = |record: u32| self.records.get(record as usize).map_or(NONE, |record| record.slot);
+        places.iter_mut().for_each(|(record, slot)| *slot = slot_of(*record));
+        for ((record, slot), it) in places.iter().zip(&gathered) {
+            match *slot {
+                NONE => self.left_out += 1,
+                _ => self.keep(*record, &it.message, it.at_ms),
+            }
+        }
+        self.count(&mut places, &gathered);
+        places.clear();
+        (self.gathered, self.places) = (gathered, places);
+        self.gathered.clear();
+    }
+
+    /// Counts messages at their slots and all above, a level of all of them at a time.
+    fn count(&mut self, places: &mut [(u32, u32)], gathered: &[Gathered]) {
+        let Self { parents, counts, .. } = self;
+        let mut is_done = false;
+        while !is_done {
+            is_done = true;
+            for ((_, slot), it) in places.iter_mut().zip(gathered).filter(|((_, slot), _)| *slot != NONE) {
+                let count = &mut counts[*slot as usize];
+                count.messages += 1;
+                count.bytes += it.message.payload.len() as u64;
+                *slot = parents[*slot as usize];
+                is_done = false;
+            }
+        }
+    }
+
+    fn find_record(&self, topic_hash: u64) -> u32 {
+        self.by_topic.find(topic_hash, |(known, _)| *known == topic_hash).map_or(NONE, |(_, record)| *record)
+    }
+
+    /// The record of a topic, made when there is room.
+    fn record(&mut self, topic_hash: u64, topic: &Topic) -> Option<u32> {
+        let known = self.find_record(topic_hash);
+        if known != NONE {
+            return Some(known);
         }
         if self.is_capped() {
             return None;
         }
-        let nodes_before = self.tree.slots();
-        let node = self.tree.insert(path);
-        self.by_topic.insert_unique(hash, (hash, node.slot()), |(hash, _)| *hash);
-        self.topics += 1;
-        self.tree.value_mut(node).is_topic = true;
+        let slots_before = self.tree.slots();
+        let node = self.tree.insert(topic.as_str());
+        self.know_new_slots(slots_before);
+        let record = self.records.len() as u32;
+        self.by_topic.insert_unique(topic_hash, (topic_hash, record), |(hash, _)| *hash);
+        self.records.push(Record { slot: node.slot(), is_whole: false, kept: Kept::default() });
+        self.tree.value_mut(node).record = record;
         let mut below = node;
         while let Some(parent) = self.tree.parent(below) {
-            let is_new = below.slot() as usize >= nodes_before;
-            let seen = self.tree.value_mut(parent);
-            seen.topics += 1;
-            seen.children += u32::from(is_new);
+            let is_new = below.slot() as usize >= slots_before;
+            let known = self.tree.value_mut(parent);
+            known.topics += 1;
+            known.children += u32::from(is_new);
             below = parent;
         }
-        Some(node)
+        Some(record)
+    }
+
+    fn know_new_slots(&mut self, slots_before: usize) {
+        // Slot 0 is no node.
+        for slot in slots_before.max(1)..self.tree.slots() {
+            let parent = self.tree.node(slot as u32).and_then(|node| self.tree.parent(node));
+            self.parents.resize(slot, NONE);
+            self.parents.push(parent.map_or(NONE, NodeId::slot));
+        }
+        self.counts.resize(self.tree.slots(), Count::default());
     }
 
     /// Keeps what a row or a page shows of a message.
-    fn keep(&mut self, node: NodeId, message: &Message, at_ms: u64) {
+    fn keep(&mut self, record: u32, message: &Message, at_ms: u64) {
         let limits = self.limits;
-        let seen = self.tree.value_mut(node);
-        let before = seen.last.as_ref().map_or(0, |last| last.kept_bytes());
+        let Record { is_whole, kept, .. } = &mut self.records[record as usize];
+        let before = kept.heap_bytes();
         let has_room = self.values_bytes - before < limits.bytes_max / 2;
-        let kept_max = match seen.is_whole {
+        let kept_max = match *is_whole {
             true => limits.whole_value_bytes_max,
             false if has_room => limits.value_bytes_max,
             false => 0,
         };
-        let last = seen.last.get_or_insert_with(|| Box::new(LastSeen::nothing()));
-        last.set(message, at_ms, kept_max);
-        self.values_bytes = self.values_bytes - before + last.kept_bytes();
+        kept.set(message, at_ms, kept_max);
+        self.values_bytes = self.values_bytes - before + kept.heap_bytes();
+    }
+
+    fn record_of(&self, node: NodeId) -> Option<&Record> {
+        self.records.get(self.tree.value(node).record as usize)
     }
 }
 
@@ -205,7 +284,7 @@ impl TopicWatch {
 impl TopicWatch {
     /// How many topics have been seen.
     pub fn topics(&self) -> usize {
-        self.topics
+        self.records.len()
     }
 
     /// Messages that were published since somebody looks.
@@ -220,7 +299,7 @@ impl TopicWatch {
 
     /// Whether there is no room for more topics.
     pub fn is_capped(&self) -> bool {
-        self.topics >= self.limits.topics_max || self.heap_bytes() >= self.limits.bytes_max
+        self.records.len() >= self.limits.topics_max || self.heap_bytes() >= self.limits.bytes_max
     }
 
     /// The node above one; `None` on the first level.
@@ -235,7 +314,9 @@ impl TopicWatch {
 
     /// What all of this takes.
     pub fn heap_bytes(&self) -> usize {
-        self.tree.heap_bytes() + self.by_topic.allocation_size() + self.values_bytes
+        let by_slot = size_of::<Count>() * self.counts.capacity() + size_of::<u32>() * self.parents.capacity();
+        let records = size_of::<Record>() * self.records.capacity();
+        self.tree.heap_bytes() + self.by_topic.allocation_size() + by_slot + records + self.values_bytes
     }
 
     /// The node in a slot.
@@ -253,22 +334,23 @@ impl TopicWatch {
         self.tree.path(node)
     }
 
-    /// A node as it is now, with at most so much of its last payload.
+    /// A node as it was at the last [`look`](Self::look), with at most so much of its last payload.
     pub fn view(&self, node: NodeId, payload_bytes_max: usize) -> TopicView {
-        let seen = self.tree.value(node);
+        let known = self.tree.value(node);
+        let Count { messages, bytes } = self.counts[node.slot() as usize];
         TopicView {
-            messages: seen.messages,
-            bytes: seen.bytes,
-            topics: seen.topics,
-            children: seen.children,
-            is_topic: seen.is_topic,
-            last: seen.last.as_ref().map(|last| last.shortened(payload_bytes_max)),
+            messages,
+            bytes,
+            topics: known.topics,
+            children: known.children,
+            is_topic: known.record != NONE,
+            last: self.record_of(node).and_then(|record| record.kept.shown(payload_bytes_max)),
         }
     }
 
     /// Messages of this very topic, since somebody looks.
     pub fn own_messages(&self, node: NodeId) -> u64 {
-        self.tree.value(node).last.as_ref().map_or(0, |last| last.messages)
+        self.record_of(node).map_or(0, |record| record.kept.messages())
     }
 
     /// Nodes directly below `folder` (on the first level, if there is none), the youngest first, down to one that is known
@@ -312,58 +394,9 @@ impl TopicWatch {
 
     /// Whether more is kept of this topic's messages from now on, because somebody looks at it.
     pub fn set_whole(&mut self, node: NodeId, is_whole: bool) {
-        self.tree.value_mut(node).is_whole = is_whole;
-    }
-}
-
-impl LastSeen {
-    fn nothing() -> Self {
-        Self {
-            messages: 0,
-            at_ms: 0,
-            payload: Vec::new(),
-            payload_bytes: 0,
-            guarantee: Guarantee::AtMostOnce,
-            retain: false,
-            content_type: None,
-            origin: None,
-        }
-    }
-
-    /// Takes over a message; the memory of the one before is used again.
-    fn set(&mut self, message: &Message, at_ms: u64, kept_max: usize) {
-        let kept = message.payload.len().min(kept_max);
-        self.payload.clear();
-        if self.payload.capacity() > 2 * kept + 64 {
-            self.payload = Vec::new();
-        }
-        self.payload.reserve_exact(kept);
-        self.payload.extend_from_slice(&message.payload[..kept]);
-        self.payload_bytes = message.payload.len();
-        self.messages += 1;
-        (self.at_ms, self.guarantee, self.retain) = (at_ms, message.guarantee, message.retain);
-        let content_type = message.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
-        if self.content_type.as_deref() != content_type {
-            self.content_type = content_type.map(Into::into);
-        }
-        self.origin.clone_from(&message.origin);
-    }
-
-    fn kept_bytes(&self) -> usize {
-        size_of::<Self>() + self.payload.capacity() + self.content_type.as_ref().map_or(0, |text| text.len())
-    }
-
-    fn shortened(&self, payload_bytes_max: usize) -> Self {
-        let payload = self.payload[..self.payload.len().min(payload_bytes_max)].to_vec();
-        Self {
-            messages: self.messages,
-            payload,
-            content_type: self.content_type.clone(),
-            origin: self.origin.clone(),
-            at_ms: self.at_ms,
-            payload_bytes: self.payload_bytes,
-            guarantee: self.guarantee,
-            retain: self.retain,
+        let record = self.tree.value(node).record;
+        if let Some(record) = self.records.get_mut(record as usize) {
+            record.is_whole = is_whole;
         }
     }
 }
@@ -408,6 +441,7 @@ mod tests {
         for (topic, payload) in [("a/b", "1"), ("a/b", "22"), ("a/c/d", "3"), ("a", "4"), ("$SYS/x", "5"), ("/", "6")] {
             watch.see(&message(topic, payload.as_bytes()), 9);
         }
+        watch.look();
         assert_eq!((watch.topics(), watch.messages(), watch.left_out()), (5, 6, 0));
         let a = view(&watch, "a");
         assert_eq!((a.messages, a.bytes, a.topics, a.children, a.is_topic), (4, 5, 2, 2, true));
@@ -424,6 +458,7 @@ mod tests {
         watch.know(&message.topic);
         assert_eq!((watch.topics(), view(&watch, "a").topics, view(&watch, "a").messages), (1, 1, 0));
         watch.see(&message, 0);
+        watch.look();
         watch.know(&message.topic);
         assert_eq!((watch.topics(), view(&watch, "a").topics, view(&watch, "a").messages), (1, 1, 1));
     }
@@ -432,10 +467,12 @@ mod tests {
     fn children_come_in_slices_and_then_only_the_new_ones() {
         let mut watch = watch(WatchLimits::default());
         (0..5).for_each(|number| watch.see(&message(&format!("a/{number}"), b""), 0));
+        watch.look();
         assert_eq!(children(&watch, "a", None).join(" "), "4 3 2 1 0");
         let known = watch.find("a/4");
         assert!(children(&watch, "a", known).is_empty());
         (5..8).for_each(|number| watch.see(&message(&format!("a/{number}/x"), b""), 0));
+        watch.look();
         assert_eq!(children(&watch, "a", known).join(" "), "7 6 5");
     }
 
@@ -443,6 +480,7 @@ mod tests {
     fn a_search_goes_on_behind_what_it_has_seen() {
         let mut watch = watch(WatchLimits::default());
         (0..10).for_each(|number| watch.see(&message(&format!("n{}/x{number}", number % 2), b""), 0));
+        watch.look();
         let (mut found, mut from) = (Vec::new(), 0);
         loop {
             let slice = watch.search(from, 3, |topic| topic.starts_with("n1/"));
@@ -455,6 +493,7 @@ mod tests {
         assert_eq!(found.len(), 5);
         let from = watch.slots();
         watch.see(&message("n1/later", b""), 0);
+        watch.look();
         let later = watch.search(from, 100, |topic| topic.starts_with("n1/"));
         assert_eq!(later.nodes.into_iter().map(|(_, topic)| topic).collect::<Vec<_>>(), ["n1/later"]);
     }
@@ -463,8 +502,10 @@ mod tests {
     fn what_comes_beyond_the_limits_is_counted_and_left_out() {
         let mut watch = watch(WatchLimits { topics_max: 3, ..WatchLimits::default() });
         (0..10).for_each(|number| watch.see(&message(&format!("t{number}"), b""), 0));
+        watch.look();
         assert_eq!((watch.topics(), watch.left_out(), watch.is_capped()), (3, 7, true));
         watch.see(&message("t1", b"x"), 0);
+        watch.look();
         assert_eq!(view(&watch, "t1").messages, 2, "those that are known go on");
     }
 
@@ -478,6 +519,7 @@ mod tests {
             watch.see(&message(&format!("{number}{long}"), b"x"), 0);
             watch.see(&message(&format!("{number}"), &[b'x'; 4_000]), 0);
         }
+        watch.look();
         // The last one that still has room, and the growth of a table.
         assert!(watch.is_capped() && watch.heap_bytes() < 2 * bytes_max, "{}", watch.heap_bytes());
         assert!(watch.left_out() > 0);
@@ -488,13 +530,16 @@ mod tests {
         let mut watch = watch(WatchLimits::default());
         let big = message("a", &[b'x'; 100_000]);
         watch.see(&big, 0);
+        watch.look();
         assert_eq!(view(&watch, "a").last.map(|last| (last.payload.len(), last.payload_bytes)), Some((1_024, 100_000)));
         watch.set_whole(watch.find("a").unwrap(), true);
         watch.see(&big, 0);
+        watch.look();
         assert_eq!(view(&watch, "a").last.unwrap().payload.len(), 64 << 10);
         let held = watch.heap_bytes();
         watch.set_whole(watch.find("a").unwrap(), false);
         watch.see(&message("a", b"x"), 0);
+        watch.look();
         assert!(watch.heap_bytes() < held - 60_000, "what was kept is given back");
         assert_eq!(watch.view(watch.find("a").unwrap(), 0).last.unwrap().payload, b"");
     }

@@ -112,6 +112,11 @@ impl<T: Default + Vacant> Tree<T> {
         }
     }
 
+    /// The same, with room for so many nodes to be found before the table of children has to grow.
+    pub fn with_capacity(seed: u64, nodes: usize) -> Self {
+        Self { children: HashTable::with_capacity(nodes), ..Self::new(seed) }
+    }
+
     /// The node at the end of `path`, made with all before it when it is not there.
     pub fn insert(&mut self, path: &str) -> NodeId {
         let mut node = ROOT;

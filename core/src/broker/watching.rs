@@ -12,14 +12,17 @@ impl Broker {
         self.watch.get_or_insert_with(|| Box::new(TopicWatch::new(entropy.next_u64(), hasher.clone(), limits)));
     }
 
-    /// What is watched; `None` when nobody looks.
+    /// What is watched, as [`watched_topics_mut`](Self::watched_topics_mut) last brought it up to date; `None` when nobody
+    /// looks.
     pub fn watched_topics(&self) -> Option<&TopicWatch> {
         self.watch.as_deref()
     }
 
-    /// See [`watched_topics`](Self::watched_topics).
+    /// What is watched, up to date.
     pub fn watched_topics_mut(&mut self) -> Option<&mut TopicWatch> {
-        self.watch.as_deref_mut()
+        let watch = self.watch.as_deref_mut()?;
+        watch.look();
+        Some(watch)
     }
 
     /// Nobody looks any more. A million topics take a while to drop, so that is for the caller to do, elsewhere.

@@ -39,17 +39,4 @@ impl<T: Default + Vacant> Tree<T> {
         let next = self.live(id.0).next;
         (next != NONE).then_some(NodeId(next))
     }
-
-    /// Whether `path` leads to this node; looked at from its end.
-    pub fn is_at(&self, id: NodeId, path: &str) -> bool {
-        let mut index = id.0;
-        for level in path.rsplit('/') {
-            let node = self.live(index);
-            if index == ROOT || node.level.as_bytes() != level.as_bytes() {
-                return false;
-            }
-            index = node.parent;
-        }
-        index == ROOT
-    }
 }

@@ -41,8 +41,10 @@ impl Matches {
             }
             let (query, from) = (Arc::clone(&self.query), self.next);
             let slice = admin.shard.run(move |inside| {
-                let watch = inside.broker().watched_topics()?;
-                Some((watch.search(from, VISITS_MAX, |topic| query.wants(topic)), watch.slots()))
+                inside.change(|broker, _, _| {
+                    let watch = broker.watched_topics_mut()?;
+                    Some((watch.search(from, VISITS_MAX, |topic| query.wants(topic)), watch.slots()))
+                })
             });
             let Some((slice, slots)) = slice.await? else { break };
             self.found.add(slice.nodes);

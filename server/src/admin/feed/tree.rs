@@ -178,9 +178,11 @@ impl TreeView {
                 break;
             }
             let answered = admin.shard.run(move |inside| {
-                let watch = inside.broker().watched_topics()?;
-                let totals = Totals { topics: watch.topics(), slots: watch.slots(), is_capped: watch.is_capped() };
-                Some((answer(watch, &asked, VISITS_MAX), totals))
+                inside.change(|broker, _, _| {
+                    let watch = broker.watched_topics_mut()?;
+                    let totals = Totals { topics: watch.topics(), slots: watch.slots(), is_capped: watch.is_capped() };
+                    Some((answer(watch, &asked, VISITS_MAX), totals))
+                })
             });
             let Some((answers, now)) = answered.await? else { break };
             let folders = std::iter::once(&mut self.first_level).chain(self.open.values_mut());
@@ -336,7 +338,8 @@ fn found(entries: &[Entry], first: usize, count: usize) -> Vec<Place> {
 }
 
 /// On the shard's thread: a few hundred rows at most.
-fn details(inside: &Inside<'_>, topics: Vec<(u32, String)>, limits: &TopicLimits) -> Vec<Option<Details>> {
+fn details(inside: &mut Inside<'_>, topics: Vec<(u32, String)>, limits: &TopicLimits) -> Vec<Option<Details>> {
+    inside.change(|broker, _, _| broker.watched_topics_mut().is_some());
     let (broker, now): (_, Now) = (inside.broker(), inside.now());
     let Some(watch) = broker.watched_topics() else { return Vec::new() };
     let details = |(slot, topic): (u32, String)| {
