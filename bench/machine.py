@@ -46,6 +46,12 @@ def on_core(core, realtime=False):
     return (["chrt", "--fifo", "1"] if realtime else []) + ["taskset", "-c", core]
 
 
+def cpu_s(pid):
+    """The processor time that a process has used."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
 def free_port(first):
     for port in range(first, first + 200):
         with socket.socket() as probe:
