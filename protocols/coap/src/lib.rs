@@ -4,7 +4,8 @@
 //! those of RFC 7252. Topics are resources: `/t/a/b` is the topic `a/b`, its representation is the topic's last
 //! value, and observing it is subscribing.
 //!
-//! - [`message`], [`codec`]: messages as values, and back.
+//! - [`message`], [`codec`]: messages as values, and back, in datagrams and on reliable carriers; [`signalling`]: what the ends
+//!   of a connection say about it (RFC 8323 §5).
 //! - [`door`], [`transmission`], [`exchanges`]: the message layer over datagrams. What must arrive is repeated, what
 //!   comes twice is answered twice and carried out once.
 //! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
@@ -22,6 +23,7 @@ pub mod format;
 pub mod message;
 pub mod requests;
 pub mod resources;
+pub mod signalling;
 pub mod transmission;
 
 pub use client::Client;

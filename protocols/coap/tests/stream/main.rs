@@ -1,0 +1,5 @@
+//! CoAP over reliable carriers (RFC 8323): the framing, and conversations with the adaptors.
+
+#![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
+
+mod framing;
