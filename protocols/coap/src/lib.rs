@@ -4,9 +4,11 @@
 //! those of RFC 7252. Topics are resources: `/t/a/b` is the topic `a/b`, its representation is the topic's last
 //! value, and observing it is subscribing.
 //!
-//! - [`message`], [`codec`]: messages as values, and back.
+//! - [`message`], [`codec`]: messages as values, and back, in datagrams and on reliable carriers; [`signalling`]: what the ends
+//!   of a connection say about it (RFC 8323 §5).
 //! - [`door`], [`transmission`], [`exchanges`]: the message layer over datagrams. What must arrive is repeated, what
 //!   comes twice is answered twice and carried out once.
+//! - [`stream`]: the message layer over TCP, TLS and WebSocket, where the carrier does that.
 //! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
 //! - [`client`]: the other side.
 #![forbid(unsafe_code)]
@@ -22,9 +24,12 @@ pub mod format;
 pub mod message;
 pub mod requests;
 pub mod resources;
+pub mod signalling;
+pub mod stream;
 pub mod transmission;
 
 pub use client::Client;
 pub use common::Common;
-pub use config::{AddressProof, CoapConfig, PROTOCOL};
+pub use config::{AddressProof, CoapConfig, PROTOCOL, STREAM_PROTOCOL};
 pub use door::CoapDoor;
+pub use stream::{CoapAdaptor, CoapMessageAdaptor};

@@ -46,6 +46,12 @@ impl Code {
     pub const NOT_IMPLEMENTED: Self = Self::new(5, 1);
     pub const SERVICE_UNAVAILABLE: Self = Self::new(5, 3);
     pub const PROXYING_NOT_SUPPORTED: Self = Self::new(5, 5);
+    /// Capabilities and Settings (RFC 8323 §5.3).
+    pub const CSM: Self = Self::new(7, 1);
+    pub const PING: Self = Self::new(7, 2);
+    pub const PONG: Self = Self::new(7, 3);
+    pub const RELEASE: Self = Self::new(7, 4);
+    pub const ABORT: Self = Self::new(7, 5);
 
     /// `class.detail`.
     pub const fn new(class: u8, detail: u8) -> Self {
@@ -60,6 +66,11 @@ impl Code {
     /// Whether this is a method rather than a response or nothing.
     pub const fn is_request(self) -> bool {
         self.class() == 0 && self.0 != 0
+    }
+
+    /// Whether this is about the connection, on reliable carriers (RFC 8323 §5.1).
+    pub const fn is_signal(self) -> bool {
+        self.class() == 7
     }
 
     /// Whether this is a response of success.

@@ -8,6 +8,7 @@ mod observing;
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
 use crate::resources::{self, Read, Response, Wanted};
+use crate::signalling::MESSAGE_BYTES_BASE;
 use althing_core::hash::Seeded;
 use althing_core::verbs::{Outcome, Publish, Refusal};
 use althing_core::{Answer, Guarantee, Now, Request};
@@ -23,6 +24,8 @@ pub type RequestId = u32;
 /// One client's session with the broker, as far as it is about requests.
 #[derive(Debug)]
 pub struct Conversation {
+    /// What one message to the client may hold; the message layer says it.
+    pub carriage: Carriage,
     /// Where the client is, for what one address may have.
     address: Option<IpAddr>,
     is_connected: bool,
@@ -30,6 +33,22 @@ pub struct Conversation {
     observations: Vec<Observation>,
     /// The last number in an Observe option (RFC 7641 §3.4); grows with every notification.
     sequence: u32,
+}
+
+/// What one message to a client may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carriage {
+    /// All of a message. On reliable carriers it is what the client has said that it takes (RFC 8323 §5.3.1).
+    pub message_bytes_max: usize,
+    /// Whether it takes blocks with SZX 7: several of 1,024 bytes in one message (BERT, RFC 8323 §6).
+    pub has_bert: bool,
+}
+
+impl Default for Carriage {
+    /// Datagrams (§4.6).
+    fn default() -> Self {
+        Self { message_bytes_max: MESSAGE_BYTES_BASE, has_bert: false }
+    }
 }
 
 /// What all conversations of one listener share.
@@ -152,7 +171,7 @@ impl Conversation {
     /// Before the session stands: `Connect` has been asked, or will be.
     pub fn new(address: Option<IpAddr>) -> Self {
         let (pending, observations) = (Vec::new(), Vec::new());
-        Self { address, is_connected: false, pending, observations, sequence: 0 }
+        Self { carriage: Carriage::default(), address, is_connected: false, pending, observations, sequence: 0 }
     }
 
     /// Whether anything waits or is observed here.

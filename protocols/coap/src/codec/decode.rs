@@ -75,7 +75,7 @@ fn read_body(message: &mut Message, token_bytes: usize, mut body: Bytes) -> Resu
 }
 
 /// Takes options and payload marker from the front of `body`.
-fn read_options(options: &mut Options, body: &mut Bytes) -> Result<(), &'static str> {
+pub(super) fn read_options(options: &mut Options, body: &mut Bytes) -> Result<(), &'static str> {
     let mut number = 0;
     while let Some(&head) = body.first() {
         let _ = body.split_to(1);

@@ -1,7 +1,7 @@
 //! Messages to bytes.
 
 use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, VERSION};
-use crate::message::{Code, Kind, Message};
+use crate::message::{Code, Kind, Message, Options};
 
 /// Appends a message as one datagram. There is one way to write each message, so that what was read is
 /// written as it was.
@@ -9,11 +9,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     let token = message.token.as_slice();
     write_header(message.kind, token.len() as u8, message.code, message.id, out);
     out.extend_from_slice(token);
-    let mut before = 0;
-    for (number, value) in message.options.iter() {
-        write_option(usize::from(number - before), value, out);
-        before = *number;
-    }
+    write_options(&message.options, out);
     if !message.payload.is_empty() {
         out.push(PAYLOAD_MARKER);
         out.extend_from_slice(&message.payload);
@@ -30,6 +26,15 @@ fn write_header(kind: Kind, token_length: u8, code: Code, id: u16, out: &mut Vec
     out.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | token_length, code.0, high, low]);
 }
 
+/// Options in the order of their numbers (§3.1).
+pub(super) fn write_options(options: &Options, out: &mut Vec<u8>) {
+    let mut before = 0;
+    for (number, value) in options.iter() {
+        write_option(usize::from(number - before), value, out);
+        before = *number;
+    }
+}
+
 fn write_option(delta: usize, value: &[u8], out: &mut Vec<u8>) {
     let (delta_nibble, length_nibble) = (nibble(delta), nibble(value.len()));
     out.push(delta_nibble << 4 | length_nibble);
@@ -38,7 +43,8 @@ fn write_option(delta: usize, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-fn nibble(value: usize) -> u8 {
+/// What stands in a nibble for a number.
+pub(super) fn nibble(value: usize) -> u8 {
     match value {
         EXTENDED_16_FROM.. => EXTENDED_16,
         EXTENDED_8_FROM.. => EXTENDED_8,
@@ -46,10 +52,20 @@ fn nibble(value: usize) -> u8 {
     }
 }
 
-fn write_extended(nibble: u8, value: usize, out: &mut Vec<u8>) {
+/// What stands behind a nibble for the rest of a number.
+pub(super) fn write_extended(nibble: u8, value: usize, out: &mut impl Extend<u8>) {
     match nibble {
-        EXTENDED_8 => out.push((value - EXTENDED_8_FROM) as u8),
-        EXTENDED_16 => out.extend_from_slice(&((value - EXTENDED_16_FROM) as u16).to_be_bytes()),
+        EXTENDED_8 => out.extend([(value - EXTENDED_8_FROM) as u8]),
+        EXTENDED_16 => out.extend(((value - EXTENDED_16_FROM) as u16).to_be_bytes()),
         _ => {}
+    }
+}
+
+/// How many bytes that takes.
+pub(super) fn extended_bytes(value: usize) -> usize {
+    match value {
+        EXTENDED_16_FROM.. => 2,
+        EXTENDED_8_FROM.. => 1,
+        _ => 0,
     }
 }

@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+pub mod stream;
 
 pub use decode::{DecodeError, decode};
 pub use encode::{encode, encode_empty};
