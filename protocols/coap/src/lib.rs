@@ -11,6 +11,7 @@
 //! - [`stream`]: the message layer over TCP, TLS and WebSocket, where the carrier does that.
 //! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it; [`block`]: bodies in
 //!   blocks (RFC 7959).
+//! - [`oscore`]: messages protected end to end (RFC 8613).
 //! - [`client`]: the other side.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod door;
 pub mod exchanges;
 pub mod format;
 pub mod message;
+pub mod oscore;
 pub mod requests;
 pub mod resources;
 pub mod signalling;

@@ -138,10 +138,14 @@ pub mod number {
     pub const IF_NONE_MATCH: u16 = 5;
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
+    /// RFC 8613 §2.
+    pub const OSCORE: u16 = 9;
     pub const URI_PATH: u16 = 11;
     pub const CONTENT_FORMAT: u16 = 12;
     pub const MAX_AGE: u16 = 14;
     pub const URI_QUERY: u16 = 15;
+    /// RFC 8768 §6.
+    pub const HOP_LIMIT: u16 = 16;
     pub const ACCEPT: u16 = 17;
     pub const BLOCK2: u16 = 23;
     pub const BLOCK1: u16 = 27;
