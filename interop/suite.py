@@ -12,6 +12,7 @@ import attacks
 import browser
 import cases
 import coap
+import coap_streams
 import curl
 import examples
 import identities
@@ -59,6 +60,11 @@ COLUMNS = {
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
+    "libcoap tcp": coap_streams.column(coap_streams.LIBCOAP, "tcp"),
+    "libcoap tls": coap_streams.column(coap_streams.LIBCOAP, "tls"),
+    "libcoap gnutls": coap_streams.column(coap_streams.LIBCOAP, "tls", "coap-client-gnutls"),
+    "aiocoap tcp": coap_streams.column(coap_streams.AIOCOAP, "tcp"),
+    "aiocoap ws": coap_streams.column(coap_streams.AIOCOAP, "ws"),
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
     "stompjs ws": stomp_cases.column(StompJsWebPeer),
