@@ -12,10 +12,12 @@ import attacks
 import browser
 import cases
 import coap
+import coap_node
 import coap_streams
 import curl
 import examples
 import identities
+import languages
 import mosquitto_clients
 import node_red
 import operations
@@ -65,6 +67,8 @@ COLUMNS = {
     "libcoap gnutls": coap_streams.column(coap_streams.LIBCOAP, "tls", "coap-client-gnutls"),
     "aiocoap tcp": coap_streams.column(coap_streams.AIOCOAP, "tcp"),
     "aiocoap ws": coap_streams.column(coap_streams.AIOCOAP, "ws"),
+    "node-coap": coap_node.run,
+    "languages": languages.run,
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
     "stompjs ws": stomp_cases.column(StompJsWebPeer),
