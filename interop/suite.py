@@ -13,6 +13,7 @@ import browser
 import cases
 import coap
 import coap_node
+import console
 import curl
 import examples
 import identities
@@ -72,6 +73,7 @@ COLUMNS = {
     **web_clients.COLUMNS,
     "web attacks": web_attacks.run,
     "browser": browser.run,
+    "console": console.run,
     "examples": examples.run,
 }
 
