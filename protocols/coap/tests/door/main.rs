@@ -4,7 +4,9 @@
 
 mod amplification;
 mod bad_input;
+mod blocks;
 mod observing;
 mod requests;
+mod resources;
 mod weather;
 mod world;
