@@ -137,6 +137,7 @@ pub mod number {
     pub const PROXY_SCHEME: u16 = 39;
     pub const SIZE1: u16 = 60;
     pub const ECHO: u16 = 252;
+    pub const NO_RESPONSE: u16 = 258;
 
     /// Whether whoever does not know the option must not go on without it (§5.4.6).
     pub const fn is_critical(number: u16) -> bool {
