@@ -22,7 +22,7 @@ from machine import (BROKER_CORE, GENERATOR_CORE, describe, find_mosquitto, free
 ROOT = Path(__file__).resolve().parent.parent
 # Two medians this close are the same: "no worse" does not turn on noise.
 SAME = 0.02
-OURS = ("target/release/althing serve --data {data} --set mqtt.bind=127.0.0.1:{port} --set coap.enabled=false "
+OURS = ("target/release/althing serve --data {data} --set mqtt.bind=127.0.0.1:{port} --set coap.enabled=false --set coap-tcp.enabled=false "
         "--set stomp.enabled=false --set http.enabled=false --set admin.enabled=false --set log.level=error")
 GENERATOR = "target/release/althing bench mqtt"
 

@@ -58,6 +58,10 @@ class Broker:
         self.port = free_port()
         # Of the datagram language; None where it is not spoken.
         self.coap_port = None
+        # Where it speaks CoAP over TCP, if it does.
+        self.coap_tcp_port = None
+        # Where it does so inside TLS, if a test wants to know.
+        self.coap_tls_port = None
         self.folder = Path(tempfile.mkdtemp(prefix="althing-interop-"))
         # Where it speaks STOMP, if it does.
         self.stomp_port = None
@@ -173,6 +177,7 @@ class Althing(Broker):
         binary = self.binary()
         # The same ones at each start: clients come back.
         self.coap_port = self.coap_port or free_port(socket.SOCK_DGRAM)
+        self.coap_tcp_port = self.coap_tcp_port or free_port()
         self.stomp_port = self.stomp_port or free_port()
         config = self.folder / "althing.toml"
         config.write_text(
@@ -182,6 +187,8 @@ class Althing(Broker):
 
             [coap]
             bind = "{HOST}:{self.coap_port}"
+            [coap-tcp]
+            bind = "{HOST}:{self.coap_tcp_port}"
 
             [stomp]
             bind = "{HOST}:{self.stomp_port}"
@@ -213,6 +220,7 @@ class Althing(Broker):
             # A certificate has the others listen as well, at the usual ports.
             f"mqtt.tls_bind={HOST}:0",
             f"stomp.tls_bind={HOST}:0",
+            f"coap-tcp.tls_bind={HOST}:{self.coap_tls_port or 0}",
             f"tls.certificate={self.certificate(f'{NAME}.crt')}",
             f"tls.key={self.certificate(f'{NAME}.key')}",
         ]

@@ -48,7 +48,7 @@ fn principal(arguments: &ExplainArguments, listens: &[Listen]) -> Result<Princip
     Ok(Principal {
         identity: Arc::new(identity),
         client: arguments.client.as_str().into(),
-        protocol: listen.protocol.row.name,
+        protocol: listen.protocol.row.language,
         link: Link { remote, entrance: Arc::clone(&listen.entrance), ..Link::default() },
     })
 }

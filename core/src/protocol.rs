@@ -6,6 +6,9 @@
 pub struct Row {
     /// The name in configuration, logs and metrics; lower case, unique.
     pub name: &'static str,
+    /// What its sessions are called in rules, logs and metrics, and its application protocol inside TLS (ALPN). Rows that
+    /// differ only in what carries the language share it.
+    pub language: &'static str,
     /// The name as people write it.
     pub title: &'static str,
     /// The versions that are spoken here.
@@ -38,6 +41,16 @@ pub struct Row {
     pub description: &'static str,
 }
 
+impl Row {
+    /// What URLs of it begin with: `coaps+tcp` for one.
+    pub fn scheme(&self, is_tls: bool) -> String {
+        let Self { name, language, .. } = self;
+        let carrier = name.strip_prefix(language).and_then(|rest| rest.strip_prefix('-'));
+        let (s, plus) = (if is_tls { "s" } else { "" }, if carrier.is_some() { "+" } else { "" });
+        format!("{language}{s}{plus}{}", carrier.unwrap_or_default())
+    }
+}
+
 /// A name under which a language is spoken inside WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subprotocol {
@@ -45,4 +58,6 @@ pub struct Subprotocol {
     pub name: &'static str,
     /// Whether its frames are text; they are binary otherwise.
     pub is_text: bool,
+    /// Where clients customarily begin it.
+    pub path: &'static str,
 }

@@ -393,6 +393,8 @@ mod tests {
                 "stomp 127.0.0.1:61613 false",
                 "stomp-tls 127.0.0.1:61614 true",
                 "coap 127.0.0.1:5683 false",
+                "coap-tcp 127.0.0.1:5683 false",
+                "coap-tcp-tls 127.0.0.1:5684 true",
                 "http 127.0.0.1:8080 false",
                 "http-tls 127.0.0.1:8443 true",
                 "garden 127.0.0.1:1 true",
@@ -400,8 +402,8 @@ mod tests {
             ]
         );
         let certificate = |index: usize| listens[index].tls.as_ref().unwrap().certificates[0].certificate.clone();
-        assert_eq!((certificate(1), certificate(7)), ("a.pem".into(), "b.pem".into()));
-        assert_eq!((&listens[7].entrance.mount_point[..], listens[7].entrance.anonymous), ("garden/", false));
+        assert_eq!((certificate(1), certificate(9)), ("a.pem".into(), "b.pem".into()));
+        assert_eq!((&listens[9].entrance.mount_point[..], listens[9].entrance.anonymous), ("garden/", false));
         assert!(listens[0].entrance.anonymous);
     }
 

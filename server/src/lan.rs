@@ -87,7 +87,15 @@ pub fn apply(config: &mut Config) -> Result<(), ConfigError> {
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let contradiction = |text: String| Err(ConfigError::Contradiction(text));
-    let ours = ["tls.certificate", "tls.key", "tls.certificates", "mqtt.tls_bind", "stomp.tls_bind", "http.tls_bind"];
+    let ours = [
+        "tls.certificate",
+        "tls.key",
+        "tls.certificates",
+        "mqtt.tls_bind",
+        "stomp.tls_bind",
+        "coap-tcp.tls_bind",
+        "http.tls_bind",
+    ];
     for key in ours {
         if let Some(source) = config.origins.get(key) {
             return contradiction(format!(
@@ -279,7 +287,7 @@ impl Lan {
             let Some(port) = address.port() else { continue };
             let places: Vec<_> = shown.clone().map(|address| format!("{address}:{port}")).collect();
             // Writing to a string does not fail.
-            let _ = writeln!(text, "  {}s  {}", protocol.row.name, places.join("  "));
+            let _ = writeln!(text, "  {}  {}", protocol.row.scheme(true), places.join("  "));
         }
         let authority = fs::canonicalize(&self.authority).unwrap_or_else(|_| self.authority.clone());
         let _ = writeln!(text, "  CA certificate, to be copied to them: {}", authority.display());
@@ -323,7 +331,7 @@ mod tests {
             assert!(!listen.is_reachable() || !listen.entrance.anonymous, "{}", listen.name);
         }
         let names: Vec<_> = config.listens().unwrap().iter().filter(|it| it.is_reachable()).map(|it| it.name).collect();
-        assert_eq!(names, ["mqtt-tls", "stomp-tls", "http-tls"]);
+        assert_eq!(names, ["mqtt-tls", "stomp-tls", "coap-tcp-tls", "http-tls"]);
         assert!(load(&["stomp.enabled=false"]).unwrap().listens().unwrap().iter().all(|it| it.name != "stomp-tls"));
     }
 

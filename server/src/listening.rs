@@ -44,7 +44,7 @@ pub fn listen(
 impl Bound {
     fn new(listen: &Listen, makings: &Makings<'_>) -> io::Result<Self> {
         Ok(match listen.protocol.speaker {
-            Speaker::Adaptor(factory) => {
+            Speaker::Adaptor(factory) | Speaker::Framed { stream: factory, .. } => {
                 Self::Streams(Listener::bind(&listen.address)?, Welcome::Adaptor(factory(makings)))
             }
             Speaker::Visitor(factory) => {

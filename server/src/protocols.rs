@@ -2,14 +2,14 @@
 
 use crate::admin::Gateway;
 use crate::config::{Config, Listen, Preset};
-use althing_coap::{CoapDoor, Common};
+use althing_coap::{CoapAdaptor, CoapDoor, CoapMessageAdaptor, Common};
 use althing_core::Entropy;
 use althing_core::protocol::Row;
 use althing_http::json::{self, JsonAdaptor};
 use althing_mqtt::MqttAdaptor;
 use althing_net::{AdaptorFactory, DoorFactory, VisitorFactory};
 use althing_stomp::StompAdaptor;
-use althing_web::{Credentials, Entry, Language, Speaking, Web};
+use althing_web::{Credentials, Entry, Language, MessageAdaptorFactory, Speaking, Web};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -28,7 +28,7 @@ impl Protocol {
     pub fn application_protocols(&self) -> Vec<&'static [u8]> {
         match self.speaker {
             Speaker::Visitor(_) => vec![b"h2", b"http/1.1"],
-            Speaker::Adaptor(_) | Speaker::Door(_) => vec![self.row.name.as_bytes()],
+            Speaker::Adaptor(_) | Speaker::Framed { .. } | Speaker::Door(_) => vec![self.row.language.as_bytes()],
         }
     }
 }
@@ -38,6 +38,13 @@ impl Protocol {
 pub enum Speaker {
     /// Byte streams, with an adaptor for each.
     Adaptor(fn(&Makings<'_>) -> AdaptorFactory),
+    /// Byte streams, with an adaptor for each; inside WebSocket it is a language of messages.
+    Framed {
+        /// On byte streams.
+        stream: fn(&Makings<'_>) -> AdaptorFactory,
+        /// Inside WebSocket.
+        messages: fn(&Makings<'_>) -> MessageAdaptorFactory,
+    },
     /// Byte streams, each served by a task of its own: many requests, many peers.
     Visitor(fn(&Makings<'_>, &Listen) -> VisitorFactory),
     /// Datagrams, with a door for each socket.
@@ -68,11 +75,19 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol { row: &althing_mqtt::PROTOCOL, speaker: Speaker::Adaptor(mqtt) },
     Protocol { row: &althing_stomp::PROTOCOL, speaker: Speaker::Adaptor(stomp) },
     Protocol { row: &althing_coap::PROTOCOL, speaker: Speaker::Door(coap) },
+    Protocol {
+        row: &althing_coap::STREAM_PROTOCOL,
+        speaker: Speaker::Framed { stream: coap_stream, messages: coap_messages },
+    },
     Protocol { row: &althing_http::PROTOCOL, speaker: Speaker::Visitor(http) },
 ];
 
 /// The names of all languages, as the store keeps them.
-pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| PROTOCOLS.iter().map(|protocol| protocol.row.name).collect());
+pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let mut names: Vec<_> = PROTOCOLS.iter().map(|protocol| protocol.row.language).collect();
+    names.dedup();
+    names
+});
 
 fn mqtt(Makings { config, .. }: &Makings<'_>) -> AdaptorFactory {
     let limits = Arc::new(config.limits.clone());
@@ -85,6 +100,19 @@ fn coap(makings: &Makings<'_>) -> DoorFactory {
     Arc::new(move || {
         let entropy = Entropy::new(RandomState::new().hash_one(std::process::id()));
         Box::new(CoapDoor::new(Arc::clone(&common), entropy))
+    })
+}
+
+fn coap_stream(makings: &Makings<'_>) -> AdaptorFactory {
+    let common = Arc::clone(&makings.coap);
+    Arc::new(move |link| Box::new(CoapAdaptor::new(link, Arc::clone(&common))))
+}
+
+fn coap_messages(makings: &Makings<'_>) -> MessageAdaptorFactory {
+    let common = Arc::clone(&makings.coap);
+    let message_bytes_max = makings.config.websocket.message_bytes_max;
+    Arc::new(move |link, Credentials { username, password }| {
+        Box::new(CoapMessageAdaptor::new(link, Arc::clone(&common), (username, password), message_bytes_max))
     })
 }
 
@@ -103,15 +131,17 @@ fn http(makings: &Makings<'_>, listen: &Listen) -> VisitorFactory {
     web.factory()
 }
 
-/// What is spoken inside WebSocket: every language of bytes that has a name there, and objects.
+/// What is spoken inside WebSocket: every language of streams that has a name there, and objects.
 fn languages(makings: &Makings<'_>) -> Vec<Language> {
     let mut languages = Vec::new();
     for protocol in PROTOCOLS {
-        if let Speaker::Adaptor(factory) = protocol.speaker {
-            let speaking = Speaking::Bytes(factory(makings));
-            let names = protocol.row.subprotocols.iter();
-            languages.extend(names.map(|it| Language { subprotocol: *it, speaking: speaking.clone() }));
-        }
+        let speaking = match protocol.speaker {
+            Speaker::Adaptor(factory) => Speaking::Bytes(factory(makings)),
+            Speaker::Framed { messages, .. } => Speaking::Messages(messages(makings)),
+            Speaker::Visitor(_) | Speaker::Door(_) => continue,
+        };
+        let names = protocol.row.subprotocols.iter();
+        languages.extend(names.map(|it| Language { subprotocol: *it, speaking: speaking.clone() }));
     }
     let limits = Arc::new(makings.config.limits.clone());
     let json = Speaking::Messages(Arc::new(move |link, Credentials { username, password }| {

@@ -17,7 +17,7 @@ const SUBSCRIBE_V311: &[u8] = b"\x82\x18\x00\x01\x00\x13$SYS/broker/version\x00"
 const SUBACK_V311: &[u8] = b"\x90\x03\x00\x01\x00";
 
 fn options(set: &str) -> ServeOptions {
-    let others = ["stomp", "coap", "http", "admin"].map(|section| format!("{section}.enabled=false"));
+    let others = ["stomp", "coap", "coap-tcp", "http", "admin"].map(|section| format!("{section}.enabled=false"));
     let set = [set, &others[0], &others[1], &others[2], "log.level=error", "store.durability=memory"];
     let set = set.map(str::to_owned).to_vec();
     ServeOptions { set, ..Default::default() }

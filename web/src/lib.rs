@@ -31,6 +31,6 @@ pub use body::{Body, BodyError};
 pub use context::Context;
 pub use credentials::Credentials;
 pub use fallback::{Fallback, Nowhere};
-pub use language::{Language, Speaking};
+pub use language::{Language, MessageAdaptorFactory, Speaking};
 pub use respond::respond;
 pub use web::{Entry, Web};

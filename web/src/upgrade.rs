@@ -7,6 +7,7 @@ use crate::language::{Language, Speaking};
 use crate::wire::Wire;
 use althing_core::Link;
 use althing_http::Problem;
+use althing_http::json::SUBPROTOCOL;
 use althing_websocket::handshake::{self, Offer, Rejection};
 use althing_websocket::{EchoAdaptor, Inner, WebSocketAdaptor};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -14,15 +15,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade;
+use std::collections::BTreeSet;
 
-/// Where WebSockets begin, whatever is spoken inside.
-const PATHS: &[&str] = &["/", "/ws", "/mqtt", "/stomp", "/json"];
+/// Where WebSockets begin besides the paths of the languages, whatever is spoken inside.
+const PATHS: &[&str] = &["/", "/ws", ECHO];
 
 /// Where each message is answered with itself.
 const ECHO: &str = "/ws/echo";
-
-/// Where objects are spoken even if the client names no sub-protocol.
-const JSON: &str = "/json";
 
 /// Whether a WebSocket is asked for, well or not.
 pub fn is_asked_for(request: &Request<Incoming>) -> bool {
@@ -32,9 +31,11 @@ pub fn is_asked_for(request: &Request<Incoming>) -> bool {
 /// Agrees, and hands the connection over once the response has left.
 pub fn answer(context: &Context, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let path = request.uri().path();
-    let is_ours = context.web().entry.any_path || PATHS.contains(&path) || path == ECHO;
-    if !is_ours {
-        let text = format!("no WebSocket begins at {path}: connect to /mqtt, /stomp, /json, /ws or /");
+    let of_languages = context.web().languages.iter().map(|language| language.subprotocol.path);
+    let is_ours = PATHS.contains(&path) || of_languages.clone().any(|it| it == path);
+    if !is_ours && !context.web().entry.any_path {
+        let known: BTreeSet<_> = of_languages.chain(PATHS.iter().copied()).collect();
+        let text = format!("no WebSocket begins at {path}; they begin at {}", Vec::from_iter(known).join(", "));
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }
     let is_http_1_1 = request.version() == Version::HTTP_11;
@@ -75,8 +76,9 @@ fn speaker<'a>(
     let named = languages.iter().map(|language| (language.subprotocol.name, language));
     let chosen = offer.choose(named);
     let unnamed = || {
-        let json = languages.iter().find(|language| matches!(language.speaking, Speaking::Messages(_)));
-        json.filter(|_| path == JSON && offer.subprotocols.is_empty())
+        // Objects are spoken where they customarily begin even if the client names no sub-protocol.
+        let json = languages.iter().find(|language| language.subprotocol == SUBPROTOCOL);
+        json.filter(|json| path == json.subprotocol.path && offer.subprotocols.is_empty())
     };
     let (language, name) = match chosen {
         Some((name, language)) => (language, Some(name)),

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// run side by side, and keeps nothing.
 pub fn althing(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_althing"));
-    for section in ["STOMP", "COAP", "HTTP", "ADMIN"] {
+    for section in ["STOMP", "COAP", "COAP_TCP", "HTTP", "ADMIN"] {
         command.env(format!("ALTHING__{section}__BIND"), "127.0.0.1:0");
     }
     command.env("ALTHING__STORE__DURABILITY", "memory");

@@ -1,6 +1,6 @@
 //! What can be configured about CoAP besides the limits of the house, and its row in the protocol table.
 
-use althing_core::protocol::Row;
+use althing_core::protocol::{Row, Subprotocol};
 
 althing_core::described! {
     /// Configuration of the CoAP listeners: the transmission parameters of §4.8, and what anyone who can write any
@@ -26,7 +26,8 @@ althing_core::described! {
         pub endpoints_max: usize,
         /// How long a remote address keeps its session after its last request, unless it observes something.
         pub endpoint_idle_s: u32,
-        /// Requests of one remote address that wait for the broker. More are dropped, and come again.
+        /// Requests of one remote address that wait for the broker. Of datagrams more are dropped, and come again; of a
+        /// connection more are not read before.
         pub pending_per_endpoint_max: usize,
         /// Observations of one IP address.
         pub observations_per_address_max: usize,
@@ -36,6 +37,10 @@ althing_core::described! {
         pub exchanges_max: usize,
         /// Bytes of the answers remembered with them.
         pub exchanges_bytes_max: usize,
+        /// Over TCP and TLS: how long a client may be silent before it is asked whether it is there (Ping); 0 = for ever.
+        pub ping_after_s: u32,
+        /// How long its answer (Pong) may take before the connection ends.
+        pub pong_timeout_s: u32,
     }
 }
 
@@ -67,6 +72,8 @@ impl Default for CoapConfig {
             observations_max: 100_000,
             exchanges_max: 262_144,
             exchanges_bytes_max: 16 << 20,
+            ping_after_s: 120,
+            pong_timeout_s: 30,
         }
     }
 }
@@ -74,6 +81,7 @@ impl Default for CoapConfig {
 /// CoAP in the protocol table.
 pub const PROTOCOL: Row = Row {
     name: "coap",
+    language: "coap",
     title: "CoAP",
     versions: "RFC 7252",
     sponsor: "IETF",
@@ -89,4 +97,25 @@ pub const PROTOCOL: Row = Row {
     default_tls_port: None,
     subprotocols: &[],
     description: "the web's resources and methods for small devices, over datagrams",
+};
+
+/// CoAP over reliable carriers in the protocol table: TCP, TLS and WebSocket.
+pub const STREAM_PROTOCOL: Row = Row {
+    name: "coap-tcp",
+    language: PROTOCOL.name,
+    title: "CoAP over TCP",
+    versions: "RFC 8323",
+    sponsor: "IETF",
+    standard: "RFC 8323 (2018), RFC 8974 extended tokens",
+    pattern: "request/response; observe",
+    quality_of_service: "at least once; ?qos= says otherwise",
+    security: "TLS; name and password of the upgrade inside WebSocket",
+    addressing: "URIs: coap+tcp://, coaps+tcp://, coap+ws://host/t/LEVEL/LEVEL",
+    rest: "yes",
+    constrained_devices: "yes, behind NAT and firewalls",
+    default_port: 5683,
+    default_bind: "127.0.0.1:5683",
+    default_tls_port: Some(5684),
+    subprotocols: &[Subprotocol { name: "coap", is_text: false, path: "/.well-known/coap" }],
+    description: "CoAP over TCP, TLS and WebSocket, for where datagrams do not get through",
 };

@@ -8,6 +8,7 @@
 //!   of a connection say about it (RFC 8323 §5).
 //! - [`door`], [`transmission`], [`exchanges`]: the message layer over datagrams. What must arrive is repeated, what
 //!   comes twice is answered twice and carried out once.
+//! - [`stream`]: the message layer over TCP, TLS and WebSocket, where the carrier does that.
 //! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
 //! - [`client`]: the other side.
 #![forbid(unsafe_code)]
@@ -24,9 +25,11 @@ pub mod message;
 pub mod requests;
 pub mod resources;
 pub mod signalling;
+pub mod stream;
 pub mod transmission;
 
 pub use client::Client;
 pub use common::Common;
-pub use config::{AddressProof, CoapConfig, PROTOCOL};
+pub use config::{AddressProof, CoapConfig, PROTOCOL, STREAM_PROTOCOL};
 pub use door::CoapDoor;
+pub use stream::{CoapAdaptor, CoapMessageAdaptor};

@@ -78,6 +78,7 @@ impl Default for HttpConfig {
 /// HTTP in the protocol table.
 pub const PROTOCOL: Row = Row {
     name: "http",
+    language: "http",
     title: "HTTP",
     versions: "1.1, 2",
     sponsor: "IETF",

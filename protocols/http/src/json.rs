@@ -44,7 +44,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Its name inside WebSocket. Objects are text; a peer that asks for it gets, and anyone may send, binary messages too.
-pub const SUBPROTOCOL: Subprotocol = Subprotocol { name: "althing.json", is_text: true };
+pub const SUBPROTOCOL: Subprotocol = Subprotocol { name: "althing.json", is_text: true, path: "/json" };
 
 /// In the protocol table.
 const PROTOCOL_NAME: &str = "http";

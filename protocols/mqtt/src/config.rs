@@ -24,6 +24,7 @@ impl Default for MqttConfig {
 /// MQTT in the protocol table.
 pub const PROTOCOL: Row = Row {
     name: "mqtt",
+    language: "mqtt",
     title: "MQTT",
     versions: "3.1, 3.1.1, 5.0",
     sponsor: "OASIS",
@@ -37,6 +38,9 @@ pub const PROTOCOL: Row = Row {
     default_port: 1883,
     default_bind: "127.0.0.1:1883",
     default_tls_port: Some(8883),
-    subprotocols: &[Subprotocol { name: "mqtt", is_text: false }, Subprotocol { name: "mqttv3.1", is_text: false }],
+    subprotocols: &[
+        Subprotocol { name: "mqtt", is_text: false, path: "/mqtt" },
+        Subprotocol { name: "mqttv3.1", is_text: false, path: "/mqtt" },
+    ],
     description: "the lightweight publish/subscribe protocol of most IoT devices",
 };

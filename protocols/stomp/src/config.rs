@@ -27,6 +27,7 @@ impl Default for StompConfig {
 /// STOMP in the protocol table.
 pub const PROTOCOL: Row = Row {
     name: "stomp",
+    language: "stomp",
     title: "STOMP",
     versions: "1.2",
     sponsor: "the STOMP community",
@@ -40,6 +41,6 @@ pub const PROTOCOL: Row = Row {
     default_port: 61613,
     default_bind: "127.0.0.1:61613",
     default_tls_port: Some(61614),
-    subprotocols: &[Subprotocol { name: "v12.stomp", is_text: true }],
+    subprotocols: &[Subprotocol { name: "v12.stomp", is_text: true, path: "/stomp" }],
     description: "the plain-text messaging protocol of scripts and web pages",
 };

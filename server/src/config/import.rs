@@ -41,7 +41,7 @@ fn import(lines: &[Line]) -> Imported {
         }
     }
     listeners.finish(&mut imported);
-    for language in ["stomp", "coap"] {
+    for language in ["stomp", "coap", "coap-tcp"] {
         imported.set(None, &format!("{language}.enabled"), false);
     }
     imported

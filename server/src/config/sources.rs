@@ -1,5 +1,6 @@
 //! Where settings come from.
 
+use crate::protocols::PROTOCOLS;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use std::ffi::OsString;
@@ -163,10 +164,19 @@ pub fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -
             source_text: name.to_owned(),
             expected: "the value is not UTF-8".into(),
         })?;
-        let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        let key = key_of_variable(&name[PREFIX.len()..]);
         settings.push(Setting::unquoted(key, text, Source::Environment(name.to_owned())));
     }
     Ok(settings)
+}
+
+/// Shells have no hyphens in names of variables: `COAP_TCP__BIND` is `coap-tcp.bind`.
+fn key_of_variable(name: &str) -> String {
+    let key = name.to_ascii_lowercase().replace("__", ".");
+    match key.split_once('.').map(|(section, rest)| (section.replace('_', "-"), rest)) {
+        Some((section, rest)) if PROTOCOLS.iter().any(|it| it.row.name == section) => format!("{section}.{rest}"),
+        _ => key,
+    }
 }
 
 /// The settings of `--set KEY=VALUE`.
@@ -211,12 +221,18 @@ mod tests {
 
     #[test]
     fn the_environment_gives_keys() {
-        let variables = [("ALTHING__LIMITS__STALL_MS", "7"), ("HOME", "/"), ("ALTHING__MQTT__BIND", "127.0.0.1:1")];
+        let variables = [
+            ("ALTHING__LIMITS__STALL_MS", "7"),
+            ("HOME", "/"),
+            ("ALTHING__MQTT__BIND", "127.0.0.1:1"),
+            ("ALTHING__COAP_TCP__BIND", "127.0.0.1:2"),
+        ];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let settings = from_environment(variables.into_iter()).unwrap();
         assert_eq!(settings[0].key, "limits.stall_ms");
         assert_eq!(settings[0].value, Value::Integer(7));
         assert_eq!(settings[1].key, "mqtt.bind");
         assert_eq!(settings[1].value, Value::String("127.0.0.1:1".into()));
+        assert_eq!(settings[2].key, "coap-tcp.bind");
     }
 }

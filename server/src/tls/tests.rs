@@ -64,10 +64,10 @@ fn certificates_in_use_are_told_with_their_listeners() {
     lab.make("ca", &[], 3000, &KeyPair::generate().unwrap());
     let set = [&SERVER[..], &["tls.client_ca=@ca.crt", "tls.client_certificate=optional"]].concat();
     let stores = TlsStores::default();
-    assert_eq!(stores.apply(lab.prepare(&set).unwrap()), ["mqtt-tls", "stomp-tls", "http-tls"]);
+    assert_eq!(stores.apply(lab.prepare(&set).unwrap()), ["mqtt-tls", "stomp-tls", "coap-tcp-tls", "http-tls"]);
     let told = stores.certificates();
     let shown: Vec<_> = told.iter().map(|it| (it.role.name(), &it.subject[..], &it.listeners[..])).collect();
-    let listeners = ["http-tls", "mqtt-tls", "stomp-tls"].as_slice();
+    let listeners = ["coap-tcp-tls", "http-tls", "mqtt-tls", "stomp-tls"].as_slice();
     assert_eq!(shown, [("client_ca", "CN=ca", listeners), ("server", "CN=a", listeners)]);
     assert_eq!(told[1].names, ["a.example", "*.b.example"]);
     assert_eq!(told[1].file, lab.path("a.crt"));

@@ -2,4 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
 
+mod conversation;
 mod framing;
+mod signalling;
+mod world;

@@ -153,7 +153,7 @@ async fn explain(State(admin): State<Arc<Admin>>, Asked(question): Asked<Questio
     let principal = Principal {
         identity: Arc::new(question.user.as_deref().map_or_else(Identity::default, Identity::named)),
         client: question.client.as_str().into(),
-        protocol: protocol.copied().unwrap_or(listen.protocol.row.name),
+        protocol: protocol.copied().unwrap_or(listen.protocol.row.language),
         link,
     };
     let limits = &admin.config.limits.topic;

@@ -213,7 +213,7 @@ fn connections(admin: &Admin, measures: &Measures) -> (BTreeMap<&'static str, u6
     for listen in &admin.listeners {
         let traffic = measures.traffic.iter().find(|traffic| traffic.listener == listen.name);
         let open = traffic.map_or(0, |traffic| traffic.connections);
-        *by_protocol.entry(listen.protocol.row.name).or_default() += open;
+        *by_protocol.entry(listen.protocol.row.language).or_default() += open;
         *by_listener.entry(listen.name).or_default() += open;
     }
     (by_protocol, by_listener)

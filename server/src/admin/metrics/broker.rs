@@ -28,7 +28,7 @@ fn about(page: &mut Page, admin: &Admin) {
 fn listeners(page: &mut Page, admin: &Admin, measures: &Measures) {
     let name = |traffic: &Traffic| {
         let listener = admin.listeners.iter().find(|listener| listener.name == traffic.listener);
-        let protocol = listener.map_or("", |listener| listener.protocol.row.name);
+        let protocol = listener.map_or("", |listener| listener.protocol.row.language);
         vec![("listener", traffic.listener.to_owned()), ("protocol", protocol.to_owned())]
     };
     let each = |number: fn(&Traffic) -> u64| {

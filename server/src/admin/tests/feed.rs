@@ -177,7 +177,12 @@ fn every_value_of_the_selected_topic_is_told_or_counted() {
 
 #[test]
 fn a_bomb_of_topics_is_bounded_and_said() {
-    let world = World::start_with(&["stomp.enabled=false", "coap.enabled=false", "console.topics_max=1000"]);
+    let world = World::start_with(&[
+        "stomp.enabled=false",
+        "coap.enabled=false",
+        "coap-tcp.enabled=false",
+        "console.topics_max=1000",
+    ]);
     let mut page = Page::open(&world);
     page.look(&json!({"count": 500, "first": 700}));
     let mut packets = Vec::new();

@@ -3,7 +3,7 @@
 use super::world::World;
 use serde_json::{Value, json};
 
-const EVERYWHERE: [&str; 2] = ["stomp.bind=127.0.0.1:0", "coap.bind=127.0.0.1:0"];
+const EVERYWHERE: [&str; 3] = ["stomp.bind=127.0.0.1:0", "coap.bind=127.0.0.1:0", "coap-tcp.enabled=false"];
 const WAYS: [&str; 6] = ["mqtt", "mqtt-ws", "stomp", "coap", "http", "json"];
 
 fn names(answer: &Value) -> Vec<&str> {
@@ -44,7 +44,7 @@ fn a_listener_that_lets_nobody_in_says_so() {
         "listeners.locked.bind=127.0.0.1:0",
         "listeners.locked.anonymous=false",
     ];
-    let world = World::start_with(&[&locked[..], &["coap.bind=127.0.0.1:0"]].concat());
+    let world = World::start_with(&[&locked[..], &["coap.bind=127.0.0.1:0", "coap-tcp.enabled=false"]].concat());
     let answer = world.ask("POST", "/api/v1/seen", "{}").json();
     assert_eq!(names(&answer), WAYS);
     let sight = &answer["seen"][2];

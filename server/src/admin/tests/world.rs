@@ -52,7 +52,7 @@ impl Answer {
 impl World {
     /// A broker that keeps everything in memory, with one user `ann` (password `secret`, group `admin`) and `bob`.
     pub fn start() -> Self {
-        Self::start_with(&["stomp.enabled=false", "coap.enabled=false"])
+        Self::start_with(&["stomp.enabled=false", "coap.enabled=false", "coap-tcp.enabled=false"])
     }
 
     /// The same with these settings.

@@ -8,7 +8,7 @@ fn imported(text: &str) -> Imported {
 
 /// What is set, without places and without what is always there.
 fn shown(imported: &Imported) -> Vec<String> {
-    const ALWAYS: [&str; 3] = ["mqtt.tls_bind", "stomp.enabled", "coap.enabled"];
+    const ALWAYS: [&str; 4] = ["mqtt.tls_bind", "stomp.enabled", "coap.enabled", "coap-tcp.enabled"];
     let said = imported.settings.iter().filter(|setting| !ALWAYS.contains(&setting.key.as_str()));
     said.map(|setting| format!("{} = {}", setting.key, setting.value)).collect()
 }

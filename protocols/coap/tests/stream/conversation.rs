@@ -1,0 +1,127 @@
+//! Requests, observations and their order, over TCP and over WebSocket (RFC 8323 §3.3, §4, §7).
+
+use crate::world::{World, bytes_of, codes, csm, observe, payloads, put, request};
+use althing_coap::CoapConfig;
+use althing_coap::message::{Code, number};
+use althing_core::verbs::Reason;
+use althing_core::{Guarantee, WholeMessage};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+fn world() -> World {
+    World::new(CoapConfig::default())
+}
+
+/// Both carriers, after both CSMs.
+fn both(mut act: impl FnMut(&mut World, usize)) {
+    for is_websocket in [false, true] {
+        let mut world = world();
+        let client = if is_websocket { world.upgrade() } else { world.accept() };
+        assert_eq!(codes(&world.say(client, &[csm()])), [Code::CSM]);
+        act(&mut world, client);
+    }
+}
+
+#[test]
+fn requests_are_answered_under_their_tokens() {
+    both(|world, client| {
+        let replies = world.say(
+            client,
+            &[put(1, &["t", "a"], "x"), request(Code::GET, 2, &["t", "a"]), request(Code::DELETE, 3, &["t", "a"])],
+        );
+        assert_eq!(codes(&replies), [Code::CHANGED, Code::CONTENT, Code::DELETED]);
+        assert_eq!(payloads(&replies, 2), ["x"]);
+        let names: Vec<_> = replies.iter().map(|reply| reply.token.as_slice()[0]).collect();
+        assert_eq!(names, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn notifications_come_in_order_until_the_observation_ends() {
+    both(|world, client| {
+        let first = world.say(client, &[observe(1, &["t", "a"], 0)]);
+        assert_eq!(codes(&first), [Code::CONTENT]);
+        assert!(first[0].options.get(number::OBSERVE).is_some());
+        let expected: Vec<Bytes> = (0..300).map(|value: u32| value.to_string().into()).collect();
+        for (value, guarantee) in expected.iter().zip([Guarantee::AtMostOnce, Guarantee::AtLeastOnce].iter().cycle()) {
+            world.publish("a", value.clone(), *guarantee);
+        }
+        let heard = world.take(client);
+        assert!(heard.iter().all(|it| it.options.get(number::OBSERVE).is_some()));
+        assert_eq!(payloads(&heard, 1), expected);
+        let last = world.say(client, &[observe(1, &["t", "a"], 1)]);
+        assert_eq!((codes(&last), last[0].options.get(number::OBSERVE)), (vec![Code::CONTENT], None));
+        world.publish("a", "more", Guarantee::AtLeastOnce);
+        assert!(world.take(client).is_empty());
+    });
+}
+
+#[test]
+fn observations_end_with_their_connection() {
+    let mut world = world();
+    let client = world.connect();
+    world.say(client, &[observe(1, &["t", "a"], 0)]);
+    // Whoever does not know what it says is gone.
+    world.say_bytes(client, &[0x0f]);
+    world.assert_closed(client, Reason::Malformed);
+    world.take(client);
+    world.publish("a", "x", Guarantee::AtLeastOnce);
+    assert!(world.take(client).is_empty());
+    let other = world.connect();
+    assert_eq!(codes(&world.say(other, &[observe(1, &["t", "a"], 0)])), [Code::CONTENT]);
+}
+
+#[test]
+fn inside_websocket_messages_are_binary_and_have_no_length_of_their_own() {
+    let get = bytes_of(&[request(Code::GET, 1, &["t", "a"])]);
+    assert_ne!(get[0] >> 4, 0);
+    for (is_text, bytes) in [(true, vec![0, 1]), (false, get), (false, vec![])] {
+        let mut world = world();
+        let client = world.upgrade();
+        world.say(client, &[csm()]);
+        let replies = world.say_whole(client, WholeMessage { is_text, bytes: bytes.into() });
+        assert_eq!(codes(&replies), [Code::ABORT]);
+        assert!(world.peers[client].closed.is_some());
+    }
+}
+
+#[test]
+fn name_and_password_of_the_upgrade_are_the_clients() {
+    let mut world = world();
+    let client = world.upgrade();
+    world.say(client, &[csm()]);
+    let connect = &world.connects[0];
+    assert_eq!((connect.username.as_deref(), connect.password.as_deref()), (Some("ann"), Some(&b"secret"[..])));
+    assert_eq!(connect.protocol, "coap");
+}
+
+proptest! {
+    #[test]
+    fn cuts_of_the_stream_make_no_difference(cuts in proptest::collection::vec(1..50_usize, 1..100)) {
+        let said: Vec<_> = (0..20).map(|name| put(name, &["t", "a"], vec![name; usize::from(name) * 20])).collect();
+        let bytes = [bytes_of(&[csm()]), bytes_of(&said)].concat();
+        let mut world = world();
+        let client = world.accept();
+        let (mut rest, mut heard) = (&bytes[..], Vec::new());
+        for cut in cuts.iter().cycle() {
+            let (now, later) = rest.split_at(rest.len().min(*cut));
+            heard.extend(world.say_bytes(client, now));
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(codes(&heard), [vec![Code::CSM], vec![Code::CHANGED; 20]].concat());
+    }
+
+    #[test]
+    fn any_bytes_are_survived(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..30)) {
+        let mut world = world();
+        let client = world.connect();
+        for chunk in chunks {
+            world.say_bytes(client, &chunk);
+        }
+        let other = world.connect();
+        prop_assert_eq!(codes(&world.say(other, &[put(1, &["t", "a"], "x")])), [Code::CHANGED]);
+    }
+}
