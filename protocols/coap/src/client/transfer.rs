@@ -224,7 +224,7 @@ impl Transfer {
         if body.len() + payload.len() > BODY_BYTES_MAX {
             return Progress::Broken("the representation is larger than 64 MiB");
         }
-        if block.more && (payload.is_empty() || payload.len() % size(block.exponent) != 0) {
+        if block.more && (payload.is_empty() || !payload.len().is_multiple_of(size(block.exponent))) {
             return Progress::Broken("a block before the last one has another size than it says");
         }
         body.extend_from_slice(&payload);
