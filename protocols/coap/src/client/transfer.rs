@@ -9,9 +9,6 @@ const CONTINUE: Code = Code::new(2, 31);
 const REQUEST_ENTITY_INCOMPLETE: Code = Code::new(4, 8);
 /// FETCH (RFC 8132 §2): its payload says what is asked, so that it goes with each block that is asked for.
 const FETCH: Code = Code(5);
-/// Request-Tag (RFC 9175 §3.2): ties the blocks of one body together.
-const REQUEST_TAG: u16 = 292;
-
 /// Beginnings anew, by a server that forgets and by a representation that changes, before it is given up.
 const RESTARTS_MAX: u8 = 3;
 
@@ -152,7 +149,7 @@ impl Transfer {
         if self.sent_bytes == 0 {
             message.options.add_uint(number::SIZE1, body_bytes as u32);
         }
-        message.options.add(REQUEST_TAG, Bytes::copy_from_slice(message.token.as_slice()));
+        message.options.add(number::REQUEST_TAG, Bytes::copy_from_slice(message.token.as_slice()));
         Block::at(self.sent_bytes, end < body_bytes, exponent).add_to(&mut message.options, number::BLOCK1);
         message.payload = message.payload.slice(self.sent_bytes..end);
         (self.under_way_bytes, self.upload_exponent) = (message.payload.len(), Some(exponent));
