@@ -29,11 +29,6 @@ use uri::Uri;
 
 pub use datagrams::{Datagrams, open as open_datagrams};
 
-/// FETCH, PATCH and iPATCH (RFC 8132 §4).
-const FETCH: Code = Code(5);
-const PATCH: Code = Code(6);
-const IPATCH: Code = Code(7);
-
 /// How long an observation that is given up may take to say so.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,9 +39,9 @@ pub async fn run(command: &CoapCommand) -> Result<ExitCode, Failure> {
         CoapCommand::Delete(arguments) => (Code::DELETE, arguments),
         CoapCommand::Put(arguments) => return with_payload(Code::PUT, arguments).await,
         CoapCommand::Post(arguments) => return with_payload(Code::POST, arguments).await,
-        CoapCommand::Fetch(arguments) => return with_payload(FETCH, arguments).await,
-        CoapCommand::Patch(arguments) => return with_payload(PATCH, arguments).await,
-        CoapCommand::Ipatch(arguments) => return with_payload(IPATCH, arguments).await,
+        CoapCommand::Fetch(arguments) => return with_payload(Code::FETCH, arguments).await,
+        CoapCommand::Patch(arguments) => return with_payload(Code::PATCH, arguments).await,
+        CoapCommand::Ipatch(arguments) => return with_payload(Code::IPATCH, arguments).await,
         CoapCommand::Observe(arguments) => return observe(arguments).await,
         CoapCommand::Discover(arguments) => return discover(arguments).await,
         CoapCommand::Ping(arguments) => return ping(arguments).await,
@@ -154,7 +149,7 @@ async fn observe(arguments: &ObserveArguments) -> Result<ExitCode, Failure> {
     let uri = Uri::parse(&asking.url)?;
     let mut options = options::of_request(&uri, asking)?;
     options.add_uint(number::OBSERVE, 0);
-    let code = if arguments.payload.is_given() { FETCH } else { Code::GET };
+    let code = if arguments.payload.is_given() { Code::FETCH } else { Code::GET };
     let payload = arguments.payload.read()?;
     let mut stop = Stop::new(asking.timeout)?;
     let mut conversation = Conversation::open(&uri, &asking.carrying).await?;

@@ -6,6 +6,7 @@
 mod connection;
 mod transfer;
 
+use crate::block::SIZE_EXPONENT_MAX;
 use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::config::CoapConfig;
 use crate::message::{Code, Kind, Message, Options, Token, number};
@@ -348,7 +349,7 @@ impl Client {
             Some(connection) => connection.room(exponent),
             None => {
                 let is_asked_for = exponent.is_some();
-                let exponent = exponent.unwrap_or(transfer::EXPONENT_MAX);
+                let exponent = exponent.unwrap_or(SIZE_EXPONENT_MAX);
                 Room { whole_bytes_max: 16 << exponent, exponent, bert_bytes: 16 << exponent, is_asked_for }
             }
         }
@@ -458,8 +459,7 @@ impl Request {
     /// Takes note of the order of a notification; false for one that is older than the newest. Connections keep the
     /// order themselves (RFC 8323 §7.1).
     fn note_sequence(&mut self, now: Now, response: &Message, is_reliable: bool) -> bool {
-        const CONTINUE: Code = Code::new(2, 31);
-        let Some(newest) = self.newest.filter(|_| response.code != CONTINUE) else { return true };
+        let Some(newest) = self.newest.filter(|_| response.code != Code::CONTINUE) else { return true };
         let sequence = response.options.uint(number::OBSERVE).filter(|_| response.code.is_success());
         if let Some(sequence) = sequence {
             if !is_reliable && newest.1 != 0 && !is_newer(newest, sequence, now.mono_ns) {

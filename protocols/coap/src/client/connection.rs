@@ -1,7 +1,8 @@
 //! The client on a connection (RFC 8323): no repeats and no ids, but both ends say first what they take.
 
-use super::transfer::{EXPONENT_MAX, Room};
+use super::transfer::Room;
 use super::{Client, Event};
+use crate::block::{BERT, SIZE_EXPONENT_MAX};
 use crate::codec::stream::{decode, decode_whole, encode, encode_whole};
 use crate::config::CoapConfig;
 use crate::message::{Code, Kind, Message};
@@ -14,9 +15,6 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// More than head, token and options of a request take in practice.
 const HEAD_BYTES: usize = 512;
-
-/// The exponent of several blocks in one message (BERT, RFC 8323 §6).
-const BERT: u8 = 7;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -162,8 +160,8 @@ impl Connection {
         match exponent {
             Some(exponent) => Room { whole_bytes_max: 16 << exponent, exponent, bert_bytes, is_asked_for: true },
             None => {
-                let exponent = if capabilities.has_bert() { BERT } else { EXPONENT_MAX };
-                let whole_bytes_max = payload_bytes_max.max(16 << EXPONENT_MAX);
+                let exponent = if capabilities.has_bert() { BERT } else { SIZE_EXPONENT_MAX };
+                let whole_bytes_max = payload_bytes_max.max(16 << SIZE_EXPONENT_MAX);
                 Room { whole_bytes_max, exponent, bert_bytes, is_asked_for: false }
             }
         }

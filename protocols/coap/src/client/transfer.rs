@@ -1,57 +1,24 @@
 //! One request as its messages, block by block (RFC 7959): what is asked next, and what the responses make together.
 
+use crate::block::{BERT, Block, size_bytes};
 use crate::message::{Code, Message, Options, number};
 use bytes::Bytes;
 
-/// Continue (RFC 7959 §2.9.1): the next block, please.
-const CONTINUE: Code = Code::new(2, 31);
-/// Request Entity Incomplete (RFC 7959 §2.9.2): a block before this one is missing.
-const REQUEST_ENTITY_INCOMPLETE: Code = Code::new(4, 8);
-/// FETCH (RFC 8132 §2): its payload says what is asked, so that it goes with each block that is asked for.
-const FETCH: Code = Code(5);
 /// Beginnings anew, by a server that forgets and by a representation that changes, before it is given up.
 const RESTARTS_MAX: u8 = 3;
 
 /// The largest body that is put together. A server alone decides how much it sends.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// The exponent of blocks that are several in one message (BERT, RFC 8323 §6).
-const BERT: u8 = 7;
-
-/// The largest blocks of datagrams, 1,024 bytes.
-pub(super) const EXPONENT_MAX: u8 = 6;
-
-/// What Block1 and Block2 say (RFC 7959 §2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
-    number: u32,
-    more: bool,
-    exponent: u8,
+/// What Block1 or Block2 says, where it is there.
+fn block_in(options: &Options, number: u16) -> Option<Block> {
+    options.uint(number).filter(|value| *value < 1 << 24).map(Block::from_uint)
 }
 
-impl Block {
-    fn read(options: &Options, number: u16) -> Option<Self> {
-        let value = options.uint(number).filter(|value| *value < 1 << 24)?;
-        Some(Self { number: value >> 4, more: value & 0b1000 != 0, exponent: (value & 0b111) as u8 })
-    }
-
-    /// At `offset`, which is a multiple of its size.
-    fn at(offset: usize, more: bool, exponent: u8) -> Self {
-        Self { number: (offset / size(exponent)) as u32, more, exponent }
-    }
-
-    fn offset(self) -> usize {
-        self.number as usize * size(self.exponent)
-    }
-
-    fn add_to(self, options: &mut Options, number: u16) {
-        options.add_uint(number, self.number << 4 | u32::from(self.more) << 3 | u32::from(self.exponent));
-    }
-}
-
-/// The unit that blocks of this exponent are counted in.
-fn size(exponent: u8) -> usize {
-    16 << exponent.min(EXPONENT_MAX)
+/// Adds the block at `offset`, which is a multiple of its size.
+fn add_block(options: &mut Options, number: u16, offset: usize, has_more: bool, size_exponent: u8) {
+    let block = Block { number: (offset / size_bytes(size_exponent)) as u32, has_more, size_exponent };
+    options.add_uint(number, block.to_uint());
 }
 
 /// How much may go into one message.
@@ -118,15 +85,15 @@ impl Transfer {
             Some(download) => {
                 // Who observes already must not do it twice (RFC 7959 §2.6).
                 let mut left_out = vec![number::OBSERVE];
-                if asked.code != FETCH {
+                if asked.code != Code::FETCH {
                     left_out.push(number::CONTENT_FORMAT);
                     message.payload = Bytes::new();
                 }
                 message.options = without(&asked.options, &left_out);
-                Block::at(download.body.len(), false, download.exponent).add_to(&mut message.options, number::BLOCK2);
+                add_block(&mut message.options, number::BLOCK2, download.body.len(), false, download.exponent);
             }
             None if room.is_asked_for && asked.options.get(number::BLOCK2).is_none() => {
-                Block::at(0, false, room.exponent).add_to(&mut message.options, number::BLOCK2);
+                add_block(&mut message.options, number::BLOCK2, 0, false, room.exponent);
             }
             None => {}
         }
@@ -144,13 +111,13 @@ impl Transfer {
             return;
         }
         let exponent = self.upload_exponent.map_or(room.exponent, |wanted| wanted.min(room.exponent));
-        let block_bytes = if exponent == BERT { room.bert_bytes } else { size(exponent) };
+        let block_bytes = if exponent == BERT { room.bert_bytes } else { size_bytes(exponent) };
         let end = body_bytes.min(self.sent_bytes + block_bytes);
         if self.sent_bytes == 0 {
             message.options.add_uint(number::SIZE1, body_bytes as u32);
         }
         message.options.add(number::REQUEST_TAG, Bytes::copy_from_slice(message.token.as_slice()));
-        Block::at(self.sent_bytes, end < body_bytes, exponent).add_to(&mut message.options, number::BLOCK1);
+        add_block(&mut message.options, number::BLOCK1, self.sent_bytes, end < body_bytes, exponent);
         message.payload = message.payload.slice(self.sent_bytes..end);
         (self.under_way_bytes, self.upload_exponent) = (message.payload.len(), Some(exponent));
     }
@@ -165,32 +132,34 @@ impl Transfer {
 
     /// `None` for a response that is about the whole request.
     fn take_of_upload(&mut self, asked: &Message, response: &Message) -> Option<Progress> {
-        let is_over = self.has_begun() && asked.code != FETCH;
+        let is_over = self.has_begun() && asked.code != Code::FETCH;
         if is_over || asked.options.get(number::BLOCK1).is_some() || asked.payload.is_empty() {
             return None;
         }
-        let wanted = Block::read(&response.options, number::BLOCK1);
+        let wanted = block_in(&response.options, number::BLOCK1);
         let taken_bytes = self.sent_bytes + self.under_way_bytes;
         let is_last = taken_bytes >= asked.payload.len();
         match (response.code, wanted) {
-            (CONTINUE, _) if is_last => Some(Progress::Broken("the server wants more than there is (2.31 Continue)")),
+            (Code::CONTINUE, _) if is_last => {
+                Some(Progress::Broken("the server wants more than there is (2.31 Continue)"))
+            }
             // A success for a block that is not the last: the server works block by block (RFC 7959 §2.3).
-            (code, _) if code == CONTINUE || (code.is_success() && !is_last) => {
+            (code, _) if code == Code::CONTINUE || (code.is_success() && !is_last) => {
                 self.sent_bytes = taken_bytes;
                 self.upload_exponent = match (self.upload_exponent, wanted) {
-                    (Some(ours), Some(wanted)) => Some(ours.min(wanted.exponent)),
+                    (Some(ours), Some(wanted)) => Some(ours.min(wanted.size_exponent)),
                     (ours, _) => ours,
                 };
                 Some(Progress::Again)
             }
             // Smaller ones, please (RFC 7959 §2.9.3).
-            (Code::REQUEST_ENTITY_TOO_LARGE, Some(Block { exponent, .. }))
+            (Code::REQUEST_ENTITY_TOO_LARGE, Some(Block { size_exponent: exponent, .. }))
                 if self.upload_exponent.is_none_or(|ours| exponent < ours) && self.may_restart() =>
             {
                 (self.sent_bytes, self.upload_exponent) = (0, Some(exponent));
                 Some(Progress::Again)
             }
-            (REQUEST_ENTITY_INCOMPLETE, _) if self.sent_bytes > 0 && self.may_restart() => {
+            (Code::REQUEST_ENTITY_INCOMPLETE, _) if self.sent_bytes > 0 && self.may_restart() => {
                 self.sent_bytes = 0;
                 Some(Progress::Again)
             }
@@ -200,7 +169,7 @@ impl Transfer {
 
     fn take_of_download(&mut self, asked: &Message, response: Message) -> Progress {
         let is_ours = asked.options.get(number::BLOCK2).is_none();
-        let block = Block::read(&response.options, number::BLOCK2).filter(|_| is_ours && response.code.is_success());
+        let block = block_in(&response.options, number::BLOCK2).filter(|_| is_ours && response.code.is_success());
         let Some(block) = block else { return Progress::Whole(response) };
         let has_changed = self
             .download
@@ -213,20 +182,20 @@ impl Transfer {
         let Download { body, exponent, .. } = self.download.get_or_insert_with(|| Download {
             first: response,
             body: Vec::new(),
-            exponent: block.exponent,
+            exponent: block.size_exponent,
         });
-        if block.offset() != body.len() {
+        if block.offset_bytes() != body.len() {
             return Progress::Broken("the server sent another block than the one that was asked for");
         }
         if body.len() + payload.len() > BODY_BYTES_MAX {
             return Progress::Broken("the representation is larger than 64 MiB");
         }
-        if block.more && (payload.is_empty() || !payload.len().is_multiple_of(size(block.exponent))) {
+        if block.has_more && (payload.is_empty() || !payload.len().is_multiple_of(size_bytes(block.size_exponent))) {
             return Progress::Broken("a block before the last one has another size than it says");
         }
         body.extend_from_slice(&payload);
-        *exponent = (*exponent).min(block.exponent);
-        if block.more {
+        *exponent = (*exponent).min(block.size_exponent);
+        if block.has_more {
             // A request with blocks of its own says all of it once more.
             self.sent_bytes = 0;
             return Progress::Again;
@@ -247,7 +216,7 @@ impl Transfer {
             return Progress::Broken("the representation changes faster than its blocks can be read");
         }
         self.sent_bytes = 0;
-        self.download = Some(Download { first: response, body: Vec::new(), exponent: block.exponent });
+        self.download = Some(Download { first: response, body: Vec::new(), exponent: block.size_exponent });
         Progress::Again
     }
 
