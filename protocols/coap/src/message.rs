@@ -159,6 +159,7 @@ pub mod number {
     pub const PROXY_SCHEME: u16 = 39;
     pub const SIZE1: u16 = 60;
     pub const ECHO: u16 = 252;
+    pub const NO_RESPONSE: u16 = 258;
     pub const REQUEST_TAG: u16 = 292;
 
     /// Whether whoever does not know the option must not go on without it (§5.4.6).
