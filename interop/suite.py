@@ -12,9 +12,11 @@ import attacks
 import browser
 import cases
 import coap
+import coap_node
 import curl
 import examples
 import identities
+import languages
 import mosquitto_clients
 import node_red
 import operations
@@ -59,6 +61,8 @@ COLUMNS = {
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
+    "node-coap": coap_node.run,
+    "languages": languages.run,
     "stomp.py": stomp_cases.column(StompPyPeer),
     "stompjs": stomp_cases.column(StompJsPeer),
     "stompjs ws": stomp_cases.column(StompJsWebPeer),

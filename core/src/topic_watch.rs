@@ -8,6 +8,7 @@
 //! gather, and are looked at together when there are enough of them or somebody looks: one step for all of them after the other,
 //! so that the processor fetches the places of many at once.
 
+mod gathered;
 mod last_seen;
 
 pub use last_seen::LastSeen;
@@ -16,6 +17,7 @@ use crate::hash::Seeded;
 use crate::message::Message;
 use crate::topic::Topic;
 use crate::tree::{NodeId, Tree, Vacant};
+use gathered::{Gathered, OneGathered};
 use hashbrown::HashTable;
 use last_seen::Kept;
 use std::hash::BuildHasher;
@@ -51,10 +53,12 @@ pub struct TopicWatch {
     parents: Vec<u32>,
     /// By slot: what was counted there and below, without what is in `gathered`.
     counts: Vec<Count>,
-    /// What has been seen and not been looked at yet, with the hash of its topic and its time.
-    gathered: Vec<Gathered>,
+    /// What has been seen and not been looked at yet.
+    gathered: Gathered,
     /// The records and the slots of what is being looked at; empty between calls, kept for its memory.
     places: Vec<(u32, u32)>,
+    /// The hashes of topics that somebody looks at: a few.
+    whole: Vec<u64>,
     hasher: Seeded,
     limits: WatchLimits,
     /// Heap bytes of what is kept of messages outside their records.
@@ -65,18 +69,14 @@ pub struct TopicWatch {
 
 /// No slot, no record.
 const NONE: u32 = u32::MAX;
-/// Messages that gather: few enough to stay near the processor, and not to hold many buffers.
+/// Messages that gather: few enough to stay near the processor.
 const GATHERED_MAX: usize = 128;
-/// Tables are made for so many topics at the start: to grow, they would keep everybody waiting, and memory that is not
-/// touched costs nothing.
+/// Bytes that gather with them.
+const GATHERED_BYTES_MAX: usize = 32 << 10;
+/// The tree is made for so many topics at the start: to grow, it would look at all of its nodes and keep everybody waiting, and
+/// memory that is not touched costs nothing. The table of topics has its hashes with it, and grows fast; dense, it is fast
+/// to look into.
 const RESERVED_TOPICS_MAX: usize = 1 << 20;
-
-#[derive(Debug)]
-struct Gathered {
-    topic_hash: u64,
-    at_ms: u64,
-    message: Message,
-}
 
 /// What a topic takes at least, all in all.
 const TOPIC_BYTES: usize = 256;
@@ -94,8 +94,6 @@ struct Known {
 #[derive(Debug)]
 struct Record {
     slot: u32,
-    /// Whether somebody looks at it.
-    is_whole: bool,
     kept: Kept,
 }
 
@@ -151,12 +149,13 @@ impl TopicWatch {
         Self {
             // A topic brings a level or two of its own.
             tree: Tree::with_capacity(seed, 2 * topics),
-            by_topic: HashTable::with_capacity(topics),
+            by_topic: HashTable::new(),
             records: Vec::new(),
             parents: Vec::new(),
             counts: Vec::new(),
-            gathered: Vec::with_capacity(GATHERED_MAX),
+            gathered: Gathered::default(),
             places: Vec::with_capacity(GATHERED_MAX),
+            whole: Vec::new(),
             hasher,
             limits,
             values_bytes: 0,
@@ -169,8 +168,12 @@ impl TopicWatch {
     pub fn see(&mut self, message: &Message, at_ms: u64) {
         self.messages += 1;
         let topic_hash = self.hasher.hash_one(message.topic.as_str());
-        self.gathered.push(Gathered { topic_hash, at_ms, message: message.clone() });
-        if self.gathered.len() == GATHERED_MAX {
+        let kept_max = match self.whole.contains(&topic_hash) {
+            true => self.limits.whole_value_bytes_max,
+            false => self.limits.value_bytes_max,
+        };
+        self.gathered.add(topic_hash, message, at_ms, kept_max);
+        if self.gathered.len() == GATHERED_MAX || self.gathered.bytes() > GATHERED_BYTES_MAX {
             self.look();
         }
     }
@@ -178,41 +181,41 @@ impl TopicWatch {
     /// There is such a topic, although nothing is published to it now.
     pub fn know(&mut self, topic: &Topic) {
         // Beyond the limits it is left out; that there is more is said by `is_capped`.
-        let _ = self.record(self.hasher.hash_one(topic.as_str()), topic);
+        let _ = self.record(self.hasher.hash_one(topic.as_str()), topic.as_str());
     }
 
     /// Looks at what has gathered; to be called before anything is asked.
     pub fn look(&mut self) {
-        let gathered = std::mem::take(&mut self.gathered);
+        let mut gathered = std::mem::take(&mut self.gathered);
         let mut places = std::mem::take(&mut self.places);
         places.extend(gathered.iter().map(|it| (self.find_record(it.topic_hash), 0)));
-        for (place, it) in places.iter_mut().zip(&gathered).filter(|(place, _)| place.0 == NONE) {
-            place.0 = self.record(it.topic_hash, &it.message.topic).unwrap_or(NONE);
+        for (place, it) in places.iter_mut().zip(gathered.iter()).filter(|(place, _)| place.0 == NONE) {
+            place.0 = self.record(it.topic_hash, gathered.topic(it)).unwrap_or(NONE);
         }
         let slot_of = |record: u32| self.records.get(record as usize).map_or(NONE, |record| record.slot);
         places.iter_mut().for_each(|(record, slot)| *slot = slot_of(*record));
-        for ((record, slot), it) in places.iter().zip(&gathered) {
+        for ((record, slot), it) in places.iter().zip(gathered.iter()) {
             match *slot {
                 NONE => self.left_out += 1,
-                _ => self.keep(*record, &it.message, it.at_ms),
+                _ => self.keep(*record, it, gathered.payload(it)),
             }
         }
         self.count(&mut places, &gathered);
         places.clear();
+        gathered.clear();
         (self.gathered, self.places) = (gathered, places);
-        self.gathered.clear();
     }
 
     /// Counts messages at their slots and all above, a level of all of them at a time.
-    fn count(&mut self, places: &mut [(u32, u32)], gathered: &[Gathered]) {
+    fn count(&mut self, places: &mut [(u32, u32)], gathered: &Gathered) {
         let Self { parents, counts, .. } = self;
         let mut is_done = false;
         while !is_done {
             is_done = true;
-            for ((_, slot), it) in places.iter_mut().zip(gathered).filter(|((_, slot), _)| *slot != NONE) {
+            for ((_, slot), it) in places.iter_mut().zip(gathered.iter()).filter(|((_, slot), _)| *slot != NONE) {
                 let count = &mut counts[*slot as usize];
                 count.messages += 1;
-                count.bytes += it.message.payload.len() as u64;
+                count.bytes += u64::from(it.payload_bytes);
                 *slot = parents[*slot as usize];
                 is_done = false;
             }
@@ -224,7 +227,7 @@ impl TopicWatch {
     }
 
     /// The record of a topic, made when there is room.
-    fn record(&mut self, topic_hash: u64, topic: &Topic) -> Option<u32> {
+    fn record(&mut self, topic_hash: u64, path: &str) -> Option<u32> {
         let known = self.find_record(topic_hash);
         if known != NONE {
             return Some(known);
@@ -233,11 +236,11 @@ impl TopicWatch {
             return None;
         }
         let slots_before = self.tree.slots();
-        let node = self.tree.insert(topic.as_str());
+        let node = self.tree.insert(path);
         self.know_new_slots(slots_before);
         let record = self.records.len() as u32;
         self.by_topic.insert_unique(topic_hash, (topic_hash, record), |(hash, _)| *hash);
-        self.records.push(Record { slot: node.slot(), is_whole: false, kept: Kept::default() });
+        self.records.push(Record { slot: node.slot(), kept: Kept::default() });
         self.tree.value_mut(node).record = record;
         let mut below = node;
         while let Some(parent) = self.tree.parent(below) {
@@ -261,17 +264,12 @@ impl TopicWatch {
     }
 
     /// Keeps what a row or a page shows of a message.
-    fn keep(&mut self, record: u32, message: &Message, at_ms: u64) {
-        let limits = self.limits;
-        let Record { is_whole, kept, .. } = &mut self.records[record as usize];
+    fn keep(&mut self, record: u32, message: &OneGathered, payload: &[u8]) {
+        let kept = &mut self.records[record as usize].kept;
         let before = kept.heap_bytes();
-        let has_room = self.values_bytes - before < limits.bytes_max / 2;
-        let kept_max = match *is_whole {
-            true => limits.whole_value_bytes_max,
-            false if has_room => limits.value_bytes_max,
-            false => 0,
-        };
-        kept.set(message, at_ms, kept_max);
+        let has_room =
+            self.values_bytes - before < self.limits.bytes_max / 2 || self.whole.contains(&message.topic_hash);
+        kept.set(message, if has_room { payload } else { &[] });
         self.values_bytes = self.values_bytes - before + kept.heap_bytes();
     }
 
@@ -394,9 +392,10 @@ impl TopicWatch {
 
     /// Whether more is kept of this topic's messages from now on, because somebody looks at it.
     pub fn set_whole(&mut self, node: NodeId, is_whole: bool) {
-        let record = self.tree.value(node).record;
-        if let Some(record) = self.records.get_mut(record as usize) {
-            record.is_whole = is_whole;
+        let topic_hash = self.hasher.hash_one(self.tree.path(node).as_str());
+        self.whole.retain(|other| *other != topic_hash);
+        if is_whole {
+            self.whole.push(topic_hash);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is kept of a topic's last message.
 
-use crate::message::{Guarantee, Message, Origin};
+use super::gathered::OneGathered;
+use crate::message::{Guarantee, Origin};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -48,18 +49,17 @@ impl Kept {
         self.messages
     }
 
-    /// Takes over a message; the memory of the one before is used again.
-    pub fn set(&mut self, message: &Message, at_ms: u64, kept_max: usize) {
-        let kept = &message.payload[..message.payload.len().min(kept_max)];
-        if self.payload.spilled() && self.payload.capacity() > 2 * kept.len() + 64 {
+    /// Takes over a message with what is kept of its payload; the memory of the one before is used again.
+    pub fn set(&mut self, message: &OneGathered, payload: &[u8]) {
+        if self.payload.spilled() && self.payload.capacity() > 2 * payload.len() + 64 {
             self.payload = SmallVec::new();
         }
         self.payload.clear();
-        self.payload.reserve_exact(kept.len());
-        self.payload.extend_from_slice(kept);
-        self.payload_bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+        self.payload.reserve_exact(payload.len());
+        self.payload.extend_from_slice(payload);
+        self.payload_bytes = message.payload_bytes;
         self.messages += 1;
-        (self.at_ms, self.guarantee, self.retain) = (at_ms, message.guarantee, message.retain);
+        (self.at_ms, self.guarantee, self.retain) = (message.at_ms, message.guarantee, message.retain);
         let content_type = message.properties.as_ref().and_then(|properties| properties.content_type.as_deref());
         if self.content_type.as_deref().map(|text| &**text) != content_type {
             self.content_type = content_type.map(|text| Box::new(text.into()));
