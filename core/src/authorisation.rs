@@ -306,7 +306,9 @@ mod tests {
 
     #[test]
     fn nobody_but_the_broker_writes_reserved_topics() {
-        for (text, expected) in [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$ps/a", false), ("$queue/q", true)] {
+        for (text, expected) in
+            [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$ps/a", false), ("$queue/q", true)]
+        {
             let topic = Topic::new(text.into(), &TopicLimits::default()).unwrap();
             let may = authorise(&Policy::open().into(), &Principal::default(), topic, |topic| Action::Publish {
                 topic,

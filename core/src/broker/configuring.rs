@@ -47,10 +47,12 @@ impl Broker {
         let Some(session) = self.sessions.get(index) else {
             return Err(Refusal::new(Reason::Unspecified, "the session is gone"));
         };
-        authorise(&self.policy, &session.principal, message, |message| Action::Configure(&message.topic)).map_err(|why| {
-            let (client, why) = (session.principal.client.clone(), why.to_string());
-            effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
-            Refusal::new(Reason::NotAuthorised, "you may not configure this topic")
-        })
+        authorise(&self.policy, &session.principal, message, |message| Action::Configure(&message.topic)).map_err(
+            |why| {
+                let (client, why) = (session.principal.client.clone(), why.to_string());
+                effects.events.push(Event::Refused { client, reason: Reason::NotAuthorised, why });
+                Refusal::new(Reason::NotAuthorised, "you may not configure this topic")
+            },
+        )
     }
 }

@@ -28,6 +28,10 @@ impl Code {
     pub const POST: Self = Self(2);
     pub const PUT: Self = Self(3);
     pub const DELETE: Self = Self(4);
+    pub const FETCH: Self = Self(5);
+    pub const PATCH: Self = Self(6);
+    pub const IPATCH: Self = Self(7);
+    pub const CREATED: Self = Self::new(2, 1);
     pub const DELETED: Self = Self::new(2, 2);
     pub const VALID: Self = Self::new(2, 3);
     pub const CHANGED: Self = Self::new(2, 4);
@@ -40,6 +44,7 @@ impl Code {
     pub const METHOD_NOT_ALLOWED: Self = Self::new(4, 5);
     pub const NOT_ACCEPTABLE: Self = Self::new(4, 6);
     pub const REQUEST_ENTITY_TOO_LARGE: Self = Self::new(4, 13);
+    pub const UNSUPPORTED_CONTENT_FORMAT: Self = Self::new(4, 15);
     /// Too Many Requests (RFC 8516).
     pub const TOO_MANY_REQUESTS: Self = Self::new(4, 29);
     pub const INTERNAL_SERVER_ERROR: Self = Self::new(5, 0);
@@ -125,6 +130,7 @@ pub mod number {
     pub const ETAG: u16 = 4;
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
+    pub const LOCATION_PATH: u16 = 8;
     pub const URI_PATH: u16 = 11;
     pub const CONTENT_FORMAT: u16 = 12;
     pub const MAX_AGE: u16 = 14;

@@ -4,6 +4,7 @@
 //! asked of the broker. It sees to their arrival, and tells what became of the notifications.
 
 mod observing;
+mod pubsub;
 
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
@@ -101,6 +102,8 @@ pub struct Notification {
     pub response: Response,
     /// At most once: a newer one may take its place before it is sent. Else it has to arrive, in order.
     pub guarantee: Guarantee,
+    /// The client has to confirm one at least this often.
+    pub observer_check_s: u32,
     /// The delivery that is over when this has arrived: [`Conversation::told`] wants it; 0 = none.
     pub settles: u32,
     /// The observation is over with it.
@@ -125,6 +128,8 @@ enum Goal {
     Observe(Read),
     /// With the code of success.
     Publish(Code),
+    /// What is done so far with a topic that has a configuration.
+    Pubsub(Box<pubsub::Task>),
 }
 
 impl Site {
@@ -213,6 +218,12 @@ impl Conversation {
                 let publish = Publish { message: *message, token: Some(correlation), correlation };
                 (Goal::Publish(code), Request::Publish(publish))
             }
+            Wanted::Pubsub(act) => match pubsub::begin(act, correlation, hall) {
+                pubsub::Next::Ask(task, asked) => (Goal::Pubsub(Box::new(task)), asked),
+                pubsub::Next::Respond(response) => {
+                    return hall.said.push_back(Said::Response { request, token, response });
+                }
+            },
         };
         let held = match self.is_connected {
             true => {
@@ -236,12 +247,17 @@ impl Conversation {
                     hall.asked.push_back(Request::Release { token: correlation });
                 }
                 let Some(pending) = self.take_pending(correlation) else { return };
-                let Goal::Publish(success) = pending.goal else { return };
-                let response = match outcome {
-                    Ok(_) => Response::new(success),
-                    Err(refusal) => Response::refusal(&refusal),
-                };
-                respond(&pending, response, hall);
+                match &pending.goal {
+                    Goal::Publish(success) => {
+                        let response = match outcome {
+                            Ok(_) => Response::new(*success),
+                            Err(refusal) => Response::refusal(&refusal),
+                        };
+                        respond(&pending, response, hall);
+                    }
+                    Goal::Pubsub(_) => self.go_on(pending, outcome.map(|_| None), hall),
+                    Goal::Read(_) | Goal::Observe(_) => {}
+                }
             }
             Answer::Fetched { correlation, outcome } => {
                 let Some(pending) = self.take_pending(correlation) else { return };
@@ -257,6 +273,7 @@ impl Conversation {
                         respond(&pending, response, hall);
                     }
                     Goal::Observe(_) => self.first_response(&pending, outcome, hall),
+                    Goal::Pubsub(_) => self.go_on(pending, outcome, hall),
                     Goal::Publish(_) => {}
                 }
             }
@@ -279,6 +296,7 @@ impl Conversation {
                 token: observation.token,
                 response: Response::refusal(refusal),
                 guarantee: Guarantee::AtMostOnce,
+                observer_check_s: hall.site.common.config.observer_check_s,
                 settles: 0,
                 is_last: true,
             }));
@@ -312,7 +330,7 @@ fn respond(pending: &Pending, response: Response, hall: &mut Hall<'_>) {
 
 /// Whether a request only reads: it may be carried out anew when it comes twice (§4.5, §5.1).
 pub fn is_safe(message: &Message) -> bool {
-    message.code == Code::GET && message.options.get(crate::message::number::OBSERVE).is_none()
+    matches!(message.code, Code::GET | Code::FETCH) && message.options.get(crate::message::number::OBSERVE).is_none()
 }
 
 /// What a request is worth without a word about it: a confirmable one is at least once.

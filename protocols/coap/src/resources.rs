@@ -1,6 +1,7 @@
 //! What is here: which resource a request means, and what it wants of it, as functions of the request alone.
 
 mod discovery;
+pub mod pubsub;
 mod topics;
 
 use crate::common::Common;
@@ -24,6 +25,8 @@ pub enum Wanted {
     Forget(Read),
     /// A message to publish, and the code of success.
     Publish(Box<althing_core::Message>, Code),
+    /// What topics with a configuration know beside these.
+    Pubsub(pubsub::Act),
 }
 
 /// How a value is wanted.
@@ -35,6 +38,8 @@ pub struct Read {
     pub etags: Vec<Bytes>,
     /// The only format that it takes (§5.10.4).
     pub accept: Option<u16>,
+    /// The topic with a configuration whose state this is: it is nothing that can be observed while there is no value.
+    pub state_of: Option<pubsub::TopicId>,
 }
 
 /// A response without what the message layer adds.
@@ -105,7 +110,10 @@ fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Respons
                 _ => Err(Response::error(Code::METHOD_NOT_ALLOWED, "discovery knows GET alone")),
             }
         }
-        _ => Err(Response::error(Code::NOT_FOUND, "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here")),
+        Some(b"ps") => pubsub::request(now, request, path, common),
+        _ => pubsub::of_other_path(now, request, common).unwrap_or_else(|| {
+            Err(Response::error(Code::NOT_FOUND, "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here"))
+        }),
     }
 }
 

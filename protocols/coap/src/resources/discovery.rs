@@ -5,8 +5,11 @@ use crate::format;
 use crate::message::{Code, Options, number};
 
 /// What is here, and the attributes by which it can be asked for (RFC 6690).
-const LINKS: &[(&str, &[(&str, &str)])] =
-    &[("/.well-known/core", &[("ct", "40")]), ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")])];
+const LINKS: &[(&str, &[(&str, &str)])] = &[
+    ("/.well-known/core", &[("ct", "40")]),
+    ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")]),
+    ("/ps", &[("rt", "core.ps core.ps.coll"), ("ct", "40")]),
+];
 
 /// `/.well-known/core`, filtered by at most one attribute (RFC 6690 §4.1).
 pub(super) fn links(options: &Options) -> Result<Response, Response> {
@@ -24,13 +27,19 @@ pub(super) fn links(options: &Options) -> Result<Response, Response> {
 }
 
 fn is_selected((href, attributes): &&(&str, &[(&str, &str)]), name: &str, wanted: &str) -> bool {
-    let matches = |value: &str| match wanted.strip_suffix('*') {
+    match name {
+        "href" => is_match(href, wanted),
+        _ => attributes.iter().any(|(attribute, values)| {
+            *attribute == name && values.split(' ').chain([*values]).any(|value| is_match(value, wanted))
+        }),
+    }
+}
+
+/// Whether a value is what is wanted, or begins with it where that ends in `*` (RFC 6690 §4.1).
+pub(super) fn is_match(value: &str, wanted: &str) -> bool {
+    match wanted.strip_suffix('*') {
         Some(start) => value.starts_with(start),
         None => value == wanted,
-    };
-    match name {
-        "href" => matches(href),
-        _ => attributes.iter().any(|(attribute, value)| *attribute == name && matches(value)),
     }
 }
 

@@ -76,7 +76,8 @@ impl TopicId {
     /// As it stands in a path: twelve hexadecimal digits.
     pub fn parse(segment: &[u8]) -> Option<Self> {
         let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-        let text = std::str::from_utf8(segment).ok().filter(|it| it.len() == 12 && it.bytes().all(|it| is_digit(&it)))?;
+        let text =
+            std::str::from_utf8(segment).ok().filter(|it| it.len() == 12 && it.bytes().all(|it| is_digit(&it)))?;
         u64::from_str_radix(text, 16).ok().map(Self)
     }
 }
@@ -90,7 +91,8 @@ impl fmt::Display for TopicId {
 impl Collection {
     /// Takes in a configuration that is stored; one that is empty is gone. What is no configuration is left alone.
     pub fn load(&self, message: &Message, limits: &TopicLimits) {
-        let Some(topic) = message.topic.configured().and_then(|name| Topic::new(name.to_owned().into(), limits).ok()) else {
+        let Some(topic) = message.topic.configured().and_then(|name| Topic::new(name.to_owned().into(), limits).ok())
+        else {
             return;
         };
         let id = TopicId::of(topic.as_str());
@@ -109,8 +111,8 @@ impl Collection {
         if let Some(wall_ms) = entry.properties.expiration_wall_ms {
             topics.expiring.insert((wall_ms, id));
         }
-        if let Some(path) = local_path(entry.properties.topic_data.as_deref()).filter(|path| *path != data_path(id)) {
-            topics.by_path.insert(path.to_owned(), id);
+        if let Some(path) = entry.data_path().filter(|path| *path != data_path(id)) {
+            topics.by_path.insert(path, id);
         }
         let known = match before {
             Some(before) => Known { entry, ..before },
@@ -190,7 +192,9 @@ impl Collection {
         let mut topics = self.lock();
         let Some(known) = topics.by_id.get_mut(&id).filter(|_| publishes_per_s > 0) else { return Ok(()) };
         if let Some(rests_until_ns) = known.bucket.rests_until_ns(now.mono_ns) {
-            return Err(u32::try_from(rests_until_ns.saturating_sub(now.mono_ns).div_ceil(SECOND_NS)).unwrap_or(u32::MAX));
+            return Err(
+                u32::try_from(rests_until_ns.saturating_sub(now.mono_ns).div_ceil(SECOND_NS)).unwrap_or(u32::MAX)
+            );
         }
         known.bucket.take(now.mono_ns, 1, publishes_per_s.into());
         Ok(())
@@ -217,14 +221,11 @@ impl Collection {
 impl Topics {
     fn forget_places(&mut self, id: TopicId) -> Option<Known> {
         let known = self.by_id.remove(&id)?;
-        let properties = &known.entry.properties;
-        if let Some(wall_ms) = properties.expiration_wall_ms {
+        if let Some(wall_ms) = known.entry.properties.expiration_wall_ms {
             self.expiring.remove(&(wall_ms, id));
         }
-        if let Some(path) = local_path(properties.topic_data.as_deref())
-            && self.by_path.get(path) == Some(&id)
-        {
-            self.by_path.remove(path);
+        if let Some(path) = known.entry.data_path().filter(|path| self.by_path.get(path) == Some(&id)) {
+            self.by_path.remove(&path);
         }
         Some(known)
     }
@@ -240,9 +241,9 @@ impl Entry {
         format!("/ps/{}", self.id)
     }
 
-    /// Where its data is; perhaps on another host.
-    pub fn data_reference(&self) -> &str {
-        self.properties.topic_data.as_deref().unwrap_or_default()
+    /// Where its data is; `None` when that is on another host.
+    pub fn data_path(&self) -> Option<String> {
+        local_path(self.properties.topic_data.as_deref()?)
     }
 
     /// Within how long an observer has to confirm; a day at most (RFC 7641 §4.5).
@@ -256,18 +257,26 @@ pub fn data_path(id: TopicId) -> String {
     format!("/ps/{id}/data")
 }
 
-/// The reference when it is a path of this server.
-pub fn local_path(reference: Option<&str>) -> Option<&str> {
-    reference.filter(|reference| reference.starts_with('/') && !reference.starts_with("//"))
+/// The reference as a path of this server, unless it is of another one. Relative ones are relative to `/ps`.
+pub fn local_path(reference: &str) -> Option<String> {
+    match reference {
+        _ if reference.contains("://") || reference.starts_with("//") => None,
+        _ if reference.starts_with('/') => Some(reference.to_owned()),
+        _ => Some(format!("/{reference}")),
+    }
 }
 
 impl Seat {
-    /// Whether its holder is among the oldest of as many as may observe; not when the topic is gone.
-    pub fn is_kept(&self) -> bool {
+    /// Whether its holder is among the oldest `max_subscribers`.
+    pub fn is_within(&self, max_subscribers: u32) -> bool {
         let topics = self.collection.lock();
-        let Some(known) = topics.by_id.get(&self.id) else { return false };
-        let older = known.seats.range(..self.ticket).count();
-        known.entry.properties.max_subscribers.is_none_or(|max| older < max as usize)
+        let older = topics.by_id.get(&self.id).map_or(0, |known| known.seats.range(..self.ticket).count());
+        older < max_subscribers as usize
+    }
+
+    /// Of which topic.
+    pub fn topic(&self) -> TopicId {
+        self.id
     }
 }
 

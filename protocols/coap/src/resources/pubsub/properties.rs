@@ -80,7 +80,9 @@ impl Properties {
             if std::mem::replace(&mut seen[place], true) {
                 return Err(Wrong(format!("{} is there twice", NAMES[place])));
             }
-            properties.decode_value(place, &mut decoder).map_err(|Wrong(why)| Wrong(format!("{}: {why}", NAMES[place])))?;
+            properties
+                .decode_value(place, &mut decoder)
+                .map_err(|Wrong(why)| Wrong(format!("{}: {why}", NAMES[place])))?;
         }
         match decoder.position() == payload.len() {
             true => Ok(properties),
@@ -123,38 +125,38 @@ impl Properties {
         // A vector takes everything.
         let _ = encoder.map(wanted.len() as u64);
         for key in wanted {
-            let _ = encoder.u64(key).and_then(|encoder| self.encode_value(key, encoder));
+            let _ = self.encode_value(key, &mut encoder);
         }
         bytes.into()
     }
 
-    fn encode_value<'e>(
+    fn encode_value(
         &self,
         key: u64,
-        encoder: &'e mut Encoder<&mut Vec<u8>>,
-    ) -> Result<&'e mut Encoder<&mut Vec<u8>>, minicbor::encode::Error<std::convert::Infallible>>
-    where
-    {
+        encoder: &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let number = |value: Option<u32>| u64::from(value.unwrap_or_default());
+        let encoder = encoder.u64(key)?;
         match key {
-            0 => encoder.str(&text(&self.topic_name)),
-            1 => encoder.str(&text(&self.topic_data)),
-            2 => encoder.str(&text(&self.resource_type)),
-            3 => encoder.u64(self.topic_content_format.unwrap_or_default().into()),
-            4 => encoder.str(&text(&self.topic_type)),
+            0 => encoder.str(&text(&self.topic_name))?,
+            1 => encoder.str(&text(&self.topic_data))?,
+            2 => encoder.str(&text(&self.resource_type))?,
+            3 => encoder.u64(self.topic_content_format.unwrap_or_default().into())?,
+            4 => encoder.str(&text(&self.topic_type))?,
             5 => {
                 let wall_ms = self.expiration_wall_ms.unwrap_or_default();
                 let encoder = encoder.tag(Tag::new(MOMENT))?;
                 match wall_ms % 1_000 {
-                    0 => encoder.u64(wall_ms / 1_000),
-                    _ => encoder.f64(wall_ms as f64 / 1_000.0),
+                    0 => encoder.u64(wall_ms / 1_000)?,
+                    _ => encoder.f64(wall_ms as f64 / 1_000.0)?,
                 }
             }
-            6 => encoder.u64(number(self.max_subscribers)),
-            7 => encoder.u64(number(self.observer_check_s)),
-            _ => encoder.bytes(self.initialize.as_deref().unwrap_or_default()),
-        }
+            6 => encoder.u64(number(self.max_subscribers))?,
+            7 => encoder.u64(number(self.observer_check_s))?,
+            _ => encoder.bytes(self.initialize.as_deref().unwrap_or_default())?,
+        };
+        Ok(())
     }
 
     fn has(&self, key: u64) -> bool {
