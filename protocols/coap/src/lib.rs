@@ -10,6 +10,7 @@
 //!   comes twice is answered twice and carried out once.
 //! - [`stream`]: the message layer over TCP, TLS and WebSocket, where the carrier does that.
 //! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
+//! - [`oscore`]: messages protected end to end (RFC 8613).
 //! - [`client`]: the other side.
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod door;
 pub mod exchanges;
 pub mod format;
 pub mod message;
+pub mod oscore;
 pub mod requests;
 pub mod resources;
 pub mod signalling;

@@ -28,6 +28,7 @@ impl Code {
     pub const POST: Self = Self(2);
     pub const PUT: Self = Self(3);
     pub const DELETE: Self = Self(4);
+    /// RFC 8132 §2.
     pub const FETCH: Self = Self(5);
     pub const PATCH: Self = Self(6);
     pub const IPATCH: Self = Self(7);
@@ -131,10 +132,14 @@ pub mod number {
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
     pub const LOCATION_PATH: u16 = 8;
+    /// RFC 8613 §2.
+    pub const OSCORE: u16 = 9;
     pub const URI_PATH: u16 = 11;
     pub const CONTENT_FORMAT: u16 = 12;
     pub const MAX_AGE: u16 = 14;
     pub const URI_QUERY: u16 = 15;
+    /// RFC 8768 §6.
+    pub const HOP_LIMIT: u16 = 16;
     pub const ACCEPT: u16 = 17;
     pub const BLOCK2: u16 = 23;
     pub const BLOCK1: u16 = 27;
