@@ -25,12 +25,12 @@ pub async fn expire(common: Arc<Common>) {
     loop {
         interval.tick().await;
         for entry in common.collection.expired(local::now()) {
+            tracing::info!("{}, the topic {}, has expired", entry.path(), entry.topic);
+            common.collection.remove(entry.id);
             if entry.data_path().is_some() {
                 clear(entry.topic);
             }
             clear(entry.configuration);
-            common.collection.remove(entry.id);
-            tracing::info!("{} has expired", entry.path());
         }
     }
 }
