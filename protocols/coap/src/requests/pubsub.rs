@@ -3,7 +3,7 @@
 //! The last values are what holds; the collection follows them. Whoever creates or changes a topic holds its reservation
 //! meanwhile, so that of two who do it at once one is refused.
 
-use super::{Conversation, Hall, Pending, RequestId, respond};
+use super::{Conversation, Goal, Hall, Pending, RequestId};
 use crate::format;
 use crate::message::{Code, number};
 use crate::resources::Response;
@@ -184,18 +184,16 @@ impl Task {
 
 impl Conversation {
     /// The broker has answered a step.
-    pub(super) fn go_on(&mut self, pending: Pending, outcome: Outcome, hall: &mut Hall<'_>) {
-        let Pending { request, token, goal: super::Goal::Pubsub(task), .. } = pending else { return };
-        match task.go_on(outcome, request, hall) {
+    pub(super) fn go_on(&mut self, mut pending: Pending, outcome: Outcome, hall: &mut Hall<'_>) {
+        let goal = std::mem::replace(&mut pending.goal, Goal::Publish(Code::EMPTY));
+        let Goal::Pubsub(task) = goal else { return };
+        match task.go_on(outcome, pending.request, hall) {
             Next::Ask(task, asked) => {
                 hall.asked.push_back(asked);
-                let goal = super::Goal::Pubsub(Box::new(task));
-                self.pending.push(Pending { request, token, goal, held: None });
+                pending.goal = Goal::Pubsub(Box::new(task));
+                self.pending.push(pending);
             }
-            Next::Respond(response) => {
-                let goal = super::Goal::Publish(response.code);
-                respond(&Pending { request, token, goal, held: None }, response, hall);
-            }
+            Next::Respond(response) => self.respond(pending, response, hall),
         }
     }
 }
