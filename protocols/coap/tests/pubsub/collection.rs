@@ -7,7 +7,7 @@ use althing_coap::resources::pubsub::Properties;
 
 #[test]
 fn the_collection_is_discovered() {
-    let mut house = House::new();
+    let mut house = House::open();
     for query in ["rt=core.ps", "rt=core.ps.coll", "rt=core.ps*", "href=/ps"] {
         let found = house.ask(Code::GET, &format!("/.well-known/core?{query}"));
         assert_eq!(found.code, Code::CONTENT);
@@ -18,7 +18,7 @@ fn the_collection_is_discovered() {
 
 #[test]
 fn what_is_created_has_a_place_and_says_all_of_itself() {
-    let mut house = House::new();
+    let mut house = House::open();
     let answer = house.say(Code::POST, "/ps", PUBSUB, topic("room/temperature").encode());
     assert_eq!(answer.code, Code::CREATED);
     let path: Vec<_> = answer.options.all(number::LOCATION_PATH).collect();
@@ -33,9 +33,9 @@ fn what_is_created_has_a_place_and_says_all_of_itself() {
 
 #[test]
 fn links_are_listed() {
-    let mut house = House::new();
+    let mut house = House::open();
     assert_eq!(text(&house.ask(Code::GET, "/ps")), "");
-    let mut paths = vec![house.create(&topic("a")), house.create(&topic("b"))];
+    let mut paths = [house.create(&topic("a")), house.create(&topic("b"))];
     paths.sort();
     let links = |end: &str, rt: &str| {
         let links =
@@ -54,7 +54,7 @@ fn links_are_listed() {
 
 #[test]
 fn fetch_finds_those_that_have_all_of_it() {
-    let mut house = House::new();
+    let mut house = House::open();
     let warm =
         |name: &str, max| Properties { topic_type: Some("temperature".into()), max_subscribers: max, ..topic(name) };
     let first = house.create(&warm("a", Some(3)));
@@ -77,7 +77,7 @@ fn fetch_finds_those_that_have_all_of_it() {
 
 #[test]
 fn what_cannot_be_created_is_refused() {
-    let mut house = House::new();
+    let mut house = House::open();
     house.create(&topic("taken"));
     let soon = Some(1_700_000_000_000 + 60_000);
     let bad = [
@@ -109,7 +109,7 @@ fn what_cannot_be_created_is_refused() {
 
 #[test]
 fn the_creator_may_say_where_the_data_is() {
-    let mut house = House::new();
+    let mut house = House::open();
     let at = |path: &str, name: &str| Properties { topic_data: Some(path.into()), ..topic(name) };
     for (number, taken) in [
         "/ps",
@@ -144,7 +144,7 @@ fn the_creator_may_say_where_the_data_is() {
 
 #[test]
 fn of_two_who_create_at_once_one_wins() {
-    let mut house = House::new();
+    let mut house = House::open();
     house.world.weather.verify_ms = 10;
     let before = house.world.sent.len();
     for client in 0..2 {
@@ -169,7 +169,7 @@ fn a_collection_has_an_end() {
 
 #[test]
 fn nobody_writes_a_configuration_in_another_way() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&topic("a"));
     assert_eq!(house.say(Code::PUT, "/t/$ps/a", PUBSUB, topic("b").encode()).code, Code::FORBIDDEN);
     assert_eq!(house.ask(Code::DELETE, "/t/$ps/a").code, Code::FORBIDDEN);

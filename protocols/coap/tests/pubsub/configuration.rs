@@ -16,7 +16,7 @@ fn full(name: &str) -> Properties {
 
 #[test]
 fn it_is_read_whole_and_in_part() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&full("a"));
     let whole = house.ask(Code::GET, &path);
     let data = Some(format!("{path}/data"));
@@ -37,7 +37,7 @@ fn it_is_read_whole_and_in_part() {
 
 #[test]
 fn post_replaces_and_ipatch_changes_what_is_named() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&full("a"));
     let fixed = Properties { topic_data: Some(format!("{path}/data")), ..topic("a") };
     let patch = Properties { max_subscribers: Some(9), ..Properties::default() };
@@ -56,7 +56,7 @@ fn post_replaces_and_ipatch_changes_what_is_named() {
 
 #[test]
 fn what_does_not_change_is_not_changed() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&full("a"));
     let bad = [
         topic("b"),
@@ -83,7 +83,7 @@ fn what_does_not_change_is_not_changed() {
 
 #[test]
 fn deletion_takes_the_data_and_the_observers_with_it() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&topic("a"));
     let data = format!("{path}/data");
     house.say(Code::PUT, &data, Some(0), "x");
@@ -103,7 +103,7 @@ fn deletion_takes_the_data_and_the_observers_with_it() {
 
 #[test]
 fn a_topic_whose_time_is_over_is_not_found() {
-    let mut house = House::new();
+    let mut house = House::open();
     let expiration_wall_ms = Some(house.world.now.wall_ms + 5_500);
     let path = house.create(&Properties { expiration_wall_ms, ..topic("a") });
     assert_eq!(map(&house.ask(Code::GET, &path)).expiration_wall_ms, expiration_wall_ms);

@@ -8,7 +8,7 @@ use althing_core::Guarantee;
 
 #[test]
 fn a_half_created_topic_has_no_data() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&topic("a"));
     let data = format!("{path}/data");
     assert_eq!(house.ask(Code::GET, &data).code, Code::NOT_FOUND);
@@ -32,7 +32,7 @@ fn a_half_created_topic_has_no_data() {
 
 #[test]
 fn the_first_data_may_come_with_the_creation() {
-    let mut house = House::new();
+    let mut house = House::open();
     let properties = Properties { topic_content_format: Some(50), initialize: Some("{}".into()), ..topic("a") };
     let data = format!("{}/data", house.create(&properties));
     let value = house.ask(Code::GET, &data);
@@ -42,7 +42,7 @@ fn the_first_data_may_come_with_the_creation() {
 
 #[test]
 fn data_comes_in_the_format_of_the_topic() {
-    let mut house = House::new();
+    let mut house = House::open();
     let data = format!("{}/data", house.create(&Properties { topic_content_format: Some(50), ..topic("a") }));
     for format in [None, Some(0), Some(60)] {
         assert_eq!(house.say(Code::PUT, &data, format, "1").code, Code::UNSUPPORTED_CONTENT_FORMAT, "{format:?}");
@@ -66,7 +66,7 @@ fn who_is_too_fast_hears_how_long_to_wait() {
 
 #[test]
 fn observers_hear_the_newest_state() {
-    let mut house = House::new();
+    let mut house = House::open();
     let data = format!("{}/data", house.create(&topic("a")));
     house.say(Code::PUT, &data, None, "0");
     let first = house.observe(1, &data);
@@ -89,7 +89,7 @@ fn observers_hear_the_newest_state() {
 #[test]
 fn deleted_data_ends_the_observations() {
     for by_topic in [false, true] {
-        let mut house = House::new();
+        let mut house = House::open();
         let properties = Properties { topic_content_format: Some(0), initialize: Some("x".into()), ..topic("a") };
         let data = format!("{}/data", house.create(&properties));
         house.observe(1, &data);
@@ -104,7 +104,7 @@ fn deleted_data_ends_the_observations() {
 
 #[test]
 fn only_so_many_observe() {
-    let mut house = House::new();
+    let mut house = House::open();
     let path = house.create(&Properties { max_subscribers: Some(2), ..topic("a") });
     let data = format!("{path}/data");
     house.say(Code::PUT, &data, None, "x");
@@ -129,7 +129,7 @@ fn only_so_many_observe() {
 
 #[test]
 fn the_topic_says_how_often_observers_confirm() {
-    let mut house = House::new();
+    let mut house = House::open();
     // The client is this test alone.
     house.world.weather.loss_percent = 100;
     let data = format!("{}/data", house.create(&Properties { observer_check_s: Some(60), ..topic("a") }));
@@ -152,7 +152,7 @@ fn the_topic_says_how_often_observers_confirm() {
 
 #[test]
 fn every_language_has_the_same_data() {
-    let mut house = House::new();
+    let mut house = House::open();
     let data = format!("{}/data", house.create(&topic("room/a")));
     house.world.subscribe("room/#");
     house.say(Code::PUT, &data, Some(0), "from CoAP");

@@ -28,7 +28,7 @@ pub struct House {
 pub const PUBSUB: Option<u32> = Some(606);
 
 impl House {
-    pub fn new() -> Self {
+    pub fn open() -> Self {
         Self::with(CoapConfig::default())
     }
 
