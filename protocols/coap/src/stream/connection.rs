@@ -31,6 +31,13 @@ pub(super) struct Connection {
     custody: Option<Token>,
 }
 
+impl Drop for Connection {
+    /// However it ends, what the client held of what all share is free again.
+    fn drop(&mut self) {
+        self.conversation.leave(&mut self.site);
+    }
+}
+
 /// Where a connection stands.
 #[derive(Debug)]
 enum Phase {
