@@ -143,6 +143,7 @@ pub mod number {
     pub const IF_NONE_MATCH: u16 = 5;
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
+    pub const LOCATION_PATH: u16 = 8;
     /// RFC 8613 §2.
     pub const OSCORE: u16 = 9;
     pub const URI_PATH: u16 = 11;
