@@ -99,6 +99,9 @@ impl CoapDoor {
 
     fn message(&mut self, now: Now, source: Source, message: Message, bytes: usize, out: &mut DoorOut<'_>) {
         let remote = source.remote;
+        if source.is_multicast {
+            return self.group_request(now, source, &message, bytes, out);
+        }
         match (message.kind, message.code) {
             (Kind::Acknowledgement | Kind::Reset, Code::EMPTY) => {
                 self.with_endpoint(now, remote, out, |endpoint, turn| match message.kind {
@@ -112,6 +115,21 @@ impl CoapDoor {
             // A ping (§4.3), or the response to a request that we never made.
             (Kind::Confirmable, _) => reset(remote, message.id, out),
             _ => {}
+        }
+    }
+
+    /// A request to a group of hosts (§8): it asks who is there and what they have, unconfirmed. Nobody speaks up to say
+    /// that it has nothing (§8.2), and what takes a session is asked of one host.
+    fn group_request(&mut self, now: Now, source: Source, message: &Message, bytes: usize, out: &mut DoorOut<'_>) {
+        if (message.kind, message.code) != (Kind::NonConfirmable, Code::GET) {
+            return;
+        }
+        let Some(Wanted::Response(response)) = resources::wanted(now, message, &self.shared.site.common) else {
+            return;
+        };
+        if response.code.is_success() && !response.payload.is_empty() {
+            let allowance = self.allowance(now, source, message, bytes);
+            self.respond_without_state(now, source.remote, message, response, allowance, out);
         }
     }
 
@@ -287,7 +305,10 @@ impl Door for CoapDoor {
     fn receive(&mut self, now: Now, source: Source, datagram: Bytes, out: &mut DoorOut<'_>) {
         match decode(&datagram) {
             Ok(message) => self.message(now, source, message, datagram.len(), out),
-            Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) => reset(source.remote, id, out),
+            // A group answers no mistakes (§8.1).
+            Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) if !source.is_multicast => {
+                reset(source.remote, id, out);
+            }
             Err(_) => {}
         }
     }

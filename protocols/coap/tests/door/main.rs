@@ -5,6 +5,7 @@
 mod amplification;
 mod bad_input;
 mod blocks;
+mod groups;
 mod observing;
 mod requests;
 mod resources;

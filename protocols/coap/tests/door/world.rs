@@ -133,6 +133,13 @@ impl World {
         self.sent[before..].iter().filter(|(to, _)| *to == client).map(|(_, datagram)| datagram.clone()).collect()
     }
 
+    /// A datagram of a client to the group of hosts that the door belongs to; returns what comes back at once.
+    pub fn exchange_with_group(&mut self, client: usize, datagram: &[u8]) -> Vec<Message> {
+        let before = self.sent.len();
+        self.at_door_from(Source { is_multicast: true, ..Source::plain(remote(client)) }, datagram.to_vec());
+        self.sent[before..].iter().map(|(_, reply)| codec::decode(&Bytes::copy_from_slice(reply)).unwrap()).collect()
+    }
+
     /// The same with messages.
     pub fn ask(&mut self, client: usize, message: &Message) -> Vec<Message> {
         let mut datagram = Vec::new();
@@ -210,7 +217,11 @@ impl World {
     }
 
     fn at_door(&mut self, client: usize, datagram: Vec<u8>) {
-        self.call_door(|door, now, out| door.receive(now, Source::plain(remote(client)), datagram.into(), out));
+        self.at_door_from(Source::plain(remote(client)), datagram);
+    }
+
+    fn at_door_from(&mut self, source: Source, datagram: Vec<u8>) {
+        self.call_door(|door, now, out| door.receive(now, source, datagram.into(), out));
         self.settle();
     }
 
