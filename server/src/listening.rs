@@ -68,7 +68,7 @@ impl Bound {
         set_limits(listen);
         match self {
             Self::Streams(listener, welcome) => local::listen(listener, gate(listen, stores), entrance, welcome),
-            Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
+            Self::Datagrams(socket, factory) => local::serve_door(socket, None, entrance, factory),
         }
     }
 }
