@@ -2,8 +2,8 @@
 //!
 //! Whoever gives a password is shown to one provider after the other; each says that it knows who that is, that it is a liar, or
 //! that this is none of its business, and the first that has an opinion decides. Whoever names a method of enhanced
-//! authentication is asked to prove itself by it. Whoever gives neither is who its certificate says, or nobody, where the
-//! entrance lets nobodies in.
+//! authentication is asked to prove itself by it. Whoever gives neither is whom the key stands for that it shares with us, or who its
+//! certificate says, or nobody, where the entrance lets nobodies in.
 //!
 //! The event loop never waits: what costs time is done by [`workers`]. What the peer is told is the same for every wrong name or
 //! password; the log knows more.
@@ -19,6 +19,7 @@ mod login;
 mod passwords;
 mod remembered;
 pub mod scram;
+mod shared_key;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use crate::config::CoapConfig;
 use althing_core::Limits;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the broker says of CoAP, once, whatever carries it.
 #[derive(Debug, Default)]
@@ -10,11 +12,53 @@ pub struct Common {
     pub config: CoapConfig,
     /// The limits of the house.
     pub limits: Limits,
+    /// Bytes that clients have us keep between the blocks of their transfers.
+    transfer_bytes: AtomicUsize,
 }
 
 impl Common {
     /// With this configuration, within these limits.
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
-        Self { config, limits }
+        Self { config, limits, transfer_bytes: AtomicUsize::new(0) }
+    }
+
+    /// Bytes that clients have us keep between the blocks of their transfers.
+    pub fn transfer_bytes(&self) -> usize {
+        self.transfer_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What one transfer takes of `coap.transfer_bytes_max`; given back when this goes.
+#[derive(Debug)]
+pub(crate) struct TransferBytes {
+    common: Arc<Common>,
+    bytes: usize,
+}
+
+impl TransferBytes {
+    /// Nothing yet.
+    pub fn none(common: &Arc<Common>) -> Self {
+        Self { common: Arc::clone(common), bytes: 0 }
+    }
+
+    /// What it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes `more` bytes, if there is room.
+    #[must_use]
+    pub fn grow(&mut self, more: usize) -> bool {
+        let bytes_max = self.common.config.transfer_bytes_max;
+        let grown = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= bytes_max);
+        let has_room = self.common.transfer_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
+        self.bytes += if has_room { more } else { 0 };
+        has_room
+    }
+}
+
+impl Drop for TransferBytes {
+    fn drop(&mut self) {
+        self.common.transfer_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

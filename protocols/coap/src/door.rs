@@ -12,7 +12,7 @@ use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::common::Common;
 use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
-use crate::requests::{Conversation, Hall, Said, Site, is_safe};
+use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
 use althing_core::door::Source;
 use althing_core::hash::{Seeded, seeded};
@@ -77,6 +77,11 @@ impl CoapDoor {
         }
     }
 
+    /// What all listeners share.
+    pub fn common(&self) -> &Arc<Common> {
+        &self.shared.site.common
+    }
+
     /// Remote addresses with a session.
     pub fn endpoints_len(&self) -> usize {
         self.endpoints.len()
@@ -123,8 +128,8 @@ impl CoapDoor {
             Some(wanted) => wanted,
         };
         let allowance = self.allowance(now, source, message, bytes);
-        // Notifications would go on and on; and places are short when half of them are taken.
-        let needs_proof = matches!(wanted, Wanted::Observe(..)) || self.is_crowded(remote);
+        // Notifications would go on and on, bodies would wait for their next block; and places are short when half of them are taken.
+        let needs_proof = matches!(wanted, Wanted::Observe(..) | Wanted::Part) || self.is_crowded(remote);
         if needs_proof && !allowance.is_proven() {
             let challenge = self.shared.proofs.challenge(now, remote);
             return self.respond_without_state(now, remote, message, challenge, allowance, out);
@@ -209,6 +214,8 @@ impl CoapDoor {
         allowance: Allowance,
         out: &mut DoorOut<'_>,
     ) {
+        let config = &self.shared.site.common.config;
+        let (response, _) = Cut::of(request).apply(response, Carriage::default(), config);
         let (kind, id) = match request.kind {
             Kind::Confirmable => (Kind::Acknowledgement, request.id),
             _ => {

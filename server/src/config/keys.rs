@@ -14,7 +14,7 @@ use althing_http::HttpConfig;
 use althing_mqtt::MqttConfig;
 use althing_stomp::StompConfig;
 use althing_websocket::WebSocketConfig;
-use identity::{CallbackConfig, CertificateConfig, IdentityConfig, JwtConfig};
+use identity::{CallbackConfig, CertificateConfig, IdentityConfig, JwtConfig, SharedKeyConfig};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Value;
@@ -29,7 +29,7 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [],
         restart: [
             address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
-            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max ping_after_s
+            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max ping_after_s
             pong_timeout_s
         ],
         structures: []
@@ -60,7 +60,7 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "identity.", [identity], IdentityConfig {
         live: [password_file mosquitto_password_file remember_s],
         restart: [anonymous threads waiting_max waiting_ms_max],
-        structures: [certificate jwt http]
+        structures: [shared_key certificate jwt http]
     }),
     fields!(Config, "identity.jwt.", [identity.jwt], JwtConfig {
         live: [
@@ -75,6 +75,12 @@ const KEYS: &[&[Field<Config>]] = &[
         restart: [connections_max],
         structures: []
     }),
+    fields!(
+        Config,
+        "identity.shared_key.",
+        [identity.shared_key],
+        SharedKeyConfig { live: [enabled], restart: [], structures: [] }
+    ),
     fields!(Config, "identity.certificate.", [identity.certificate], CertificateConfig {
         live: [enabled name], restart: [], structures: []
     }),

@@ -6,7 +6,7 @@ use super::jwt::Tokens;
 use super::passwords::Passwords;
 use super::scram::Directory;
 use super::users::{Users, too_open};
-use super::{accepted, certificate, refused};
+use super::{accepted, certificate, refused, shared_key};
 use althing_core::effects::{Verdict, Verify};
 use althing_core::verbs::Refusal;
 use althing_core::{Identity, Reason};
@@ -186,8 +186,11 @@ impl Chain {
         Checked::Decided(Outcome::NotMine)
     }
 
-    /// Whoever gives no password: a certificate speaks for it, or nobody does.
+    /// Whoever gives no password: a shared key or a certificate speaks for it, or nobody does.
     pub(super) fn without_password(&self, verify: &Verify) -> Verdict {
+        if let Some(identity) = shared_key::identity(&self.config.shared_key, &verify.link) {
+            return accepted(Arc::new(identity));
+        }
         match certificate::identity(&self.config.certificate, &verify.link) {
             Some(Ok(identity)) => accepted(Arc::new(identity)),
             Some(Err(why)) => not_authorised("the client certificate does not say who you are", why),

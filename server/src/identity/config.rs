@@ -27,6 +27,8 @@ described! {
         /// How long a password that was right is remembered, as a salted hash in memory, in seconds, so that everyone can come
         /// back at once; 0 = never. A change of the users file forgets all.
         pub remember_s: u64,
+        /// `[identity.shared_key]`
+        pub shared_key: SharedKeyConfig,
         /// `[identity.certificate]`
         pub certificate: CertificateConfig,
         /// `[identity.jwt]`
@@ -46,6 +48,7 @@ impl Default for IdentityConfig {
             waiting_max: 1_024,
             waiting_ms_max: 8_000,
             remember_s: 300,
+            shared_key: SharedKeyConfig::default(),
             certificate: CertificateConfig::default(),
             jwt: JwtConfig::default(),
             http: CallbackConfig::default(),
@@ -63,6 +66,22 @@ pub enum Anonymous {
     Everywhere,
     /// Through none.
     Nowhere,
+}
+
+described! {
+    /// `[identity.shared_key]`: what a secret that a peer shares with the broker says of who it is.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct SharedKeyConfig {
+        /// Whether a key that a peer has proven to hold names it: the PSK identity of DTLS, or the name of the OSCORE context. If
+        /// not, the key opens the door and names nobody.
+        pub enabled: bool,
+    }
+}
+
+impl Default for SharedKeyConfig {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 described! {

@@ -74,6 +74,13 @@ fn read_body(message: &mut Message, token_bytes: usize, mut body: Bytes) -> Resu
     Ok(())
 }
 
+/// Options and payload, as they stand in a message behind its token.
+pub(crate) fn decode_body(mut body: Bytes) -> Result<(Options, Bytes), &'static str> {
+    let mut options = Options::default();
+    read_options(&mut options, &mut body)?;
+    Ok((options, body))
+}
+
 /// Takes options and payload marker from the front of `body`.
 pub(super) fn read_options(options: &mut Options, body: &mut Bytes) -> Result<(), &'static str> {
     let mut number = 0;

@@ -9,10 +9,15 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     let token = message.token.as_slice();
     write_header(message.kind, token.len() as u8, message.code, message.id, out);
     out.extend_from_slice(token);
-    write_options(&message.options, out);
-    if !message.payload.is_empty() {
+    encode_body(&message.options, &message.payload, out);
+}
+
+/// Appends what stands in a message behind its token.
+pub(crate) fn encode_body(options: &Options, payload: &[u8], out: &mut Vec<u8>) {
+    write_options(options, out);
+    if !payload.is_empty() {
         out.push(PAYLOAD_MARKER);
-        out.extend_from_slice(&message.payload);
+        out.extend_from_slice(payload);
     }
 }
 

@@ -4,7 +4,9 @@ mod decode;
 mod encode;
 pub mod stream;
 
+pub(crate) use decode::decode_body;
 pub use decode::{DecodeError, decode};
+pub(crate) use encode::encode_body;
 pub use encode::{encode, encode_empty};
 
 /// The version of the protocol (§3).
