@@ -12,7 +12,6 @@ mod provider;
 mod session;
 
 pub(crate) use associations::{Associations, Happening};
-pub use provider::check_key;
 
 use crate::tls::Describe;
 use dimpl::{Config, DtlsCertificate, Error, PskResolver};
@@ -49,12 +48,32 @@ impl DtlsAcceptor {
 /// Secrets by the identities under which clients name them (RFC 4279).
 pub type SharedKeys = HashMap<Vec<u8>, Vec<u8>>;
 
+/// A certificate and its key (DER).
+#[derive(Clone)]
+pub struct KeyPair {
+    /// The certificate itself, without its issuers: the library sends no chain.
+    pub certificate: Vec<u8>,
+    /// PKCS#8 or SEC1.
+    pub private_key: Vec<u8>,
+}
+
+impl KeyPair {
+    /// Whether handshakes can be made with it: ECDSA on P-256 or P-384.
+    pub fn is_usable(&self) -> bool {
+        provider::can_use(&self.private_key)
+    }
+
+    fn to_library(&self) -> DtlsCertificate {
+        DtlsCertificate { certificate: self.certificate.clone(), private_key: self.private_key.clone() }
+    }
+}
+
 /// Whom a listener believes, and how much it keeps for them.
 pub struct DtlsSettings {
     /// Empty = nobody is known by a shared key.
     pub shared_keys: SharedKeys,
     /// What is shown to those who do not come with a shared key; `None` = they do not come in.
-    pub certificate: Option<DtlsCertificate>,
+    pub certificate: Option<KeyPair>,
     /// Who says whether a client's certificate is good; `None` = they show none.
     pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Reads a verified certificate (DER).
@@ -119,6 +138,12 @@ impl PskResolver for Resolver {
         let key = self.keys.get(identity)?;
         provider::tell_identity(identity, key);
         Some(key.clone())
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").finish_non_exhaustive()
     }
 }
 

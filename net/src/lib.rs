@@ -49,7 +49,7 @@ pub use address::{Address, AddressError};
 pub use admission::{ListenerLimits, TurnedAway};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
-pub use dtls::{DtlsAcceptor, DtlsSettings, DtlsTerms, SharedKeys, check_key};
+pub use dtls::{DtlsAcceptor, DtlsSettings, DtlsTerms, KeyPair, SharedKeys};
 pub use guest::{Guest, GuestClosed};
 pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};

@@ -126,7 +126,9 @@ impl Associations {
             return;
         }
         let terms = Arc::clone(&self.terms);
-        let Some(session) = Session::begin(remote, hello, cookie, datagram, &mut self.turn(&terms, now_ns)) else { return };
+        let Some(session) = Session::begin(remote, hello, cookie, datagram, &mut self.turn(&terms, now_ns)) else {
+            return;
+        };
         let association = self.by_remote.entry(remote).or_default();
         if association.next.replace(session).is_none() {
             self.handshakes_total += 1;

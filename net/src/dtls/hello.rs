@@ -105,7 +105,10 @@ impl Cookies {
     pub fn verify(&mut self, now_ns: u64, remote: SocketAddr, hello: &Hello<'_>) -> Option<[u8; COOKIE_BYTES]> {
         let brought: [u8; COOKIE_BYTES] = hello.cookie.try_into().ok()?;
         self.turn(now_ns)?;
-        self.secrets?.iter().filter_map(|secret| cookie(secret, remote, hello)).find(|cookie| is_equal(cookie, &brought))
+        self.secrets?
+            .iter()
+            .filter_map(|secret| cookie(secret, remote, hello))
+            .find(|cookie| is_equal(cookie, &brought))
     }
 
     fn turn(&mut self, now_ns: u64) -> Option<()> {

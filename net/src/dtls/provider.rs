@@ -42,7 +42,7 @@ pub(super) fn secret() -> Option<[u8; 32]> {
 }
 
 /// Whether handshakes can be made with this key (DER): ECDSA on P-256 or P-384.
-pub fn check_key(key: &[u8]) -> bool {
+pub(super) fn can_use(key: &[u8]) -> bool {
     rust_crypto::default_provider().key_provider.load_private_key(key).is_ok()
 }
 

@@ -150,12 +150,8 @@ impl Session {
 
     /// What was agreed on, and whom it proved.
     pub fn facts(&self) -> Facts {
-        let tls = Tls {
-            version: "DTLSv1.2",
-            cipher: self.cipher,
-            certificate: self.certificate.clone(),
-            ..Tls::default()
-        };
+        let tls =
+            Tls { version: "DTLSv1.2", cipher: self.cipher, certificate: self.certificate.clone(), ..Tls::default() };
         let name = self.identified.as_ref().and_then(|(identity, _)| std::str::from_utf8(identity).ok());
         let key = name.map(|name| SharedKey { kind: SharedKeyKind::PreSharedKey, name: ByteString::from(name) });
         Facts { tls: Arc::new(tls), shared_key: key.map(Arc::new) }
@@ -177,7 +173,7 @@ fn choose(terms: &DtlsTerms, hello: &Hello<'_>, now: Instant) -> Option<(Dtls, &
         }
         let (_, name) = CERTIFIED_SUITES.iter().find(|(number, _)| *number == suite)?;
         let (config, certificate) = (terms.certified.as_ref()?, terms.settings.certificate.as_ref()?);
-        Some((Dtls::new_12(Arc::clone(config), certificate.clone(), now), *name))
+        Some((Dtls::new_12(Arc::clone(config), certificate.to_library(), now), *name))
     })
 }
 
