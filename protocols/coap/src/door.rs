@@ -129,7 +129,8 @@ impl CoapDoor {
         };
         let allowance = self.allowance(now, source, message, bytes);
         // Notifications would go on and on, bodies would wait for their next block; and places are short when half of them are taken.
-        let needs_proof = matches!(wanted, Wanted::Observe(..) | Wanted::Part) || self.is_crowded(remote);
+        let needs_proof =
+            matches!(wanted, Wanted::Observe(..) | Wanted::Part | Wanted::Demo(_)) || self.is_crowded(remote);
         if needs_proof && !allowance.is_proven() {
             let challenge = self.shared.proofs.challenge(now, remote);
             return self.respond_without_state(now, remote, message, challenge, allowance, out);

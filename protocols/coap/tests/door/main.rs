@@ -7,5 +7,6 @@ mod bad_input;
 mod blocks;
 mod observing;
 mod requests;
+mod resources;
 mod weather;
 mod world;
