@@ -21,6 +21,7 @@ mod lan;
 mod listening;
 pub mod log;
 pub mod protocols;
+mod pubsub;
 pub mod reload;
 mod serve;
 mod storage;

@@ -3,6 +3,7 @@
 use crate::admin::Gateway;
 use crate::config::{Config, Listen};
 use crate::protocols::{Makings, Speaker};
+use crate::pubsub;
 use crate::serve::ServeError;
 use crate::tls::TlsStores;
 use althing_net::{Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, Welcome, local};
@@ -28,6 +29,7 @@ pub fn listen(
     gateway: &Gateway,
 ) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     let makings = Makings::new(config, gateway);
+    pubsub::restore(&makings.coap);
     let mut bound = Vec::new();
     for mut listen in config.listens()? {
         let socket = Bound::new(&listen, &makings).map_err(|error| ServeError::Listen {
@@ -38,7 +40,10 @@ pub fn listen(
         listen.address = socket.address().clone();
         bound.push((listen, socket));
     }
-    Ok(bound.into_iter().map(|(listen, socket)| (listen.clone(), socket.serve(&listen, stores))).unzip())
+    let serve = |(listen, socket): (Listen, Bound)| (listen.clone(), socket.serve(&listen, stores));
+    let (listening, mut tasks): (Listening, Vec<_>) = bound.into_iter().map(serve).unzip();
+    tasks.push(tokio::spawn(pubsub::expire(Arc::clone(&makings.coap))));
+    Ok((listening, tasks))
 }
 
 impl Bound {

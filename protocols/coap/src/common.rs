@@ -1,6 +1,7 @@
 //! What all of CoAP's listeners in one process share.
 
 use crate::config::CoapConfig;
+use crate::resources::pubsub::Collection;
 use althing_core::Limits;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,8 @@ pub struct Common {
     pub config: CoapConfig,
     /// The limits of the house.
     pub limits: Limits,
+    /// The topics with a configuration.
+    pub collection: Collection,
     /// Bytes that clients have us keep between the blocks of their transfers.
     transfer_bytes: AtomicUsize,
     /// The value of `/other/block`.
@@ -23,7 +26,8 @@ impl Common {
     /// With this configuration, within these limits.
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
         let demo_block = "A text for learners, long enough to leave in blocks. ".repeat(64);
-        Self { config, limits, transfer_bytes: AtomicUsize::new(0), demo_block: Mutex::new(demo_block.into()) }
+        let (transfer_bytes, demo_block) = (AtomicUsize::new(0), Mutex::new(demo_block.into()));
+        Self { config, limits, collection: Collection::default(), transfer_bytes, demo_block }
     }
 
     /// The value of `/other/block`.
