@@ -222,6 +222,7 @@ class Althing(Broker):
             # A certificate has the others listen as well, at the usual ports.
             f"mqtt.tls_bind={HOST}:0",
             f"stomp.tls_bind={HOST}:0",
+            f"coap.tls_bind={HOST}:0",
             f"coap-tcp.tls_bind={HOST}:{self.coap_tls_port or 0}",
             f"tls.certificate={self.certificate(f'{NAME}.crt')}",
             f"tls.key={self.certificate(f'{NAME}.key')}",

@@ -91,7 +91,7 @@ class Secured(Prompt):
             self.broker = Mosquitto(settings=lines)
         else:
             settings = [f"mqtt.tls_bind={HOST}:{self.port}", f"stomp.tls_bind={HOST}:{self.stomp_port}"]
-            settings += [f"coap-tcp.tls_bind={HOST}:0", f"tls.certificate={certificate}", f"tls.key={key}", *althing]
+            settings += [f"coap.tls_bind={HOST}:0", f"coap-tcp.tls_bind={HOST}:0", f"tls.certificate={certificate}", f"tls.key={key}", *althing]
             self.broker = Althing(settings=settings)
         await self.broker.start()
 

@@ -247,6 +247,7 @@ fn our_own_broker_speaks_tls_in_every_language_of_streams() {
         "mqtt.bind=127.0.0.1:0".to_owned(),
         "mqtt.tls_bind=127.0.0.1:0".to_owned(),
         "stomp.tls_bind=127.0.0.1:0".to_owned(),
+        "coap.tls_bind=127.0.0.1:0".to_owned(),
         "coap-tcp.tls_bind=127.0.0.1:0".to_owned(),
         "http.tls_bind=127.0.0.1:0".to_owned(),
         "admin.enabled=false".to_owned(),

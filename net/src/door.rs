@@ -8,8 +8,9 @@ mod socket;
 
 pub use socket::DoorSocket;
 
+use crate::dtls::{Associations, DtlsAcceptor, Happening};
 use crate::shard::Shard;
-use althing_core::door::{Datagrams, DoorOut, PeerIds};
+use althing_core::door::{Datagrams, DoorOut, PeerIds, Source};
 use althing_core::link::Entrance;
 use althing_core::verbs::Disconnect;
 use althing_core::{Answer, Delivery, Door, Link, Now, PeerId, Reason, Request};
@@ -61,6 +62,8 @@ struct OpenDoor {
     datagrams: Datagrams,
     /// When it wants to be called; `u64::MAX` = never.
     due_ns: u64,
+    /// What protects its datagrams; `None` where they are plain.
+    associations: Option<Associations>,
 }
 
 impl Doors {
@@ -71,14 +74,18 @@ impl Doors {
 
     /// When one of them wants to be called.
     pub fn due_ns(&self) -> u64 {
-        self.open.iter().map(|open| open.due_ns).min().unwrap_or(u64::MAX)
+        self.open.iter().map(OpenDoor::next_ns).min().unwrap_or(u64::MAX)
     }
 
     /// How a peer came in.
     pub fn link(&self, door: usize, peer: PeerId) -> Option<Link> {
         let open = self.open.get(door)?;
-        let (remote, shared_key) = (open.peers.remote(peer), open.peers.key(peer).cloned());
-        Some(Link { remote, entrance: Arc::clone(&open.entrance), tls: None, shared_key })
+        let (remote, key) = (open.peers.remote(peer), open.peers.key(peer).cloned());
+        let facts = remote.zip(open.associations.as_ref()).and_then(|(remote, them)| them.facts(remote));
+        let tls = facts.map(|facts| Arc::clone(&facts.tls));
+        // A key that the peer's own messages prove says more than the one of the address that they come from.
+        let shared_key = key.or_else(|| facts?.shared_key.clone());
+        Some(Link { remote, entrance: Arc::clone(&open.entrance), tls, shared_key })
     }
 
     /// The place of the listener among the measures.
@@ -92,19 +99,33 @@ impl Doors {
     }
 }
 
+impl OpenDoor {
+    fn next_ns(&self) -> u64 {
+        self.due_ns.min(self.associations.as_ref().map_or(u64::MAX, Associations::due_ns))
+    }
+}
+
 impl Shard {
     /// Lets a new door have the socket; returns its number.
     ///
     /// # Panics
     /// When there are more doors than any configuration needs.
-    pub(crate) fn open_door(&mut self, socket: DoorSocket, entrance: Arc<Entrance>, factory: DoorFactory) -> usize {
+    pub(crate) fn open_door(
+        &mut self,
+        socket: DoorSocket,
+        dtls: Option<Arc<DtlsAcceptor>>,
+        entrance: Arc<Entrance>,
+        factory: DoorFactory,
+    ) -> usize {
         let number = self.doors.open.len();
         assert!(number < DOORS_MAX, "a shard has at most {DOORS_MAX} doors");
         let peers = PeerIds::new(self.doors.shard, DOOR_BIT | (number as u32) << DOOR_SHIFT);
         let door = factory();
         let (datagrams, due_ns) = (Datagrams::default(), u64::MAX);
         let listener = self.measures.listener(&entrance);
-        self.doors.open.push(OpenDoor { entrance, listener, socket, factory, door, peers, datagrams, due_ns });
+        let associations = dtls.map(Associations::new);
+        let open = OpenDoor { entrance, listener, socket, factory, door, peers, datagrams, due_ns, associations };
+        self.doors.open.push(open);
         number
     }
 
@@ -133,7 +154,15 @@ impl Shard {
                 self.counters.bytes_received += length;
                 self.measures.received(listener, length);
                 self.turns += 1;
-                self.call_door(now, number, |door, out| door.receive(now, source, datagram, out));
+                match &mut self.doors.open[number].associations {
+                    None => self.call_door(now, number, |door, out| door.receive(now, source, datagram, out)),
+                    // There is no DTLS to groups (RFC 7252 §8.1).
+                    Some(_) if source.is_multicast => {}
+                    Some(associations) => {
+                        associations.receive(now.mono_ns, source.remote, &datagram);
+                        self.tell_door(now, number);
+                    }
+                }
                 self.settle(now);
             }
             self.doors.received = received;
@@ -141,6 +170,28 @@ impl Shard {
         self.tick_when_busy();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What protects the datagrams of a door has something for it.
+    fn tell_door(&mut self, now: Now, number: usize) {
+        let Some(associations) = &mut self.doors.open[number].associations else { return };
+        let mut happenings = mem::take(&mut associations.happenings);
+        let due_ns = associations.due_ns();
+        for happening in happenings.drain(..) {
+            match happening {
+                Happening::Datagram(remote, datagram) => {
+                    let source = Source { remote, is_multicast: false, is_secured: true };
+                    self.call_door(now, number, |door, out| door.receive(now, source, datagram, out));
+                }
+                Happening::Left(remote) => self.call_door(now, number, |door, out| door.left(now, remote, out)),
+            }
+        }
+        if let Some(associations) = &mut self.doors.open[number].associations {
+            // The memory stays, unless something happened meanwhile.
+            happenings.append(&mut associations.happenings);
+            associations.happenings = happenings;
+        }
+        self.sleep_until(due_ns);
     }
 
     pub(crate) fn answer_at_door(&mut self, now: Now, number: usize, peer: PeerId, answer: Answer) {
@@ -163,6 +214,10 @@ impl Shard {
     /// Calls the doors whose time has come.
     pub(crate) fn call_due_doors(&mut self, now: Now) {
         for number in 0..self.doors.open.len() {
+            if let Some(associations) = &mut self.doors.open[number].associations {
+                associations.timeout(now.mono_ns);
+                self.tell_door(now, number);
+            }
             if self.doors.open[number].due_ns <= now.mono_ns {
                 self.call_door(now, number, |door, out| door.timeout(now, out));
             }
@@ -214,12 +269,29 @@ impl Shard {
 
     /// Sends what has gathered. What the socket does not take is lost, as datagrams may be.
     pub(crate) fn flush_doors(&mut self) {
-        for open in self.doors.open.iter_mut().filter(|open| !open.datagrams.is_empty()) {
+        let now_ns = self.clock.mono_ns();
+        let mut due_ns = u64::MAX;
+        for open in &mut self.doors.open {
+            if let Some(associations) = &mut open.associations {
+                for (remote, datagram) in open.datagrams.iter() {
+                    associations.send(now_ns, remote, datagram);
+                }
+                open.datagrams.clear();
+                mem::swap(&mut open.datagrams, &mut associations.outgoing);
+                if !associations.happenings.is_empty() {
+                    due_ns = now_ns;
+                }
+            }
+            if open.datagrams.is_empty() {
+                continue;
+            }
             let sent = open.socket.send(&open.datagrams);
             self.counters.bytes_sent += sent;
             self.measures.sent(open.listener, sent);
             open.datagrams.clear();
         }
+        // Associations that ended by what was sent: their door is told with what is due next.
+        self.sleep_until(due_ns);
     }
 }
 

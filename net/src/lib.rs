@@ -9,7 +9,7 @@
 //! - `opening`, with [`ProxyTrust`] and [`TlsAcceptor`]: what a connection gets through before it has an adaptor.
 //! - `connections`, `timers`, `clock`: what a shard is made of.
 //! - [`Visitor`], [`Guest`]: connections that tasks serve, and what these are for the broker.
-//! - [`DoorSocket`]: datagrams, whose peers are their door's business.
+//! - [`DoorSocket`]: datagrams, whose peers are their door's business; [`DtlsAcceptor`]: what protects them.
 //! - `shard`, with `reading`, `writing`, `throttling` and `deadlines`: bytes in, requests, effects, bytes out.
 //! - [`Handle`]: what other threads have the shard do.
 //! - [`Measures`]: what passes through each listener, and how long it takes.
@@ -26,6 +26,7 @@ mod clock;
 mod connections;
 mod deadlines;
 mod door;
+mod dtls;
 mod guest;
 mod handle;
 mod host;
@@ -48,6 +49,7 @@ pub use address::{Address, AddressError};
 pub use admission::{ListenerLimits, TurnedAway};
 pub use clock::Clock;
 pub use door::{DoorFactory, DoorSocket};
+pub use dtls::{DtlsAcceptor, DtlsSettings, DtlsTerms, KeyPair, SharedKeys};
 pub use guest::{Guest, GuestClosed};
 pub use handle::{ConnectionView, Handle, Inside, Stopped};
 pub use host::{Host, Notice};

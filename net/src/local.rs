@@ -2,6 +2,7 @@
 
 use crate::admission::ListenerLimits;
 use crate::door::{DoorFactory, DoorSocket};
+use crate::dtls::DtlsAcceptor;
 use crate::listener::{self, Gate, Listener, Welcome};
 use crate::shard::{Counters, Shard};
 use althing_core::authorisation::Policy;
@@ -58,9 +59,14 @@ pub fn listen(listener: Listener, gate: Gate, entrance: Arc<Entrance>, welcome: 
     tokio::spawn(listener::accept_all(listener, gate, entrance, welcome))
 }
 
-/// Lets a door serve `socket` until the task is aborted; its peers can be told goodbye after that.
-pub fn serve_door(socket: DoorSocket, entrance: Arc<Entrance>, factory: DoorFactory) -> JoinHandle<()> {
-    let door = with(|shard| shard.open_door(socket, entrance, factory));
+/// Lets a door serve `socket`, inside `dtls` where there is one, until the task is aborted; its peers can be told goodbye after that.
+pub fn serve_door(
+    socket: DoorSocket,
+    dtls: Option<Arc<DtlsAcceptor>>,
+    entrance: Arc<Entrance>,
+    factory: DoorFactory,
+) -> JoinHandle<()> {
+    let door = with(|shard| shard.open_door(socket, dtls, entrance, factory));
     tokio::spawn(std::future::poll_fn(move |cx| with(|shard| shard.poll_door(door, cx))))
 }
 

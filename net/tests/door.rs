@@ -95,7 +95,7 @@ fn connect() -> Request {
 fn serve() -> SocketAddr {
     let socket = DoorSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.address().to_string().parse().unwrap();
-    local::serve_door(socket, Link::new(None, "words").entrance, Arc::new(|| Box::new(WordDoor::default())));
+    local::serve_door(socket, None, Link::new(None, "words").entrance, Arc::new(|| Box::new(WordDoor::default())));
     address
 }
 

@@ -14,7 +14,7 @@ mod show;
 pub(crate) mod sources;
 
 pub use changes::{Change, changes};
-pub use listening::{Listen, Preset, TlsSettings};
+pub use listening::{DatagramSettings, Listen, Preset, TlsSettings};
 pub use sections::{CertificateFiles, ClientCertificate, Durability, LogFormat, TlsVersion};
 pub use show::{show, written};
 pub use sources::{ConfigError, Setting, Source};
@@ -226,7 +226,10 @@ impl Config {
             )));
         }
         for listen in self.listens()?.iter().filter(|it| it.is_reachable() && !it.entrance.anonymous) {
-            if !self.identity.can_prove_anybody(&self.server.data) && !listen.proves_by_certificate(&self.identity) {
+            if !self.identity.can_prove_anybody(&self.server.data)
+                && !listen.proves_by_certificate(&self.identity)
+                && !listen.proves_by_shared_key()
+            {
                 return Err(ConfigError::Contradiction(format!(
                     "{} on {} can be reached from other machines, and nobody could log in there: add a user (`althing users \
                      add NAME`), or let everyone in with identity.anonymous = \"everywhere\"",

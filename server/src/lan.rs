@@ -93,6 +93,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         "tls.certificates",
         "mqtt.tls_bind",
         "stomp.tls_bind",
+        "coap.tls_bind",
         "coap-tcp.tls_bind",
         "http.tls_bind",
     ];

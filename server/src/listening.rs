@@ -73,7 +73,9 @@ impl Bound {
         set_limits(listen);
         match self {
             Self::Streams(listener, welcome) => local::listen(listener, gate(listen, stores), entrance, welcome),
-            Self::Datagrams(socket, factory) => local::serve_door(socket, entrance, factory),
+            Self::Datagrams(socket, factory) => {
+                local::serve_door(socket, stores.dtls_acceptor(listen.name), entrance, factory)
+            }
         }
     }
 }

@@ -6,9 +6,11 @@
 //! - `files`: PEM files, and what may be wrong with them.
 //! - `names`: which certificate a peer gets.
 //! - `certificate`: what a certificate says.
+//! - `datagrams`: the same for DTLS, and the keys that are shared with devices.
 //! - `expiry`: warnings before one ends.
 
 pub(crate) mod certificate;
+mod datagrams;
 mod expiry;
 mod files;
 mod names;
@@ -16,7 +18,8 @@ mod names;
 pub use expiry::warn_of_expiry;
 
 use crate::config::{ClientCertificate, Listen, TlsSettings, TlsVersion};
-use althing_net::{TlsAcceptor, TlsTerms};
+use althing_net::{DtlsAcceptor, TlsAcceptor, TlsTerms};
+use datagrams::{DtlsStore, LoadedDtls};
 use files::{Chain, RevocationList};
 use names::CertificatesByName;
 use rustls::crypto::{CryptoProvider, ring};
@@ -38,6 +41,7 @@ pub struct TlsError(String);
 #[derive(Debug, Default)]
 pub struct TlsStores {
     listeners: Mutex<BTreeMap<&'static str, Store>>,
+    doors: Mutex<BTreeMap<&'static str, DtlsStore>>,
 }
 
 /// What was read for one listener, and the handle by which it speaks.
@@ -93,6 +97,7 @@ impl CertificateRole {
 #[derive(Debug)]
 pub struct Prepared {
     listeners: Vec<(&'static str, Loaded)>,
+    doors: Vec<(&'static str, LoadedDtls)>,
 }
 
 #[derive(Debug)]
@@ -108,15 +113,20 @@ struct Loaded {
 /// The first thing that is wrong.
 pub fn prepare(listens: &[Listen]) -> Result<Prepared, TlsError> {
     let mut listeners: Vec<(&'static str, Loaded)> = Vec::new();
+    let mut doors: Vec<(&'static str, LoadedDtls)> = Vec::new();
     for listen in listens {
         // Several addresses of one listener say the same.
-        let is_new = !listeners.iter().any(|(name, _)| *name == listen.name);
-        if let Some(settings) = listen.tls.as_ref().filter(|_| is_new) {
+        let is_known = listeners.iter().any(|(name, _)| *name == listen.name);
+        let is_new = !is_known && !doors.iter().any(|(name, _)| *name == listen.name);
+        let Some(settings) = listen.tls.as_ref().filter(|_| is_new) else { continue };
+        if let Some(datagrams) = &settings.datagrams {
+            doors.push((listen.name, LoadedDtls::read(listen.name, settings, datagrams)?));
+        } else {
             let loaded = Loaded::read(listen.name, &listen.protocol.application_protocols(), settings)?;
             listeners.push((listen.name, loaded));
         }
     }
-    Ok(Prepared { listeners })
+    Ok(Prepared { listeners, doors })
 }
 
 /// The files that TLS listeners are made of: whoever watches them knows when to load anew.
@@ -135,6 +145,29 @@ impl TlsStores {
     /// The handle by which the listener of this name speaks TLS.
     pub fn acceptor(&self, listener: &str) -> Option<Arc<TlsAcceptor>> {
         self.lock().get(listener).map(|store| Arc::clone(&store.acceptor))
+    }
+
+    /// The handle by which the listener of this name speaks DTLS.
+    pub fn dtls_acceptor(&self, listener: &str) -> Option<Arc<DtlsAcceptor>> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.get(listener).map(|store| Arc::clone(&store.acceptor))
+    }
+
+    fn apply_to_doors(&self, prepared: Vec<(&'static str, LoadedDtls)>, changed: &mut Vec<&'static str>) {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, LoadedDtls { terms, digest }) in prepared {
+            match doors.get_mut(name) {
+                Some(store) if store.digest == digest => continue,
+                Some(store) => {
+                    store.acceptor.set_terms(terms);
+                    store.digest = digest;
+                }
+                None => {
+                    doors.insert(name, DtlsStore { acceptor: Arc::new(DtlsAcceptor::new(terms)), digest });
+                }
+            }
+            changed.push(name);
+        }
     }
 
     /// Has handshakes from now on use what was prepared; connections keep what they have. Returns the listeners for which
@@ -158,6 +191,7 @@ impl TlsStores {
                 }
             }
         }
+        self.apply_to_doors(prepared.doors, &mut changed);
         changed
     }
 

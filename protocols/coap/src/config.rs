@@ -1,6 +1,7 @@
 //! What can be configured about CoAP besides the limits of the house, and its row in the protocol table.
 
 use althing_core::protocol::{Row, Subprotocol};
+use std::path::PathBuf;
 
 althing_core::described! {
     /// Configuration of the CoAP listeners: the transmission parameters of §4.8, and what anyone who can write any
@@ -20,6 +21,12 @@ althing_core::described! {
         /// Observers hear a confirmable message at least this often (RFC 7641 §4.5: 24 hours at most), and before
         /// the first one is acknowledged nothing but that one.
         pub observer_check_s: u32,
+        /// Keys that are shared with devices for DTLS: lines `IDENTITY:KEY`, the key in hexadecimal digits.
+        pub psk_file: Option<PathBuf>,
+        /// DTLS associations at once; clients beyond are not answered.
+        pub dtls_sessions_max: usize,
+        /// How long a DTLS association may be silent before it ends.
+        pub dtls_idle_s: u32,
         /// Largest payload in one of our datagrams. 1,024 bytes fit every path without fragments (§4.6).
         pub payload_bytes_max: usize,
         /// Whether resources for learners are there: `/time`, `/other/separate` and `/other/block`.
@@ -73,6 +80,9 @@ impl Default for CoapConfig {
             max_retransmit: 4,
             separate_after_ms: 500,
             observer_check_s: 86_400,
+            psk_file: None,
+            dtls_sessions_max: 10_000,
+            dtls_idle_s: 3_600,
             payload_bytes_max: 1_024,
             demo: true,
             transfer_bytes_max: 64 << 20,
@@ -101,13 +111,13 @@ pub const PROTOCOL: Row = Row {
     standard: "RFC 7252 (2014), RFC 7641 Observe, RFC 6690 link format",
     pattern: "request/response; observe",
     quality_of_service: "at most once (NON), at least once (CON)",
-    security: "none yet over UDP: for loopback and closed networks",
+    security: "DTLS 1.2: pre-shared keys, certificates",
     addressing: "URIs: coap://host/t/LEVEL/LEVEL",
     rest: "yes",
     constrained_devices: "yes, over UDP",
     default_port: 5683,
     default_bind: "127.0.0.1:5683",
-    default_tls_port: None,
+    default_tls_port: Some(5684),
     subprotocols: &[],
     description: "the web's resources and methods for small devices, over datagrams",
 };

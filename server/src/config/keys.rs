@@ -26,7 +26,7 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [], restart: [headers_max header_bytes_max heart_beat_send_ms heart_beat_receive_ms], structures: []
     }),
     fields!(Config, "coap.", [coap], CoapConfig {
-        live: [],
+        live: [psk_file dtls_sessions_max dtls_idle_s],
         restart: [
             address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
             pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max
@@ -364,7 +364,6 @@ mod tests {
         assert_eq!(explained("quotas.users.a.b.bytes_per_s").unwrap().name, "quotas.users.NAME.bytes_per_s");
         assert_eq!(explained("limits.stall_ms").unwrap().default, Some(Value::Integer(5_000)));
         assert_eq!(explained("listeners.bind"), None);
-        assert_eq!(explained("coap.tls_bind"), None);
         assert_eq!(nearest("listeners.garden.bnd").as_deref(), Some("listeners.garden.bind"));
     }
 }

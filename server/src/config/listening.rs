@@ -76,6 +76,19 @@ pub struct TlsSettings {
     pub handshake_timeout_ms: u64,
     /// What is spoken.
     pub versions: Vec<TlsVersion>,
+    /// What holds for datagrams besides; `None` for streams.
+    pub datagrams: Option<DatagramSettings>,
+}
+
+/// How DTLS is spoken, besides what it shares with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatagramSettings {
+    /// Keys that are shared with devices.
+    pub psk_file: Option<PathBuf>,
+    /// Associations at once.
+    pub sessions_max: usize,
+    /// How long one may be silent.
+    pub idle_s: u32,
 }
 
 impl Listen {
@@ -83,6 +96,11 @@ impl Listen {
     pub fn proves_by_certificate(&self, identity: &IdentityConfig) -> bool {
         let asks = self.tls.as_ref().is_some_and(|tls| tls.client_certificate != ClientCertificate::None);
         asks && identity.certificate.enabled
+    }
+
+    /// Whether a shared key proves who comes in here.
+    pub fn proves_by_shared_key(&self) -> bool {
+        self.tls.as_ref().and_then(|tls| tls.datagrams.as_ref()).is_some_and(|it| it.psk_file.is_some())
     }
 
     /// Whether peers on other machines may come in here: what a proxy passes on comes from anywhere.
@@ -121,11 +139,13 @@ impl Config {
         if matches!(protocol.speaker, Speaker::Visitor(_)) {
             self.listens_of_presets(protocol, listens)?;
         }
-        let default = || self.tls_certificates().first().and(super::default_tls_bind(protocol.row, self.port_offset));
+        let has_keys = matches!(protocol.speaker, Speaker::Door(_)) && self.coap.psk_file.is_some();
+        let can_speak = has_keys || !self.tls_certificates().is_empty();
+        let default = || super::default_tls_bind(protocol.row, self.port_offset).filter(|_| can_speak);
         let bind = language.tls_bind.clone().unwrap_or_else(|| default().into_iter().collect());
         if !bind.is_empty() {
             let keys = ListenerKeys { bind, ..ListenerKeys::default() };
-            let tls = self.tls_settings(&format!("{name}.tls_bind"), &keys)?;
+            let tls = self.tls_settings(&format!("{name}.tls_bind"), protocol, &keys)?;
             listens.extend(self.listens_of_keys(interned(&format!("{name}-tls")), protocol, &keys, Some(&tls)));
         }
         Ok(())
@@ -173,9 +193,9 @@ impl Config {
         if keys.bind.is_empty() {
             return contradiction(format!("{at} listens nowhere: set {at}.bind"));
         }
-        if matches!(protocol.speaker, Speaker::Door(_)) && (keys.tls || keys.proxy_protocol) {
+        if matches!(protocol.speaker, Speaker::Door(_)) && keys.proxy_protocol {
             return contradiction(format!(
-                "{at}: {} is spoken over datagrams, where there is neither TLS nor the PROXY protocol",
+                "{at}.proxy_protocol: {} is spoken over datagrams, where there is no PROXY protocol: leave it out",
                 keys.protocol
             ));
         }
@@ -193,7 +213,7 @@ impl Config {
                 keys.mount_point
             ));
         }
-        let tls = if keys.tls { Some(self.tls_settings(&format!("{at}.tls"), keys)?) } else { None };
+        let tls = if keys.tls { Some(self.tls_settings(&format!("{at}.tls"), protocol, keys)?) } else { None };
         listens.extend(self.listens_of_keys(interned(name), protocol, keys, tls.as_ref()));
         Ok(())
     }
@@ -239,7 +259,12 @@ impl Config {
     }
 
     /// `wanted_by` is the key that wants TLS.
-    fn tls_settings(&self, wanted_by: &str, keys: &ListenerKeys) -> Result<TlsSettings, ConfigError> {
+    fn tls_settings(
+        &self,
+        wanted_by: &str,
+        protocol: &Protocol,
+        keys: &ListenerKeys,
+    ) -> Result<TlsSettings, ConfigError> {
         let contradiction = |text: &str| Err(ConfigError::Contradiction(format!("{wanted_by}: {text}")));
         let own = match (&keys.certificate, &keys.key) {
             (Some(certificate), Some(key)) => {
@@ -252,7 +277,13 @@ impl Config {
             return contradiction("tls.certificate and tls.key are set together, or neither is");
         }
         let certificates = own.map_or_else(|| self.tls_certificates(), |own| vec![own]);
-        if certificates.is_empty() {
+        let datagrams = matches!(protocol.speaker, Speaker::Door(_)).then(|| DatagramSettings {
+            psk_file: self.coap.psk_file.clone(),
+            sessions_max: self.coap.dtls_sessions_max,
+            idle_s: self.coap.dtls_idle_s,
+        });
+        let has_keys = datagrams.as_ref().is_some_and(|it| it.psk_file.is_some());
+        if certificates.is_empty() && !has_keys {
             return contradiction(
                 "TLS needs a certificate: set tls.certificate and tls.key (`althing cert` makes them for a lab)",
             );
@@ -272,6 +303,7 @@ impl Config {
             crl: keys.crl.clone().or_else(|| self.tls.crl.clone()),
             handshake_timeout_ms: self.tls.handshake_timeout_ms,
             versions: self.tls.versions.clone(),
+            datagrams,
         })
     }
 }
