@@ -2,6 +2,8 @@
 
 use althing_core::protocol::{Row, Subprotocol};
 
+use std::path::PathBuf;
+
 althing_core::described! {
     /// Configuration of the CoAP listeners: the transmission parameters of §4.8, and what anyone who can write any
     /// address on a datagram may make the broker keep.
@@ -37,6 +39,8 @@ althing_core::described! {
         pub exchanges_max: usize,
         /// Bytes of the answers remembered with them.
         pub exchanges_bytes_max: usize,
+        /// A file with the OSCORE contexts (RFC 8613) of clients whose messages are protected end to end.
+        pub oscore_file: Option<PathBuf>,
         /// Over TCP and TLS: how long a client may be silent before it is asked whether it is there (Ping); 0 = for ever.
         pub ping_after_s: u32,
         /// How long its answer (Pong) may take before the connection ends.
@@ -72,6 +76,7 @@ impl Default for CoapConfig {
             observations_max: 100_000,
             exchanges_max: 262_144,
             exchanges_bytes_max: 16 << 20,
+            oscore_file: None,
             ping_after_s: 120,
             pong_timeout_s: 30,
         }

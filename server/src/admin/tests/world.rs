@@ -96,7 +96,8 @@ impl World {
                 let run = async move {
                     tokio::spawn(verdicts.deliver());
                     let mut admin = admin;
-                    let (listening, _accepting) = listening::listen(&config, &admin.tls, &gateway).unwrap();
+                    let makings = Makings::new(&config, &gateway, Arc::default());
+                    let (listening, _accepting) = listening::listen(&makings, &admin.tls).unwrap();
                     admin.listeners = listening;
                     sender.send((admin, text.unwrap())).unwrap();
                     let _ = stopped.await;
