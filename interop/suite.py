@@ -13,6 +13,7 @@ import browser
 import cases
 import coap
 import coap_node
+import coap_streams
 import curl
 import examples
 import identities
@@ -61,6 +62,11 @@ COLUMNS = {
     "identities": identities.run,
     "libcoap": coap.column(coap.LIBCOAP),
     "aiocoap": coap.column(coap.AIOCOAP),
+    "libcoap tcp": coap_streams.column(coap_streams.LIBCOAP, "tcp"),
+    "libcoap tls": coap_streams.column(coap_streams.LIBCOAP, "tls"),
+    "libcoap gnutls": coap_streams.column(coap_streams.LIBCOAP, "tls", "coap-client-gnutls"),
+    "aiocoap tcp": coap_streams.column(coap_streams.AIOCOAP, "tcp"),
+    "aiocoap ws": coap_streams.column(coap_streams.AIOCOAP, "ws"),
     "node-coap": coap_node.run,
     "languages": languages.run,
     "stomp.py": stomp_cases.column(StompPyPeer),

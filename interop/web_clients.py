@@ -118,7 +118,8 @@ async def _(web):
 
 @case(WEBSOCKETS, "a sub-protocol is chosen, and one that nobody speaks is refused")
 async def _(web):
-    for protocol, path in (("mqtt", "/mqtt"), ("v12.stomp", "/stomp"), ("althing.json", "/json"), ("mqtt", "/")):
+    coap = ("coap", "/.well-known/coap")
+    for protocol, path in (("mqtt", "/mqtt"), ("v12.stomp", "/stomp"), ("althing.json", "/json"), ("mqtt", "/"), coap):
         expect((await web.socket(path, protocol)).subprotocol, protocol, f"the sub-protocol at {path}")
     try:
         await web.socket("/json", "chat.example")

@@ -1,33 +1,32 @@
 //! Datagram sockets: a door each, whose peers have places of their own beside the connections.
+//!
+//! - `socket`: datagrams in and out, many in one call.
+//! - `locals`: which of our addresses is answered from.
 
-use crate::address::Address;
+mod locals;
+mod socket;
+
+pub use socket::DoorSocket;
+
 use crate::shard::Shard;
-use althing_core::door::{Datagrams, DoorOut, PeerIds, Source};
+use althing_core::door::{Datagrams, DoorOut, PeerIds};
 use althing_core::link::Entrance;
 use althing_core::verbs::Disconnect;
 use althing_core::{Answer, Delivery, Door, Link, Now, PeerId, Reason, Request};
-use bytes::BytesMut;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket::{Inbox, Received};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::net::UdpSocket;
 
 /// Makes the door of a socket; once more when a mistake has broken the one before.
 pub type DoorFactory = Arc<dyn Fn() -> Box<dyn Door> + Send + Sync>;
 
-/// Datagrams that one poll takes in: enough to make a tick worth its while, few enough to be fair.
-const DATAGRAMS_A_POLL: usize = 64;
-
-/// No datagram is longer.
-const DATAGRAM_BYTES_MAX: usize = 64 << 10;
-
-/// Bytes that the kernel keeps for us in each direction: what comes while a tick runs, and what leaves at its end.
-const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+/// Calls for datagrams in one poll: enough to make a tick worth its while, few enough to be fair.
+const CALLS_A_POLL: usize = 2;
 
 /// Slots with this bit belong to doors; the next seven bits say to which one.
 const DOOR_BIT: u32 = 1 << 31;
@@ -39,56 +38,22 @@ pub(crate) fn door_of(peer: PeerId) -> Option<usize> {
     (peer.slot & DOOR_BIT != 0).then_some(((peer.slot & !DOOR_BIT) >> DOOR_SHIFT) as usize)
 }
 
-/// A socket that takes datagrams.
-#[derive(Debug)]
-pub struct DoorSocket {
-    socket: UdpSocket,
-    address: Address,
-}
-
-impl DoorSocket {
-    /// Takes the address; must be called inside [`run`](crate::run).
-    ///
-    /// # Errors
-    /// What the system says, most often that the address is in use; a path is no place for datagrams.
-    pub fn bind(address: &Address) -> io::Result<Self> {
-        let Address::Tcp(wanted) = address else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "datagrams need an address with a port"));
-        };
-        let socket = Socket::new(Domain::for_address(*wanted), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        if wanted.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        // The system may give less; datagrams are lost sooner then.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-        socket.bind(&(*wanted).into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        let address = Address::Tcp(socket.local_addr()?);
-        Ok(Self { socket, address })
-    }
-
-    /// The address, with the port that was chosen where 0 was asked for.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-}
-
 /// The doors of a shard.
 pub(crate) struct Doors {
     shard: u16,
     open: Vec<OpenDoor>,
     /// What the door that is being called asks for; empty between calls.
     requests: VecDeque<(PeerId, Request)>,
-    read_buffer: BytesMut,
+    inbox: Inbox,
+    /// What one call took in; empty between polls.
+    received: Vec<Received>,
 }
 
 struct OpenDoor {
     entrance: Arc<Entrance>,
     /// The place of the listener among the measures.
     listener: usize,
-    socket: UdpSocket,
+    socket: DoorSocket,
     factory: DoorFactory,
     door: Box<dyn Door>,
     peers: PeerIds,
@@ -101,7 +66,7 @@ struct OpenDoor {
 impl Doors {
     pub fn new(shard: u16) -> Self {
         let (open, requests) = (Vec::new(), VecDeque::new());
-        Self { shard, open, requests, read_buffer: BytesMut::new() }
+        Self { shard, open, requests, inbox: Inbox::default(), received: Vec::new() }
     }
 
     /// When one of them wants to be called.
@@ -136,7 +101,7 @@ impl Shard {
         let number = self.doors.open.len();
         assert!(number < DOORS_MAX, "a shard has at most {DOORS_MAX} doors");
         let peers = PeerIds::new(self.doors.shard, DOOR_BIT | (number as u32) << DOOR_SHIFT);
-        let (socket, door) = (socket.socket, factory());
+        let door = factory();
         let (datagrams, due_ns) = (Datagrams::default(), u64::MAX);
         let listener = self.measures.listener(&entrance);
         self.doors.open.push(OpenDoor { entrance, listener, socket, factory, door, peers, datagrams, due_ns });
@@ -151,24 +116,27 @@ impl Shard {
             self.doors_waiting_for_store.push(cx.waker().clone());
             return Poll::Pending;
         }
-        for _ in 0..DATAGRAMS_A_POLL {
-            let Some(open) = self.doors.open.get(number) else { return Poll::Ready(()) };
-            if open.socket.poll_recv_ready(cx).is_pending() {
+        for _ in 0..CALLS_A_POLL {
+            let Doors { open, inbox, received, .. } = &mut self.doors;
+            let Some(open) = open.get_mut(number) else { return Poll::Ready(()) };
+            if open.socket.poll_receive_ready(cx).is_pending() {
                 self.settle(now);
                 self.tick_when_busy();
                 return Poll::Pending;
             }
-            let buffer = &mut self.doors.read_buffer;
-            // Takes the same memory again, unless somebody still holds a slice of it.
-            buffer.reserve(DATAGRAM_BYTES_MAX);
             // An error is an earlier datagram's that did not arrive: not this socket's end.
-            let Ok((length, remote)) = open.socket.try_recv_buf_from(buffer) else { continue };
-            let datagram = buffer.split().freeze();
-            self.counters.bytes_received += length as u64;
-            self.measures.received(open.listener, length as u64);
-            self.turns += 1;
-            self.call_door(now, number, |door, out| door.receive(now, Source::plain(remote), datagram, out));
-            self.settle(now);
+            let _ = open.socket.receive(inbox, received);
+            let listener = open.listener;
+            let mut received = mem::take(received);
+            for Received { source, datagram } in received.drain(..) {
+                let length = datagram.len() as u64;
+                self.counters.bytes_received += length;
+                self.measures.received(listener, length);
+                self.turns += 1;
+                self.call_door(now, number, |door, out| door.receive(now, source, datagram, out));
+                self.settle(now);
+            }
+            self.doors.received = received;
         }
         self.tick_when_busy();
         cx.waker().wake_by_ref();
@@ -246,13 +214,10 @@ impl Shard {
 
     /// Sends what has gathered. What the socket does not take is lost, as datagrams may be.
     pub(crate) fn flush_doors(&mut self) {
-        for open in &mut self.doors.open {
-            for (remote, datagram) in open.datagrams.iter() {
-                if let Ok(sent) = open.socket.try_send_to(datagram, remote) {
-                    self.counters.bytes_sent += sent as u64;
-                    self.measures.sent(open.listener, sent as u64);
-                }
-            }
+        for open in self.doors.open.iter_mut().filter(|open| !open.datagrams.is_empty()) {
+            let sent = open.socket.send(&open.datagrams);
+            self.counters.bytes_sent += sent;
+            self.measures.sent(open.listener, sent);
             open.datagrams.clear();
         }
     }

@@ -66,7 +66,7 @@ pub struct Makings<'a> {
 impl<'a> Makings<'a> {
     /// For one start of the broker.
     pub fn new(config: &'a Config, gateway: &'a Gateway, oscore: Arc<Contexts>) -> Self {
-        let coap = Arc::new(Common { oscore, ..Common::new(config.coap.clone(), config.limits.clone()) });
+        let coap = Arc::new(Common::new(config.coap.clone(), config.limits.clone()).with_oscore(oscore));
         Self { config, gateway, coap }
     }
 }

@@ -4,6 +4,7 @@ use crate::config::CoapConfig;
 use crate::oscore::Contexts;
 use althing_core::Limits;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the broker says of CoAP, once, whatever carries it.
 #[derive(Debug, Default)]
@@ -14,11 +15,58 @@ pub struct Common {
     pub limits: Limits,
     /// With whom messages are protected by OSCORE.
     pub oscore: Arc<Contexts>,
+    /// Bytes that clients have us keep between the blocks of their transfers.
+    transfer_bytes: AtomicUsize,
 }
 
 impl Common {
     /// With this configuration, within these limits.
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
-        Self { config, limits, oscore: Arc::default() }
+        Self { config, limits, oscore: Arc::default(), transfer_bytes: AtomicUsize::new(0) }
+    }
+
+    /// With these contexts.
+    pub fn with_oscore(self, oscore: Arc<Contexts>) -> Self {
+        Self { oscore, ..self }
+    }
+
+    /// Bytes that clients have us keep between the blocks of their transfers.
+    pub fn transfer_bytes(&self) -> usize {
+        self.transfer_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What one transfer takes of `coap.transfer_bytes_max`; given back when this goes.
+#[derive(Debug)]
+pub(crate) struct TransferBytes {
+    common: Arc<Common>,
+    bytes: usize,
+}
+
+impl TransferBytes {
+    /// Nothing yet.
+    pub fn none(common: &Arc<Common>) -> Self {
+        Self { common: Arc::clone(common), bytes: 0 }
+    }
+
+    /// What it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes `more` bytes, if there is room.
+    #[must_use]
+    pub fn grow(&mut self, more: usize) -> bool {
+        let bytes_max = self.common.config.transfer_bytes_max;
+        let grown = |bytes: usize| bytes.checked_add(more).filter(|sum| *sum <= bytes_max);
+        let has_room = self.common.transfer_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
+        self.bytes += if has_room { more } else { 0 };
+        has_room
+    }
+}
+
+impl Drop for TransferBytes {
+    fn drop(&mut self) {
+        self.common.transfer_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

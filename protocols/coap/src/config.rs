@@ -24,6 +24,9 @@ althing_core::described! {
         pub observer_check_s: u32,
         /// Largest payload in one of our datagrams. 1,024 bytes fit every path without fragments (§4.6).
         pub payload_bytes_max: usize,
+        /// Bytes of bodies that wait for their next block, of all clients together; one client has those of one largest
+        /// packet (`limits.packet_bytes_max`) and its transfers in eight operations at most.
+        pub transfer_bytes_max: usize,
         /// Remote addresses with a session.
         pub endpoints_max: usize,
         /// How long a remote address keeps its session after its last request, unless it observes something.
@@ -69,6 +72,7 @@ impl Default for CoapConfig {
             separate_after_ms: 500,
             observer_check_s: 86_400,
             payload_bytes_max: 1_024,
+            transfer_bytes_max: 64 << 20,
             endpoints_max: 65_536,
             endpoint_idle_s: 60,
             pending_per_endpoint_max: 64,

@@ -14,7 +14,7 @@ use crate::common::Common;
 use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
 use crate::oscore::{Binding, protect_response};
-use crate::requests::{Conversation, Hall, Said, Site, is_safe};
+use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
 use althing_core::door::Source;
 use althing_core::hash::{Seeded, seeded};
@@ -89,6 +89,11 @@ impl CoapDoor {
         }
     }
 
+    /// What all listeners share.
+    pub fn common(&self) -> &Arc<Common> {
+        &self.shared.site.common
+    }
+
     /// Remote addresses with a session.
     pub fn endpoints_len(&self) -> usize {
         self.endpoints.len()
@@ -130,8 +135,8 @@ impl CoapDoor {
             Some(Wanted::Response(response)) => return self.respond_without_state(now, asked, response, out),
             Some(wanted) => wanted,
         };
-        // Notifications would go on and on; and places are short when half of them are taken.
-        let needs_proof = matches!(wanted, Wanted::Observe(..)) || self.is_crowded(remote);
+        // Notifications would go on and on, bodies would wait for their next block; and places are short when half of them are taken.
+        let needs_proof = matches!(wanted, Wanted::Observe(..) | Wanted::Part) || self.is_crowded(remote);
         if needs_proof && !asked.allowance.is_proven() {
             let challenge = self.shared.proofs.challenge(now, remote);
             return self.respond_without_state(now, asked, challenge, out);
@@ -226,6 +231,8 @@ impl CoapDoor {
 
     fn respond_without_state(&mut self, now: Now, asked: Asked<'_>, response: Response, out: &mut DoorOut<'_>) {
         let Asked { remote, message: request, allowance, binding } = asked;
+        let config = &self.shared.site.common.config;
+        let (response, _) = Cut::of(request).apply(response, Carriage::default(), config);
         let (kind, id) = match request.kind {
             Kind::Confirmable => (Kind::Acknowledgement, request.id),
             _ => {

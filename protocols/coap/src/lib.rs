@@ -9,12 +9,14 @@
 //! - [`door`], [`transmission`], [`exchanges`]: the message layer over datagrams. What must arrive is repeated, what
 //!   comes twice is answered twice and carried out once.
 //! - [`stream`]: the message layer over TCP, TLS and WebSocket, where the carrier does that.
-//! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it.
+//! - [`requests`], [`resources`], [`format`](mod@format): the request layer, the same whatever carries it; [`block`]: bodies in
+//!   blocks (RFC 7959).
 //! - [`oscore`]: messages protected end to end (RFC 8613).
 //! - [`client`]: the other side.
 #![forbid(unsafe_code)]
 
 pub mod annotate;
+pub mod block;
 pub mod client;
 pub mod codec;
 pub mod common;

@@ -28,12 +28,16 @@ impl Code {
     pub const POST: Self = Self(2);
     pub const PUT: Self = Self(3);
     pub const DELETE: Self = Self(4);
-    /// RFC 8132 §2.
     pub const FETCH: Self = Self(5);
+    pub const PATCH: Self = Self(6);
+    pub const IPATCH: Self = Self(7);
+    pub const CREATED: Self = Self::new(2, 1);
     pub const DELETED: Self = Self::new(2, 2);
     pub const VALID: Self = Self::new(2, 3);
     pub const CHANGED: Self = Self::new(2, 4);
     pub const CONTENT: Self = Self::new(2, 5);
+    /// More blocks are awaited (RFC 7959 §2.9.1).
+    pub const CONTINUE: Self = Self::new(2, 31);
     pub const BAD_REQUEST: Self = Self::new(4, 0);
     pub const UNAUTHORIZED: Self = Self::new(4, 1);
     pub const BAD_OPTION: Self = Self::new(4, 2);
@@ -41,7 +45,12 @@ impl Code {
     pub const NOT_FOUND: Self = Self::new(4, 4);
     pub const METHOD_NOT_ALLOWED: Self = Self::new(4, 5);
     pub const NOT_ACCEPTABLE: Self = Self::new(4, 6);
+    pub const REQUEST_ENTITY_INCOMPLETE: Self = Self::new(4, 8);
+    pub const CONFLICT: Self = Self::new(4, 9);
+    pub const PRECONDITION_FAILED: Self = Self::new(4, 12);
     pub const REQUEST_ENTITY_TOO_LARGE: Self = Self::new(4, 13);
+    pub const UNSUPPORTED_CONTENT_FORMAT: Self = Self::new(4, 15);
+    pub const UNPROCESSABLE_ENTITY: Self = Self::new(4, 22);
     /// Too Many Requests (RFC 8516).
     pub const TOO_MANY_REQUESTS: Self = Self::new(4, 29);
     pub const INTERNAL_SERVER_ERROR: Self = Self::new(5, 0);
@@ -123,8 +132,10 @@ impl fmt::Debug for Token {
 /// The numbers of the options that are known here (§12.2, RFC 7641 §6, RFC 7959 §6, RFC 9175 §6).
 #[allow(missing_docs, reason = "the names are those of the registry")]
 pub mod number {
+    pub const IF_MATCH: u16 = 1;
     pub const URI_HOST: u16 = 3;
     pub const ETAG: u16 = 4;
+    pub const IF_NONE_MATCH: u16 = 5;
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
     /// RFC 8613 §2.
@@ -143,6 +154,7 @@ pub mod number {
     pub const PROXY_SCHEME: u16 = 39;
     pub const SIZE1: u16 = 60;
     pub const ECHO: u16 = 252;
+    pub const REQUEST_TAG: u16 = 292;
 
     /// Whether whoever does not know the option must not go on without it (§5.4.6).
     pub const fn is_critical(number: u16) -> bool {

@@ -3,6 +3,7 @@
 //! The message layer below, datagrams or a stream, hands in whole messages, and gets back what is to be said to the client and
 //! asked of the broker. It sees to their arrival, and tells what became of the notifications.
 
+mod blocks;
 mod observing;
 
 use crate::common::Common;
@@ -12,6 +13,8 @@ use crate::signalling::MESSAGE_BYTES_BASE;
 use althing_core::hash::Seeded;
 use althing_core::verbs::{Outcome, Publish, Refusal};
 use althing_core::{Answer, Guarantee, Now, Request};
+pub(crate) use blocks::{Cut, is_part};
+use blocks::{Operation, Transfers};
 use hashbrown::HashMap;
 use observing::Observation;
 use std::collections::VecDeque;
@@ -31,6 +34,7 @@ pub struct Conversation {
     is_connected: bool,
     pending: Vec<Pending>,
     observations: Vec<Observation>,
+    transfers: Transfers,
     /// The last number in an Observe option (RFC 7641 §3.4); grows with every notification.
     sequence: u32,
 }
@@ -113,6 +117,9 @@ struct Pending {
     request: RequestId,
     token: Token,
     goal: Goal,
+    cut: Cut,
+    /// For requests that are not carried out again for each block of their response.
+    operation: Option<Operation>,
     /// Waits for the session to stand.
     held: Option<Request>,
 }
@@ -170,13 +177,14 @@ impl Site {
 impl Conversation {
     /// Before the session stands: `Connect` has been asked, or will be.
     pub fn new(address: Option<IpAddr>) -> Self {
-        let (pending, observations) = (Vec::new(), Vec::new());
-        Self { carriage: Carriage::default(), address, is_connected: false, pending, observations, sequence: 0 }
+        let (pending, observations, transfers) = (Vec::new(), Vec::new(), Transfers::default());
+        let (carriage, is_connected, sequence) = (Carriage::default(), false, 0);
+        Self { carriage, address, is_connected, pending, observations, transfers, sequence }
     }
 
     /// Whether anything waits or is observed here.
     pub fn is_busy(&self) -> bool {
-        !self.pending.is_empty() || !self.observations.is_empty()
+        !self.pending.is_empty() || !self.observations.is_empty() || !self.transfers.is_empty()
     }
 
     /// Requests that the broker has not answered.
@@ -186,23 +194,36 @@ impl Conversation {
 
     /// When to call [`timeout`](Self::timeout); `u64::MAX` = never.
     pub fn due_ns(&self) -> u64 {
-        u64::MAX
+        self.transfers.due_ns()
     }
 
     /// The time that [`due_ns`](Self::due_ns) named has come (or a little earlier time).
-    pub fn timeout(&mut self, _hall: &mut Hall<'_>) {}
+    pub fn timeout(&mut self, hall: &mut Hall<'_>) {
+        self.transfers.expire(hall.now);
+    }
 
     /// Begins what a request wants, which [`resources::wanted`] has found out.
     pub fn request(&mut self, request: RequestId, message: &Message, wanted: Wanted, hall: &mut Hall<'_>) {
         let (correlation, token) = (request, message.token);
         let (goal, asked) = match wanted {
-            Wanted::Response(response) => return hall.said.push_back(Said::Response { request, token, response }),
+            Wanted::Response(response) => {
+                let (response, _) = Cut::of(message).apply(response, self.carriage, &hall.site.common.config);
+                return hall.said.push_back(Said::Response { request, token, response });
+            }
+            Wanted::Part => return self.part(request, message, hall),
             Wanted::Read(read) => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
             Wanted::Forget(read) => {
                 self.end_observation(token, hall);
                 (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic })
             }
-            Wanted::Observe(read, guarantee) => match self.begin_observation(request, token, &read, guarantee, hall) {
+            Wanted::Observe(read, guarantee) => match self.begin_observation(
+                request,
+                token,
+                &read,
+                guarantee,
+                Cut::of(message).of_notifications(),
+                hall,
+            ) {
                 Some(subscribe) => (Goal::Observe(read), subscribe),
                 // Nobody has to be observed by everyone: without the option the value is the whole answer
                 // (RFC 7641 §4.1).
@@ -221,7 +242,26 @@ impl Conversation {
             }
             false => Some(asked),
         };
-        self.pending.push(Pending { request, token, goal, held });
+        let cut = Cut::of(message);
+        let operation = (message.code != Code::GET).then(|| Operation::of(message));
+        self.pending.push(Pending { request, token, goal, cut, operation, held });
+    }
+
+    /// One block of a request's body, or of a response that is kept.
+    fn part(&mut self, request: RequestId, message: &Message, hall: &mut Hall<'_>) {
+        let common = &hall.site.common;
+        let whole = if blocks::is_later_block(message) {
+            self.transfers.kept(message).map_or_else(Wanted::Response, Wanted::Response)
+        } else {
+            match self.transfers.take(hall.now, message, self.carriage, common) {
+                Ok(payload) => {
+                    let whole = Message { payload, ..message.clone() };
+                    return self.request(request, &whole, resources::wanted_whole(hall.now, &whole, common), hall);
+                }
+                Err(response) => Wanted::Response(response),
+            }
+        };
+        self.request(request, message, whole, hall);
     }
 
     /// What the broker says. `Refused` and `Close` are for [`fail`](Self::fail).
@@ -241,22 +281,19 @@ impl Conversation {
                     Ok(_) => Response::new(success),
                     Err(refusal) => Response::refusal(&refusal),
                 };
-                respond(&pending, response, hall);
+                self.respond(pending, response, hall);
             }
             Answer::Fetched { correlation, outcome } => {
                 let Some(pending) = self.take_pending(correlation) else { return };
                 match &pending.goal {
                     Goal::Read(read) => {
                         let response = match outcome {
-                            Ok(value) => {
-                                let config = &hall.site.common.config;
-                                resources::representation(hall.now, value.as_deref(), read, false, config)
-                            }
+                            Ok(value) => resources::representation(hall.now, value.as_deref(), read, false),
                             Err(refusal) => Response::refusal(&refusal),
                         };
-                        respond(&pending, response, hall);
+                        self.respond(pending, response, hall);
                     }
-                    Goal::Observe(_) => self.first_response(&pending, outcome, hall),
+                    Goal::Observe(_) => self.first_response(pending, outcome, hall),
                     Goal::Publish(_) => {}
                 }
             }
@@ -271,7 +308,7 @@ impl Conversation {
     /// The session is over: everyone who waits or observes hears why.
     pub fn fail(&mut self, refusal: &Refusal, hall: &mut Hall<'_>) {
         for pending in std::mem::take(&mut self.pending) {
-            respond(&pending, Response::refusal(refusal), hall);
+            self.respond(pending, Response::refusal(refusal), hall);
         }
         for observation in std::mem::take(&mut self.observations) {
             hall.site.observation_ended(self.address);
@@ -288,6 +325,7 @@ impl Conversation {
     /// The client is gone, without anybody to tell: what it held of the site is free again.
     pub fn leave(&mut self, site: &mut Site) {
         self.pending.clear();
+        self.transfers.clear();
         for _ in self.observations.drain(..) {
             site.observation_ended(self.address);
         }
@@ -304,15 +342,24 @@ impl Conversation {
         let place = self.pending.iter().position(|pending| pending.request == request)?;
         Some(self.pending.remove(place))
     }
-}
 
-fn respond(pending: &Pending, response: Response, hall: &mut Hall<'_>) {
-    hall.said.push_back(Said::Response { request: pending.request, token: pending.token, response });
+    /// Answers a request, as far as one message holds the answer.
+    fn respond(&mut self, pending: Pending, response: Response, hall: &mut Hall<'_>) {
+        let Pending { request, token, cut, operation, .. } = pending;
+        let common = &hall.site.common;
+        let (part, has_more) = cut.apply(response.clone(), self.carriage, &common.config);
+        if let Some(operation) = operation.filter(|_| has_more) {
+            self.transfers.keep(hall.now, operation, &response, common);
+        }
+        hall.said.push_back(Said::Response { request, token, response: part });
+    }
 }
 
 /// Whether a request only reads: it may be carried out anew when it comes twice (§4.5, §5.1).
 pub fn is_safe(message: &Message) -> bool {
-    message.code == Code::GET && message.options.get(crate::message::number::OBSERVE).is_none()
+    matches!(message.code, Code::GET | Code::FETCH)
+        && !is_part(message)
+        && message.options.get(crate::message::number::OBSERVE).is_none()
 }
 
 /// What a request is worth without a word about it: a confirmable one is at least once.

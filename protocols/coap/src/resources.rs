@@ -4,11 +4,12 @@ mod discovery;
 mod topics;
 
 use crate::common::Common;
-use crate::config::CoapConfig;
-use crate::message::{Code, Kind, Message, Options, number, read_uint};
+use crate::message::{Code, Kind, Message, Options, number};
+use crate::requests::is_part;
 use althing_core::verbs::{Reason, Refusal};
 use althing_core::{Guarantee, Now, Topic};
 use bytes::Bytes;
+pub(crate) use topics::digest;
 pub use topics::representation;
 
 /// What a request comes to.
@@ -22,6 +23,8 @@ pub enum Wanted {
     Observe(Read, Guarantee),
     /// No more changes, but the value once more: GET with Observe 1.
     Forget(Read),
+    /// A block of a body, or a later block of a response: the conversation knows the others (RFC 7959).
+    Part,
     /// A message to publish, and the code of success.
     Publish(Box<althing_core::Message>, Code),
 }
@@ -81,15 +84,18 @@ impl Response {
 /// What a request wants, as far as the request alone tells. `None`: a non-confirmable request with an option that
 /// has to be known and is not; it is silently rejected (§5.4.1).
 pub fn wanted(now: Now, request: &Message, common: &Common) -> Option<Wanted> {
-    let response = match check_options(&request.options, &common.config) {
+    let response = match check_options(&request.options) {
         Err(error) if error.code == Code::BAD_OPTION && request.kind != Kind::Confirmable => return None,
         Err(error) => error,
-        Ok(()) => match route(now, request, common) {
-            Ok(wanted) => return Some(wanted),
-            Err(error) => error,
-        },
+        Ok(()) if is_part(request) => return Some(Wanted::Part),
+        Ok(()) => return Some(wanted_whole(now, request, common)),
     };
     Some(Wanted::Response(response))
+}
+
+/// The same for a request whose body is together and whose options are known.
+pub(crate) fn wanted_whole(now: Now, request: &Message, common: &Common) -> Wanted {
+    route(now, request, common).unwrap_or_else(Wanted::Response)
 }
 
 fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Response> {
@@ -110,7 +116,7 @@ fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Respons
 }
 
 /// The options that must be known are, in the number and size that they may have (§5.4).
-fn check_options(options: &Options, config: &CoapConfig) -> Result<(), Response> {
+fn check_options(options: &Options) -> Result<(), Response> {
     let mut before = None;
     for (number, value) in options.iter() {
         let is_repeated = before.replace(*number) == Some(*number);
@@ -130,25 +136,6 @@ fn check_options(options: &Options, config: &CoapConfig) -> Result<(), Response>
         if value.len() > bytes_max || is_repeated && !is_repeatable {
             return Err(Response::error(Code::BAD_OPTION, format!("option {number} is too long or repeated")));
         }
-        check_block(*number, value, config)?;
     }
     Ok(())
-}
-
-/// Block-wise transfer (RFC 7959) is not spoken; a first block that is the only one needs none.
-fn check_block(number: u16, value: &[u8], config: &CoapConfig) -> Result<(), Response> {
-    let block = read_uint(value).unwrap_or(0);
-    let (block_number, has_more) = (block >> 4, block >> 3 & 1 == 1);
-    match number {
-        number::BLOCK1 if block_number > 0 || has_more => {
-            let text = "a payload in several blocks is not spoken here";
-            let mut response = Response::error(Code::REQUEST_ENTITY_TOO_LARGE, text);
-            response.options.add_uint(number::SIZE1, config.payload_bytes_max as u32);
-            Err(response)
-        }
-        number::BLOCK2 if block_number > 0 => {
-            Err(Response::error(Code::BAD_OPTION, "a value in several blocks is not spoken here"))
-        }
-        _ => Ok(()),
-    }
 }

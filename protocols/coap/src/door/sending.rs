@@ -111,12 +111,16 @@ impl Endpoint {
 
     /// Sends the next confirmable message when none is under way.
     fn pump(&mut self, turn: &mut Turn<'_, '_>) {
-        if self.in_flight.is_some() {
-            return;
+        while self.in_flight.is_none()
+            && let Some(next) = self.outgoing.pop_front()
+        {
+            self.send(next, turn);
         }
-        let Some(Outgoing { peer, token, response, is_notification, settles, .. }) = self.outgoing.pop_front() else {
-            return;
-        };
+    }
+
+    /// Sends a confirmable message for the first time, unless it cannot be protected.
+    fn send(&mut self, outgoing: Outgoing, turn: &mut Turn<'_, '_>) {
+        let Outgoing { peer, token, response, is_notification, settles, .. } = outgoing;
         let id = self.take_id();
         if is_notification {
             self.note_told(peer, token, id);

@@ -4,7 +4,7 @@
 //! least once has to arrive, and waits in the session's queue until its turn. Of what is at most once the
 //! message layer may keep the newest alone.
 
-use super::{Conversation, Goal, Hall, Notification, Pending, RequestId, Said, respond};
+use super::{Conversation, Cut, Goal, Hall, Notification, Pending, RequestId, Said};
 use crate::message::{Code, Token, number};
 use crate::resources::{self, Read, Response};
 use althing_core::topic::Filter;
@@ -20,6 +20,7 @@ pub(super) struct Observation {
     pub token: Token,
     read: Read,
     guarantee: Guarantee,
+    cut: Cut,
     /// The first response has left.
     is_live: bool,
     /// What came before the first response, which tells it.
@@ -35,6 +36,7 @@ impl Conversation {
         token: Token,
         read: &Read,
         guarantee: Guarantee,
+        cut: Cut,
         hall: &mut Hall<'_>,
     ) -> Option<Request> {
         self.end_observation(token, hall);
@@ -42,7 +44,7 @@ impl Conversation {
             return None;
         }
         let (is_live, newest) = (false, None);
-        self.observations.push(Observation { token, read: read.clone(), guarantee, is_live, newest });
+        self.observations.push(Observation { token, read: read.clone(), guarantee, cut, is_live, newest });
         let of_topic = self.observations.iter().filter(|other| other.read.topic == read.topic);
         let guarantee = of_topic.map(|other| other.guarantee).max().unwrap_or(guarantee);
         let options =
@@ -90,7 +92,7 @@ impl Conversation {
             let refusal = Refusal::new(*reason, "this topic cannot be observed");
             let Some(pending) = self.take_pending(correlation) else { return };
             self.end_observation(pending.token, hall);
-            return respond(&pending, Response::refusal(&refusal), hall);
+            return self.respond(pending, Response::refusal(&refusal), hall);
         }
         self.unsubscribe_unobserved(&topic, hall);
         hall.asked.push_back(Request::Fetch { correlation, topic });
@@ -99,7 +101,7 @@ impl Conversation {
     /// The response that begins an observation. A change that has come meanwhile is newer than the value.
     pub(super) fn first_response(
         &mut self,
-        pending: &Pending,
+        pending: Pending,
         outcome: Result<Option<Arc<althing_core::Message>>, Refusal>,
         hall: &mut Hall<'_>,
     ) {
@@ -112,15 +114,14 @@ impl Conversation {
             (Ok(value), Some(observation)) => {
                 let value = observation.newest.take().or(value);
                 observation.is_live = true;
-                let config = &hall.site.common.config;
-                let response = resources::representation(hall.now, value.as_deref(), &observation.read, true, config);
+                let response = resources::representation(hall.now, value.as_deref(), &observation.read, true);
                 numbered(response, sequence)
             }
         };
         if !response.code.is_success() {
             self.end_observation(pending.token, hall);
         }
-        respond(pending, response, hall);
+        self.respond(pending, response, hall);
     }
 
     /// A message for this session.
@@ -156,9 +157,9 @@ impl Conversation {
             observation.newest = Some(Arc::new(delivery.message.detached()));
             return;
         }
-        let config = &hall.site.common.config;
-        let response = resources::representation(hall.now, Some(&delivery.message), &observation.read, true, config);
+        let response = resources::representation(hall.now, Some(&delivery.message), &observation.read, true);
         let is_last = !response.code.is_success();
+        let (response, _) = observation.cut.apply(response, self.carriage, &hall.site.common.config);
         hall.said.push_back(Said::Notification(Notification {
             token: observation.token,
             response: numbered(response, sequence),

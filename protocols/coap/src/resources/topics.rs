@@ -1,7 +1,6 @@
 //! `/t/LEVEL/LEVEL`: topics as resources, last values as representations.
 
 use super::{Read, Response, Wanted};
-use crate::config::CoapConfig;
 use crate::format;
 use crate::message::{Code, Kind, Message, number};
 use althing_core::time::SECOND_NS;
@@ -99,13 +98,7 @@ fn read_message(
 
 /// The representation of a topic's value, `None` where there is none. What is observed exists even without a
 /// value: its representation is empty then.
-pub fn representation(
-    now: Now,
-    value: Option<&althing_core::Message>,
-    read: &Read,
-    is_observed: bool,
-    config: &CoapConfig,
-) -> Response {
+pub fn representation(now: Now, value: Option<&althing_core::Message>, read: &Read, is_observed: bool) -> Response {
     let Some(value) = value else {
         return match is_observed {
             true => Response::new(Code::CONTENT),
@@ -129,11 +122,6 @@ pub fn representation(
         response.code = Code::VALID;
         return response;
     }
-    if value.payload.len() > config.payload_bytes_max {
-        let bytes = value.payload.len();
-        let text = format!("the value has {bytes} bytes, and transfer in blocks is not spoken here");
-        return Response::error(Code::NOT_IMPLEMENTED, text);
-    }
     if let Some(format) = format {
         response.options.add_uint(number::CONTENT_FORMAT, u32::from(format));
     }
@@ -150,12 +138,26 @@ fn content_format(value: &althing_core::Message) -> Option<u16> {
     properties.user.iter().find(is_number)?.1.parse().ok()
 }
 
-/// A digest of the representation (FNV-1a, 64 bits): the same value has the same tag, on every shard and after
-/// every restart.
+/// The same value has the same tag, on every shard and after every restart.
 fn etag(value: &althing_core::Message) -> [u8; 8] {
     let format = content_format(value).map_or([0xff; 4], |format| u32::from(format).to_be_bytes());
-    let bytes = format.iter().chain(value.payload.iter());
-    let digest = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    digest.to_be_bytes()
+    digest_on(digest_on(DIGEST_START, &format), &value.payload).to_be_bytes()
 }
+
+/// A digest for ETags.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 8] {
+    digest_on(DIGEST_START, bytes).to_be_bytes()
+}
+
+/// FNV-1a, 64 bits, over words of eight bytes: large values are digested again for each of their blocks.
+fn digest_on(digest: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let step = |digest: u64, word: u64| {
+        let mixed = (digest ^ word).wrapping_mul(0x0100_0000_01b3);
+        mixed ^ mixed >> 32
+    };
+    let digest = words.iter().fold(digest, |digest, word| step(digest, u64::from_le_bytes(*word)));
+    rest.iter().fold(digest, |digest, byte| step(digest, u64::from(*byte)))
+}
+
+const DIGEST_START: u64 = 0xcbf2_9ce4_8422_2325;

@@ -3,7 +3,7 @@
 use crate::codec::stream::{encode, encode_whole, encoded_bytes};
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
-use crate::requests::{Carriage, Conversation, Hall, Notification, Said, Site};
+use crate::requests::{Carriage, Conversation, Cut, Hall, Notification, Said, Site};
 use crate::resources::{self, Response, Wanted};
 use crate::signalling::{Capabilities, Csm, Custody, Signal};
 use althing_core::hash::seeded;
@@ -29,6 +29,13 @@ pub(super) struct Connection {
     is_csm_sent: bool,
     /// Of a Ping that is answered when everything before it has been seen to.
     custody: Option<Token>,
+}
+
+impl Drop for Connection {
+    /// However it ends, what the client held of what all share is free again.
+    fn drop(&mut self) {
+        self.conversation.leave(&mut self.site);
+    }
 }
 
 /// Where a connection stands.
@@ -177,7 +184,7 @@ impl Connection {
     fn say_csm(&mut self, turn: &mut Turn<'_>) {
         if !std::mem::replace(&mut self.is_csm_sent, true) {
             let message_bytes_max = Some(u32::try_from(self.message_bytes_max).unwrap_or(u32::MAX));
-            turn.messages.put(&Signal::Csm(Csm { message_bytes_max, block_wise_transfer: false }).message());
+            turn.messages.put(&Signal::Csm(Csm { message_bytes_max, block_wise_transfer: true }).message());
         }
     }
 
@@ -185,7 +192,11 @@ impl Connection {
         let token = message.token;
         let Some(wanted) = resources::wanted(turn.now, message, &self.site.common) else { return };
         match (wanted, &self.phase) {
-            (Wanted::Response(response), _) => self.respond(token, response, turn),
+            (Wanted::Response(response), _) => {
+                let carriage = self.conversation.carriage;
+                let (response, _) = Cut::of(message).apply(response, carriage, &self.site.common.config);
+                self.respond(token, response, turn)
+            }
             (_, Phase::Refused(refusal)) => self.respond(token, Response::refusal(refusal), turn),
             (wanted, _) => {
                 let request = self.site.next_request();

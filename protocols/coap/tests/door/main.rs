@@ -4,6 +4,7 @@
 
 mod amplification;
 mod bad_input;
+mod blocks;
 mod observing;
 mod requests;
 mod weather;

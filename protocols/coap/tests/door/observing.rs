@@ -178,13 +178,21 @@ fn beyond_the_bound_the_value_is_all() {
 }
 
 #[test]
-fn a_value_too_large_to_tell_ends_the_observation_with_a_word() {
+fn a_value_that_the_observer_does_not_take_ends_the_observation_with_a_word() {
     let mut world = world();
-    world.ask(0, &observe(1, b"x", 0));
+    let mut wants_cbor = observe(1, b"x", 0);
+    wants_cbor.options.add_uint(number::ACCEPT, 60);
+    world.ask(0, &wants_cbor);
     let from = world.sent.len();
-    world.publish("a", vec![0; 2_000], Guarantee::AtLeastOnce, false);
+    let mut put = Message::new(Kind::Confirmable, Code::PUT, 7);
+    for segment in ["t", "a"] {
+        put.options.add(number::URI_PATH, Bytes::from_static(segment.as_bytes()));
+    }
+    put.options.add_uint(number::CONTENT_FORMAT, 50);
+    put.payload = "{}".into();
+    world.ask(1, &put);
     let told = sent(&world, 0, from);
-    assert_eq!((told.len(), told[0].code, told[0].options.get(number::OBSERVE)), (1, Code::NOT_IMPLEMENTED, None));
+    assert_eq!((told.len(), told[0].code, told[0].options.get(number::OBSERVE)), (1, Code::NOT_ACCEPTABLE, None));
     assert_eq!(world.door.observations_len(), 0);
 }
 

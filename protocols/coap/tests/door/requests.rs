@@ -3,7 +3,6 @@
 use crate::world::{Weather, World};
 use althing_coap::CoapConfig;
 use althing_coap::message::{Code, Kind, Message, Token, number};
-use althing_core::Guarantee;
 use bytes::Bytes;
 
 fn world() -> World {
@@ -88,8 +87,6 @@ fn errors_are_told_apart() {
         (Code::PUT, "t/$SYS/a", Box::new(nothing), Code::FORBIDDEN),
         (Code::GET, "t/a", Box::new(option(9, b"")), Code::BAD_OPTION),
         (Code::GET, "t/a", Box::new(option(number::ACCEPT, b"\0\0\0")), Code::BAD_OPTION),
-        (Code::GET, "t/a", Box::new(option(number::BLOCK2, b"\x16")), Code::BAD_OPTION),
-        (Code::PUT, "t/a", Box::new(option(number::BLOCK1, b"\x0e")), Code::REQUEST_ENTITY_TOO_LARGE),
         (Code::GET, "t/a", Box::new(option(number::PROXY_URI, b"coap://b")), Code::PROXYING_NOT_SUPPORTED),
         // Elective options that nobody knows change nothing.
         (Code::POST, "t/a", Box::new(option(65_000, b"x")), Code::CHANGED),
@@ -160,15 +157,6 @@ fn values_are_described_and_validated() {
     strange.options.add_uint(number::CONTENT_FORMAT, 65_000);
     world.ask(0, &strange);
     assert_eq!(ask(&mut world, Code::GET, 7, "t/a", "").options.uint(number::CONTENT_FORMAT), Some(65_000));
-}
-
-#[test]
-fn a_value_beyond_one_datagram_is_not_cut() {
-    let mut world = world();
-    world.publish("large", vec![7; 1_025], Guarantee::AtLeastOnce, true);
-    assert_eq!(ask(&mut world, Code::GET, 1, "t/large", "").code, Code::NOT_IMPLEMENTED);
-    world.publish("large", vec![7; 1_024], Guarantee::AtLeastOnce, true);
-    assert_eq!(ask(&mut world, Code::GET, 2, "t/large", "").payload.len(), 1_024);
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn notifications_come_in_order_until_the_observation_ends() {
         let first = world.say(client, &[observe(1, &["t", "a"], 0)]);
         assert_eq!(codes(&first), [Code::CONTENT]);
         assert!(first[0].options.get(number::OBSERVE).is_some());
-        let expected: Vec<Bytes> = (0..300).map(|value: u32| value.to_string().into()).collect();
+        // More than may be under way without being settled.
+        let expected: Vec<Bytes> = (0..2_500).map(|value: u32| value.to_string().into()).collect();
         for (value, guarantee) in expected.iter().zip([Guarantee::AtMostOnce, Guarantee::AtLeastOnce].iter().cycle()) {
             world.publish("a", value.clone(), *guarantee);
         }
