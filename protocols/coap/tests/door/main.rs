@@ -6,6 +6,7 @@ mod amplification;
 mod bad_input;
 mod blocks;
 mod observing;
+mod oscore;
 mod requests;
 mod weather;
 mod world;

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host::{Keeping, ShardHost};
 use crate::identity::users::{User, Users};
 use crate::identity::{Identities, late};
+use crate::protocols::Makings;
 use crate::serve::ServeOptions;
 use crate::{events, listening};
 use althing_core::authorisation::Policy;
