@@ -45,7 +45,8 @@ fn request(code: Code, id: u16, payload: &'static str) -> Message {
 /// The response to a protected request, as it came and as it is meant.
 fn ask(world: &mut World, client: &Arc<Context>, request: &Message) -> (Message, Message, Binding) {
     let (outer, mut binding) = protect_request(client, request).unwrap();
-    let answer = world.ask(0, &outer).remove(0);
+    let answers = world.ask(0, &outer);
+    let answer = answers.into_iter().find(|answer| answer.token == outer.token).unwrap();
     let inner = unprotect_response(&mut binding, &answer).unwrap();
     (outer, inner, binding)
 }
