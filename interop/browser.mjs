@@ -36,12 +36,13 @@ async function toWebP(url) {
 }
 
 const verbs = {
-  // A fresh profile; whatever the page says to its console from here on is kept.
-  async open({ url, dark = false, width = 1280, height = 800 }) {
+  // A fresh profile, of a `stranger` when nobody is to be logged in; whatever the page says to its console from here on is kept.
+  async open({ url, stranger = false, dark = false, width = 1280, height = 800 }) {
     browser ??= await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGUMENTS });
     await page?.context().close();
     const viewport = { width, height };
-    const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", storageState: login });
+    const storageState = stranger ? undefined : login;
+    const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", storageState });
     page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
     errors = [];

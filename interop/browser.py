@@ -18,24 +18,29 @@ TREE = "[role=treegrid]"
 FRAME_MS_MAX = 60
 
 
-async def run(client, broker, report, wanted):
-    if broker.name != "althing":
-        return
-    chosen = [(number, *row) for number, row in enumerate(TABLE) if wanted(row[0])]
-    if not chosen:
-        return
-    # One Chromium for all; each case opens a fresh profile.
-    node = Node("browser.mjs", lambda _: None)
-    await node.start()
-    try:
-        await node.ask("enter", url=broker.console())
-        for number, name, function in chosen:
-            browser = Browser(broker, f"browser/{number}")
-            browser.node = node
-            await report.run(client, name, browser.attempt(function), None)
-    finally:
-        await node.ask("end")
-        await node.end()
+def column(table):
+    """The cases of a table, each in a fresh profile of one Chromium that has logged in."""
+
+    async def run(client, broker, report, wanted):
+        chosen = [(number, *row) for number, row in enumerate(table) if wanted(row[0])]
+        if broker.name != "althing" or not chosen:
+            return
+        node = Node("browser.mjs", lambda _: None)
+        await node.start()
+        try:
+            await node.ask("enter", url=broker.console())
+            for number, name, function in chosen:
+                browser = Browser(broker, f"{client}/{number}")
+                browser.node = node
+                await report.run(client, name, browser.attempt(function), None)
+        finally:
+            await node.ask("end")
+            await node.end()
+
+    return run
+
+
+run = column(TABLE)
 
 
 class Browser(Web):

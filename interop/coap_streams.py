@@ -93,6 +93,13 @@ async def _(house):
     expect((await house.coap_client("get"))[:4], "4.04", "after")
 
 
+@case(LIBCOAP, "a value larger than a datagram")
+async def _(house):
+    value = "v" * 5_000
+    await house.publish("-r", "-q", "1", "-t", house.topic, "-m", value)
+    expect(await house.coap_client("get"), value, "the value")
+
+
 @case(LIBCOAP, "put and post, heard by mosquitto_sub")
 async def _(house):
     async with house.subscriber("-q", "2", "-t", house.topic) as message:
@@ -147,6 +154,15 @@ async def _(house):
             expect((await within(told.get(), "a notification")).payload, payload, "the notification")
         request.observation.cancel()
         expect((await house.ask(context, aiocoap.GET)).opt.observe, None, "a plain response afterwards")
+
+
+@case(AIOCOAP, "a large value, in blocks where they are needed")
+async def _(house):
+    async with house.context() as context:
+        for size in (1_000, 5_000, 70_000):
+            value = bytes(number % 251 for number in range(size))
+            expect((await house.ask(context, aiocoap.PUT, value)).code, aiocoap.CHANGED, f"the code of {size} bytes")
+            expect((await house.ask(context, aiocoap.GET)).payload, value, f"the value of {size} bytes")
 
 
 @case(AIOCOAP, "1000 requests at once on one connection")

@@ -14,6 +14,7 @@ import cases
 import coap
 import coap_node
 import coap_streams
+import console
 import curl
 import examples
 import identities
@@ -78,6 +79,7 @@ COLUMNS = {
     **web_clients.COLUMNS,
     "web attacks": web_attacks.run,
     "browser": browser.run,
+    "console": console.run,
     "examples": examples.run,
 }
 

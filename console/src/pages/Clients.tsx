@@ -22,7 +22,12 @@ export function Clients() {
   const { argument, query } = route.value;
   const wanted = wantedOf(query);
   const { page, mistake, refresh } = useSessions(wanted);
-  const show = (changes: Partial<Wanted>) => go("clients", argument, queryOf({ ...wanted, offset: 0, ...changes }), true);
+  // A search settles after a while: by then, somebody may have been selected.
+  const show = (changes: Partial<Wanted>) => {
+    const { argument, query } = route.peek();
+    const realm = query.get("realm");
+    go("clients", argument, { ...queryOf({ ...wantedOf(query), offset: 0, ...changes }), ...(realm ? { realm } : {}) }, true);
+  };
   const select = (it: Session | null) =>
     go("clients", it?.client ?? "", { ...queryOf(wanted), ...(it?.realm ? { realm: it.realm } : {}) });
   const descends = wanted.sort.startsWith("-");

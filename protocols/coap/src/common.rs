@@ -3,8 +3,9 @@
 use crate::config::CoapConfig;
 use crate::oscore::Contexts;
 use althing_core::Limits;
-use std::sync::Arc;
+use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the broker says of CoAP, once, whatever carries it.
 #[derive(Debug, Default)]
@@ -17,17 +18,36 @@ pub struct Common {
     pub oscore: Arc<Contexts>,
     /// Bytes that clients have us keep between the blocks of their transfers.
     transfer_bytes: AtomicUsize,
+    /// The value of `/other/block`.
+    demo_block: Mutex<Bytes>,
 }
 
 impl Common {
     /// With this configuration, within these limits.
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
-        Self { config, limits, oscore: Arc::default(), transfer_bytes: AtomicUsize::new(0) }
+        let demo_block = "A text for learners, long enough to leave in blocks. ".repeat(64);
+        Self {
+            config,
+            limits,
+            oscore: Arc::default(),
+            transfer_bytes: AtomicUsize::new(0),
+            demo_block: Mutex::new(demo_block.into()),
+        }
     }
 
     /// With these contexts.
     pub fn with_oscore(self, oscore: Arc<Contexts>) -> Self {
         Self { oscore, ..self }
+    }
+
+    /// The value of `/other/block`.
+    pub(crate) fn demo_block(&self) -> Bytes {
+        self.demo_block.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the value of `/other/block`.
+    pub(crate) fn set_demo_block(&self, value: Bytes) {
+        *self.demo_block.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
     /// Bytes that clients have us keep between the blocks of their transfers.

@@ -24,6 +24,8 @@ althing_core::described! {
         pub observer_check_s: u32,
         /// Largest payload in one of our datagrams. 1,024 bytes fit every path without fragments (§4.6).
         pub payload_bytes_max: usize,
+        /// Whether resources for learners are there: `/time`, `/other/separate` and `/other/block`.
+        pub demo: bool,
         /// Bytes of bodies that wait for their next block, of all clients together; one client has those of one largest
         /// packet (`limits.packet_bytes_max`) and its transfers in eight operations at most.
         pub transfer_bytes_max: usize,
@@ -72,6 +74,7 @@ impl Default for CoapConfig {
             separate_after_ms: 500,
             observer_check_s: 86_400,
             payload_bytes_max: 1_024,
+            demo: true,
             transfer_bytes_max: 64 << 20,
             endpoints_max: 65_536,
             endpoint_idle_s: 60,

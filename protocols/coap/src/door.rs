@@ -136,7 +136,8 @@ impl CoapDoor {
             Some(wanted) => wanted,
         };
         // Notifications would go on and on, bodies would wait for their next block; and places are short when half of them are taken.
-        let needs_proof = matches!(wanted, Wanted::Observe(..) | Wanted::Part) || self.is_crowded(remote);
+        let needs_proof =
+            matches!(wanted, Wanted::Observe(..) | Wanted::Part | Wanted::Demo(_)) || self.is_crowded(remote);
         if needs_proof && !asked.allowance.is_proven() {
             let challenge = self.shared.proofs.challenge(now, remote);
             return self.respond_without_state(now, asked, challenge, out);

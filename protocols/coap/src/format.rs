@@ -29,6 +29,9 @@ const FORMATS: &[(u16, &str)] = &[
     (11544, "application/vnd.oma.lwm2m+cbor"),
 ];
 
+/// Text in UTF-8.
+pub const TEXT: u16 = 0;
+
 /// Link format, of `/.well-known/core`.
 pub const LINK_FORMAT: u16 = 40;
 

@@ -4,17 +4,19 @@
 //! asked of the broker. It sees to their arrival, and tells what became of the notifications.
 
 mod blocks;
+mod demo;
 mod observing;
 
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
-use crate::resources::{self, Read, Response, Wanted};
+use crate::resources::{self, Condition, Read, Response, Wanted};
 use crate::signalling::MESSAGE_BYTES_BASE;
 use althing_core::hash::Seeded;
 use althing_core::verbs::{Outcome, Publish, Refusal};
 use althing_core::{Answer, Guarantee, Now, Request};
 pub(crate) use blocks::{Cut, is_part};
 use blocks::{Operation, Transfers};
+use demo::Demonstration;
 use hashbrown::HashMap;
 use observing::Observation;
 use std::collections::VecDeque;
@@ -35,6 +37,7 @@ pub struct Conversation {
     pending: Vec<Pending>,
     observations: Vec<Observation>,
     transfers: Transfers,
+    demonstration: Demonstration,
     /// The last number in an Observe option (RFC 7641 §3.4); grows with every notification.
     sequence: u32,
 }
@@ -130,8 +133,12 @@ enum Goal {
     Read(Read),
     /// First the subscription, then the value.
     Observe(Read),
+    /// First the value; where the condition is true of it, the message.
+    Check(Box<althing_core::Message>, Code, Condition),
     /// With the code of success.
     Publish(Code),
+    /// Nothing of the broker.
+    Demo,
 }
 
 impl Site {
@@ -179,12 +186,16 @@ impl Conversation {
     pub fn new(address: Option<IpAddr>) -> Self {
         let (pending, observations, transfers) = (Vec::new(), Vec::new(), Transfers::default());
         let (carriage, is_connected, sequence) = (Carriage::default(), false, 0);
-        Self { carriage, address, is_connected, pending, observations, transfers, sequence }
+        let demonstration = Demonstration::default();
+        Self { carriage, address, is_connected, pending, observations, transfers, demonstration, sequence }
     }
 
     /// Whether anything waits or is observed here.
     pub fn is_busy(&self) -> bool {
-        !self.pending.is_empty() || !self.observations.is_empty() || !self.transfers.is_empty()
+        !self.pending.is_empty()
+            || !self.observations.is_empty()
+            || !self.transfers.is_empty()
+            || !self.demonstration.is_empty()
     }
 
     /// Requests that the broker has not answered.
@@ -194,12 +205,13 @@ impl Conversation {
 
     /// When to call [`timeout`](Self::timeout); `u64::MAX` = never.
     pub fn due_ns(&self) -> u64 {
-        self.transfers.due_ns()
+        self.transfers.due_ns().min(self.demonstration.due_ns())
     }
 
     /// The time that [`due_ns`](Self::due_ns) named has come (or a little earlier time).
     pub fn timeout(&mut self, hall: &mut Hall<'_>) {
         self.transfers.expire(hall.now);
+        self.demonstrate_due(hall);
     }
 
     /// Begins what a request wants, which [`resources::wanted`] has found out.
@@ -211,6 +223,15 @@ impl Conversation {
                 return hall.said.push_back(Said::Response { request, token, response });
             }
             Wanted::Part => return self.part(request, message, hall),
+            Wanted::Demo(demo) => {
+                let cut = Cut::of(message);
+                let pending = Pending { request, token, goal: Goal::Demo, cut, operation: None, held: None };
+                return self.demonstrate(demo, pending, hall);
+            }
+            Wanted::PublishIf(message, code, condition) => {
+                let topic = message.topic.clone();
+                (Goal::Check(message, code, condition), Request::Fetch { correlation, topic })
+            }
             Wanted::Read(read) => (Goal::Read(read.clone()), Request::Fetch { correlation, topic: read.topic }),
             Wanted::Forget(read) => {
                 self.end_observation(token, hall);
@@ -264,6 +285,33 @@ impl Conversation {
         self.request(request, message, whole, hall);
     }
 
+    /// The value is here: publishes where the condition is true of it, else 4.12 (§5.10.8).
+    fn checked(
+        &mut self,
+        pending: Pending,
+        outcome: Result<Option<Arc<althing_core::Message>>, Refusal>,
+        hall: &mut Hall<'_>,
+    ) {
+        let Pending { request, token, goal: Goal::Check(message, code, condition), cut, operation, held } = pending
+        else {
+            return;
+        };
+        let goal = Goal::Publish(code);
+        let pending = Pending { request, token, goal, cut, operation, held };
+        match outcome {
+            Err(refusal) => self.respond(pending, Response::refusal(&refusal), hall),
+            Ok(value) if condition.holds(value.as_deref()) => {
+                let publish = Publish { message: *message, token: Some(request), correlation: request };
+                hall.asked.push_back(Request::Publish(publish));
+                self.pending.push(pending);
+            }
+            Ok(_) => {
+                let text = "the value is not the one that If-Match or If-None-Match means";
+                self.respond(pending, Response::error(Code::PRECONDITION_FAILED, text), hall);
+            }
+        }
+    }
+
     /// What the broker says. `Refused` and `Close` are for [`fail`](Self::fail).
     pub fn answer(&mut self, answer: Answer, hall: &mut Hall<'_>) {
         match answer {
@@ -285,6 +333,9 @@ impl Conversation {
             }
             Answer::Fetched { correlation, outcome } => {
                 let Some(pending) = self.take_pending(correlation) else { return };
+                if matches!(pending.goal, Goal::Check(..)) {
+                    return self.checked(pending, outcome, hall);
+                }
                 match &pending.goal {
                     Goal::Read(read) => {
                         let response = match outcome {
@@ -294,7 +345,7 @@ impl Conversation {
                         self.respond(pending, response, hall);
                     }
                     Goal::Observe(_) => self.first_response(pending, outcome, hall),
-                    Goal::Publish(_) => {}
+                    Goal::Publish(_) | Goal::Check(..) | Goal::Demo => {}
                 }
             }
             Answer::Subscribed { correlation, results, .. } => self.subscribed(correlation, &results, hall),
@@ -309,6 +360,9 @@ impl Conversation {
     pub fn fail(&mut self, refusal: &Refusal, hall: &mut Hall<'_>) {
         for pending in std::mem::take(&mut self.pending) {
             self.respond(pending, Response::refusal(refusal), hall);
+        }
+        for _ in 0..self.demonstration.clear() {
+            hall.site.observation_ended(self.address);
         }
         for observation in std::mem::take(&mut self.observations) {
             hall.site.observation_ended(self.address);
@@ -326,6 +380,9 @@ impl Conversation {
     pub fn leave(&mut self, site: &mut Site) {
         self.pending.clear();
         self.transfers.clear();
+        for _ in 0..self.demonstration.clear() {
+            site.observation_ended(self.address);
+        }
         for _ in self.observations.drain(..) {
             site.observation_ended(self.address);
         }

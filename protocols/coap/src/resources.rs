@@ -1,5 +1,6 @@
 //! What is here: which resource a request means, and what it wants of it, as functions of the request alone.
 
+pub mod demo;
 mod discovery;
 mod topics;
 
@@ -25,8 +26,29 @@ pub enum Wanted {
     Forget(Read),
     /// A block of a body, or a later block of a response: the conversation knows the others (RFC 7959).
     Part,
+    /// A message to publish if the topic's value is the one that the client means, and the code of success.
+    PublishIf(Box<althing_core::Message>, Code, Condition),
+    /// A resource for learners.
+    Demo(demo::Demo),
     /// A message to publish, and the code of success.
     Publish(Box<althing_core::Message>, Code),
+}
+
+/// What has to be true of a topic's value before it is changed (§5.10.8).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// If-Match: it has one of these ETags; the empty one is that of any value.
+    pub if_match: Vec<Bytes>,
+    /// If-None-Match: there is none.
+    pub if_none_match: bool,
+}
+
+impl Condition {
+    /// Whether it is true of this value.
+    pub fn holds(&self, value: Option<&althing_core::Message>) -> bool {
+        let is_one_of = |value| self.if_match.iter().any(|etag| etag.is_empty() || etag[..] == topics::etag(value));
+        (!self.if_none_match || value.is_none()) && (self.if_match.is_empty() || value.is_some_and(is_one_of))
+    }
 }
 
 /// How a value is wanted.
@@ -103,16 +125,47 @@ fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Respons
     match path.next().map(|segment| &segment[..]) {
         Some(b"t") => {
             let topic = topics::read_topic(path, &common.limits)?;
-            topics::request(now, request, topic)
+            let condition = read_condition(&request.options);
+            match (topics::request(now, request, topic)?, condition) {
+                (Wanted::Publish(message, code), Some(condition)) => Ok(Wanted::PublishIf(message, code, condition)),
+                (_, Some(_)) => Err(unconditional()),
+                (wanted, None) => Ok(wanted),
+            }
         }
+        _ if read_condition(&request.options).is_some() => Err(unconditional()),
         Some(b".well-known") if path.next().is_some_and(|it| it == "core") && path.next().is_none() => {
             match request.code {
-                Code::GET => Ok(Wanted::Response(discovery::links(&request.options)?)),
+                Code::GET => Ok(Wanted::Response(discovery::links(&request.options, &common.config)?)),
                 _ => Err(Response::error(Code::METHOD_NOT_ALLOWED, "discovery knows GET alone")),
             }
         }
-        _ => Err(Response::error(Code::NOT_FOUND, "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here")),
+        _ => match demo::request(now, request).filter(|_| common.config.demo) {
+            Some(wanted) => wanted,
+            None => {
+                let text = "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here";
+                Err(Response::error(Code::NOT_FOUND, text))
+            }
+        },
     }
+}
+
+fn read_condition(options: &Options) -> Option<Condition> {
+    let if_match: Vec<Bytes> = options.all(number::IF_MATCH).map(|etag| Bytes::copy_from_slice(etag)).collect();
+    let if_none_match = options.get(number::IF_NONE_MATCH).is_some();
+    (if_none_match || !if_match.is_empty()).then_some(Condition { if_match, if_none_match })
+}
+
+/// A condition that nobody would look at must not be passed over.
+fn unconditional() -> Response {
+    Response::error(Code::BAD_OPTION, "If-Match and If-None-Match are for PUT, POST and DELETE of topics")
+}
+
+/// A response with its place in the order of notifications (RFC 7641 §4.4); errors have none.
+pub(crate) fn numbered(mut response: Response, sequence: u32) -> Response {
+    if response.code.is_success() {
+        response.options.add_uint(number::OBSERVE, sequence);
+    }
+    response
 }
 
 /// The options that must be known are, in the number and size that they may have (§5.4).
@@ -127,6 +180,8 @@ fn check_options(options: &Options) -> Result<(), Response> {
             number::PROXY_URI | number::PROXY_SCHEME => {
                 return Err(Response::error(Code::PROXYING_NOT_SUPPORTED, "this is no proxy"));
             }
+            number::IF_MATCH => (8, true),
+            number::IF_NONE_MATCH => (0, false),
             number::URI_PATH | number::URI_QUERY => (255, true),
             number::URI_HOST => (255, false),
             number::URI_PORT | number::ACCEPT => (2, false),

@@ -5,8 +5,8 @@
 //! message layer may keep the newest alone.
 
 use super::{Conversation, Cut, Goal, Hall, Notification, Pending, RequestId, Said};
-use crate::message::{Code, Token, number};
-use crate::resources::{self, Read, Response};
+use crate::message::{Code, Token};
+use crate::resources::{self, Read, Response, numbered};
 use althing_core::topic::Filter;
 use althing_core::verbs::{
     Outcome, Reason, Refusal, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe,
@@ -55,6 +55,10 @@ impl Conversation {
 
     /// Forgets an observation, and the subscription when no other needs it. Does nothing when there is none.
     pub fn end_observation(&mut self, token: Token, hall: &mut Hall<'_>) {
+        if self.demonstration.forget(token) {
+            hall.site.observation_ended(self.address);
+            return hall.said.push_back(Said::Forget(token));
+        }
         let Some(place) = self.observations.iter().position(|it| it.token == token) else { return };
         let ended = self.observations.remove(place);
         hall.site.observation_ended(self.address);
@@ -65,6 +69,9 @@ impl Conversation {
     /// Nobody is there any more: nothing is observed.
     pub fn end_observations(&mut self, hall: &mut Hall<'_>) {
         while let Some(token) = self.observations.last().map(|observation| observation.token) {
+            self.end_observation(token, hall);
+        }
+        for token in self.demonstration.tokens() {
             self.end_observation(token, hall);
         }
     }
@@ -178,18 +185,10 @@ impl Conversation {
     }
 
     /// A number for an Observe option: 24 bits (RFC 7641 §4.4).
-    fn take_sequence(&mut self) -> u32 {
+    pub(super) fn take_sequence(&mut self) -> u32 {
         self.sequence = (self.sequence + 1) & 0xff_ffff;
         self.sequence
     }
-}
-
-/// A response with its place in the order of notifications; errors have none.
-fn numbered(mut response: Response, sequence: u32) -> Response {
-    if response.code.is_success() {
-        response.options.add_uint(number::OBSERVE, sequence);
-    }
-    response
 }
 
 fn filter_of(topic: &Topic, limits: &Limits) -> Result<Filter, Reason> {

@@ -139,7 +139,7 @@ fn content_format(value: &althing_core::Message) -> Option<u16> {
 }
 
 /// The same value has the same tag, on every shard and after every restart.
-fn etag(value: &althing_core::Message) -> [u8; 8] {
+pub(super) fn etag(value: &althing_core::Message) -> [u8; 8] {
     let format = content_format(value).map_or([0xff; 4], |format| u32::from(format).to_be_bytes());
     digest_on(digest_on(DIGEST_START, &format), &value.payload).to_be_bytes()
 }

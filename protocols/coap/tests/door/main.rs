@@ -8,5 +8,6 @@ mod blocks;
 mod observing;
 mod oscore;
 mod requests;
+mod resources;
 mod weather;
 mod world;

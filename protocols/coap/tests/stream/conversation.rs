@@ -58,6 +58,24 @@ fn notifications_come_in_order_until_the_observation_ends() {
 }
 
 #[test]
+fn several_blocks_come_in_one_message_to_who_takes_them() {
+    both(|world, client| {
+        let value: Bytes = (0..20_000_u32).map(|byte| byte as u8).collect();
+        world.publish("a", value.clone(), Guarantee::AtLeastOnce);
+        let mut get = request(Code::GET, 1, &["t", "a"]);
+        // Block 2 and later, with SZX 7 (RFC 8323 §6).
+        get.options.add_uint(number::BLOCK2, 2 << 4 | 7);
+        let reply = world.say(client, &[get]).remove(0);
+        let block = reply.options.uint(number::BLOCK2).unwrap();
+        assert_eq!((reply.code, block >> 4, block & 7), (Code::CONTENT, 2, 7));
+        assert!(reply.payload.len() > 1_024);
+        assert_eq!(reply.payload, value[2_048..2_048 + reply.payload.len()]);
+        let has_more = block >> 3 & 1 == 1;
+        assert_eq!(has_more, 2_048 + reply.payload.len() < value.len());
+    });
+}
+
+#[test]
 fn observations_end_with_their_connection() {
     let mut world = world();
     let client = world.connect();
