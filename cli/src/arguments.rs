@@ -5,6 +5,7 @@ mod configuration;
 pub use configuration::{AclAction, AclCommand, ConfigArguments, ConfigCommand, ExplainArguments, SettingArguments};
 
 use crate::admin::arguments::AdminCommand;
+use crate::coap::arguments::CoapCommand;
 use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
@@ -90,6 +91,8 @@ pub enum Command {
     Users(UsersCommand),
     #[command(flatten)]
     Admin(AdminCommand),
+    #[command(flatten)]
+    Coap(CoapCommand),
     /// Compare the protocols that the broker speaks
     Protocols(TableArguments),
     /// Print completions for a shell, to be sourced by it
@@ -116,6 +119,7 @@ impl Command {
             Self::Request(arguments) => arguments.connection.quiet,
             Self::Reply(arguments) => arguments.connection.quiet,
             Self::Run(arguments) => arguments.connection.quiet,
+            Self::Coap(command) => command.is_quiet(),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ mod acl;
 mod admin;
 mod arguments;
 mod cert;
+mod coap;
 mod collection;
 mod config;
 mod connection;
@@ -69,6 +70,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Cert(command) => cert::run(&command)?,
         Command::Users(command) => return users::run(&command),
         Command::Admin(command) => return block_on(admin::run(&command)),
+        Command::Coap(command) => return block_on(coap::run(&command)),
         Command::Store(command) => return store::run(&command),
         Command::Config(command) => return config::run(command),
         Command::Acl(AclCommand::Explain(arguments)) => return acl::explain(&arguments),

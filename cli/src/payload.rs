@@ -19,16 +19,17 @@ const LINES_AHEAD: usize = 256;
 impl PayloadArguments {
     /// The one payload that they name, read whole.
     pub fn read(&self) -> Result<Bytes, Failure> {
-        if let Some(text) = &self.message {
-            return Ok(Bytes::from(text.clone()));
-        }
-        if let Some(path) = &self.file {
-            return read_file(path);
-        }
-        if self.stdin_file {
-            return read_all("stdin", io::stdin().lock());
-        }
-        Ok(Bytes::new())
+        read_source(self.message.as_ref(), self.file.as_deref(), self.stdin_file)
+    }
+}
+
+/// The text, the file or stdin, whichever is given; nothing without any of them.
+pub fn read_source(text: Option<&String>, file: Option<&Path>, stdin: bool) -> Result<Bytes, Failure> {
+    match (text, file) {
+        (Some(text), _) => Ok(Bytes::from(text.clone())),
+        (None, Some(path)) => read_file(path),
+        (None, None) if stdin => read_all("stdin", io::stdin().lock()),
+        (None, None) => Ok(Bytes::new()),
     }
 }
 

@@ -61,6 +61,7 @@ enum TlsVersion {
 pub struct Tls {
     pub config: Arc<ClientConfig>,
     pub name: ServerName<'static>,
+    verifier: Arc<dyn ServerCertVerifier>,
     trust: Trust,
     shows_certificate: bool,
 }
@@ -86,25 +87,44 @@ impl TlsArguments {
             directory: self.capath.clone(),
             system: self.tls_use_os_certs || (self.cafile.is_none() && self.capath.is_none()),
         };
-        Ok(Tls { config: Arc::new(self.config(&trust)?), name, shows_certificate: self.cert.is_some(), trust })
+        let verifier = self.verifier(&trust)?;
+        let config = Arc::new(self.config(verifier.clone())?);
+        Ok(Tls { config, name, verifier, shows_certificate: self.cert.is_some(), trust })
     }
 
-    fn config(&self, trust: &Trust) -> Result<ClientConfig, Failure> {
+    fn verifier(&self, trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = Arc::new(trust.roots()?);
         if roots.is_empty() {
             let text = "this system has no list of trusted CAs: name the broker's CA with --cafile";
             return Err(Failure::usage(text));
         }
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(self.versions())
-            .map_err(unusable)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
         let verifier = verifier.map_err(|error| Failure::usage(format!("the trusted CAs cannot be used: {error}")))?;
-        let builder = match self.insecure {
-            false => builder.with_webpki_verifier(verifier),
-            true => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))),
-        };
+        Ok(if self.insecure { Arc::new(AnyName(verifier)) } else { verifier })
+    }
+
+    /// Certificate and key as DER, for DTLS. Who shows none has one made that nobody trusts: its signature is asked for in
+    /// no handshake.
+    pub fn pair_or_throwaway(&self) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let chain = certificates(cert, "--cert")?;
+            let certificate = chain.into_iter().next().unwrap_or_else(|| CertificateDer::from(Vec::new()));
+            return Ok((certificate.to_vec(), private_key(key)?.secret_der().to_vec()));
+        }
+        let made = rcgen::generate_simple_self_signed(vec!["althing".to_owned()]);
+        let made = made.map_err(|error| Failure::new(ExitCode::Runtime, format!("no key can be made: {error}")))?;
+        Ok((made.cert.der().to_vec(), made.signing_key.serialize_der()))
+    }
+
+    fn config(&self, verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Failure> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions())
+            .map_err(unusable)?
+            // The verifier is webpki's own, with or without the check of the name.
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "--cert")?;
@@ -153,6 +173,20 @@ fn private_key(path: &PathBuf) -> Result<PrivateKeyDer<'static>, Failure> {
 }
 
 impl Tls {
+    /// With an application protocol of its own (ALPN), unless the command line names one.
+    pub fn with_protocol(mut self, protocol: &str) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        if config.alpn_protocols.is_empty() {
+            config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        }
+        self
+    }
+
+    /// Whether a certificate is that of the server, for handshakes that are not those of TLS.
+    pub fn verify(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+        self.verifier.verify_server_cert(certificate, &[], &self.name, &[], now).map(drop)
+    }
+
     /// What a failed handshake means; `None` when TLS has no part in it.
     pub fn explain_handshake(&self, endpoint: &Endpoint, error: &io::Error) -> Option<Failure> {
         if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {

@@ -110,7 +110,7 @@ fn of_resource(path: &str) -> Result<&str, Failure> {
 }
 
 /// `host`, `host:port`, `[::1]`, `[::1]:port`.
-fn split_port(address: &str) -> Result<(String, Option<u16>), Failure> {
+pub fn split_port(address: &str) -> Result<(String, Option<u16>), Failure> {
     let no_host = || Failure::usage("the URL names no host: write mqtt://localhost, for one");
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) =
@@ -134,7 +134,8 @@ fn split_port(address: &str) -> Result<(String, Option<u16>), Failure> {
     Ok((host.to_owned(), port))
 }
 
-fn percent_decode(text: &str) -> Result<String, Failure> {
+/// Text without its percent signs.
+pub fn percent_decode(text: &str) -> Result<String, Failure> {
     let wrong = || Failure::usage("the URL is not percent-encoded UTF-8: write % as %25");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

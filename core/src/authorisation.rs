@@ -70,6 +70,9 @@ pub enum Action<'a> {
         /// Whether as a will: asked when it is left with the broker and once more when it is due.
         will: bool,
     },
+    /// Write the configuration of a topic, `$ps/NAME`, through a resource that has looked at what is in it. Rules count it
+    /// as publishing a last value; nobody may publish there in any other way.
+    Configure(&'a Topic),
     /// Subscribe with this filter; shared ones count by their pattern.
     Subscribe(&'a Filter),
     /// Get a message, or read a last value, of this topic. Asked for each delivery, whatever the subscription was.
@@ -80,6 +83,14 @@ impl<'a> Action<'a> {
     /// Publishing `message`, which is no will.
     pub fn publish(message: &'a Message) -> Self {
         Self::Publish { topic: &message.topic, guarantee: message.guarantee, retain: message.retain, will: false }
+    }
+
+    /// What the author of a message that is kept has done.
+    pub(crate) fn of_author(message: &'a Message) -> Self {
+        match message.topic.configured() {
+            Some(_) => Self::Configure(&message.topic),
+            None => Self::publish(message),
+        }
     }
 
     /// Whether it is publishing where the broker alone speaks, under $: a client that could write there could lie about the
@@ -100,6 +111,7 @@ impl fmt::Display for Action<'_> {
             Self::Publish { topic, will: true, .. } => write!(f, "publish a will to {topic}"),
             Self::Publish { topic, retain: true, .. } => write!(f, "publish a last value to {topic}"),
             Self::Publish { topic, .. } => write!(f, "publish to {topic}"),
+            Self::Configure(topic) => write!(f, "write the configuration {topic}"),
             Self::Subscribe(filter) => write!(f, "subscribe to {filter}"),
             Self::Receive(topic) => write!(f, "receive {topic}"),
         }
@@ -294,7 +306,9 @@ mod tests {
 
     #[test]
     fn nobody_but_the_broker_writes_reserved_topics() {
-        for (text, expected) in [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$queue/q", true)] {
+        for (text, expected) in
+            [("$SYS/x", false), ("$queue", false), ("$queue/", false), ("$ps/a", false), ("$queue/q", true)]
+        {
             let topic = Topic::new(text.into(), &TopicLimits::default()).unwrap();
             let may = authorise(&Policy::open().into(), &Principal::default(), topic, |topic| Action::Publish {
                 topic,

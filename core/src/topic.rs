@@ -58,6 +58,9 @@ impl Default for TopicLimits {
 /// Topics and filters `$queue/NAME` name a queue that stands without members.
 const QUEUE: &str = "$queue/";
 
+/// The last value of `$ps/NAME` is the configuration of the topic NAME.
+const CONFIGURATION: &str = "$ps/";
+
 /// A valid topic name: no wildcard, no NUL, at least one character, within the limits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(ByteString);
@@ -108,6 +111,19 @@ impl Topic {
     /// The queue's name when the topic is `$queue/NAME`.
     pub fn queue(&self) -> Option<&str> {
         self.0.strip_prefix(QUEUE).filter(|name| !name.is_empty())
+    }
+
+    /// Whose configuration it is when the topic is `$ps/NAME`.
+    pub fn configured(&self) -> Option<&str> {
+        self.0.strip_prefix(CONFIGURATION).filter(|name| !name.is_empty())
+    }
+
+    /// The topic `$ps/NAME` of this one's configuration.
+    ///
+    /// # Errors
+    /// When that is too long or too deep.
+    pub fn configuration(&self, limits: &TopicLimits) -> Result<Self, TopicError> {
+        Self::new(format!("{CONFIGURATION}{self}").into(), limits)
     }
 
     /// The same name in memory of its own, so that it does not pin the buffer that it was read into.
@@ -341,6 +357,9 @@ mod tests {
         assert_eq!(topic.queue(), Some("a/b"));
         assert!(Filter::exactly(&topic).is_queue());
         assert_eq!(name("$queue/").unwrap().queue(), None);
+        let configuration = name("a/b").unwrap().configuration(&TopicLimits::default()).unwrap();
+        assert_eq!((configuration.as_str(), configuration.configured()), ("$ps/a/b", Some("a/b")));
+        assert_eq!((name("$ps/").unwrap().configured(), name("ps/a").unwrap().configured()), (None, None));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub enum Request {
     /// Publish. Answered by `Published` in the order of the requests, unless `token` is `None` and
     /// the guarantee `AtMostOnce`: nobody waits then.
     Publish(Publish),
+    /// Write the configuration of a topic, the last value of `$ps/NAME`: only for a language that has a resource for it
+    /// and has looked at what is in it. Answered by `Published`, once it is durable.
+    Configure(Publish),
     /// The publisher has let go of this de-duplication token (MQTT PUBREL). Answered by `Released`
     /// once the token's removal is durable.
     Release {

@@ -9,6 +9,7 @@ use althing_core::broker::Statistics;
 use althing_core::effects::Verdict;
 use althing_core::link::Entrance;
 use althing_core::record::Loaded;
+use althing_core::topic::Filter;
 use althing_core::verbs::Refusal;
 use althing_core::{Limits, Message, Now, PeerId, Reason, Topic};
 use std::cell::RefCell;
@@ -66,6 +67,11 @@ pub fn serve_door(socket: DoorSocket, entrance: Arc<Entrance>, factory: DoorFact
 /// The broker itself publishes.
 pub fn publish(message: Message) {
     with(|shard| shard.publish(message));
+}
+
+/// The last values that `filter` matches, as far as this shard keeps them; for the start, since it looks at all of them.
+pub fn last_values(filter: &Filter) -> Vec<Arc<Message>> {
+    with(|shard| shard.broker.inspect_retained(shard.clock.now(), Some(filter), 0, usize::MAX).items)
 }
 
 /// Whether anybody would get a message published to `topic`.

@@ -557,7 +557,7 @@ impl Shard {
     pub(crate) fn request(&mut self, now: Now, peer: PeerId, mut request: Request) {
         self.counters.messages_received += 1;
         match &mut request {
-            Request::Publish(publish) => {
+            Request::Publish(publish) | Request::Configure(publish) => {
                 self.measure_publish(peer, &publish.message);
             }
             Request::Connect(connect) => {

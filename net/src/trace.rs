@@ -163,6 +163,10 @@ impl Shard {
                 let message = &publish.message;
                 ("publish", Some(TracedMessage::new(message, message.guarantee as u8)), None)
             }
+            Request::Configure(publish) => {
+                let message = &publish.message;
+                ("configure", Some(TracedMessage::new(message, message.guarantee as u8)), None)
+            }
             Request::Release { .. } => ("release", None, None),
             Request::Subscribe(subscribe) => {
                 let filters = subscribe.filters.iter().filter_map(|it| it.filter.as_ref().ok());

@@ -22,6 +22,7 @@ mod listening;
 pub mod log;
 pub mod oscore;
 pub mod protocols;
+mod pubsub;
 pub mod reload;
 mod serve;
 mod storage;

@@ -2,6 +2,7 @@
 
 use crate::config::Listen;
 use crate::protocols::{Makings, Speaker};
+use crate::pubsub;
 use crate::serve::ServeError;
 use crate::tls::TlsStores;
 use althing_net::{Address, DoorFactory, DoorSocket, Gate, Listener, ListenerLimits, ProxyTrust, Welcome, local};
@@ -22,6 +23,7 @@ enum Bound {
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
 /// `stores` holds what the TLS listeners among them need.
 pub fn listen(makings: &Makings<'_>, stores: &TlsStores) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
+    pubsub::restore(&makings.coap);
     let mut bound = Vec::new();
     for mut listen in makings.config.listens()? {
         let socket = Bound::new(&listen, makings).map_err(|error| ServeError::Listen {
@@ -32,7 +34,10 @@ pub fn listen(makings: &Makings<'_>, stores: &TlsStores) -> Result<(Listening, V
         listen.address = socket.address().clone();
         bound.push((listen, socket));
     }
-    Ok(bound.into_iter().map(|(listen, socket)| (listen.clone(), socket.serve(&listen, stores))).unzip())
+    let serve = |(listen, socket): (Listen, Bound)| (listen.clone(), socket.serve(&listen, stores));
+    let (listening, mut tasks): (Listening, Vec<_>) = bound.into_iter().map(serve).unzip();
+    tasks.push(tokio::spawn(pubsub::expire(Arc::clone(&makings.coap))));
+    Ok((listening, tasks))
 }
 
 impl Bound {

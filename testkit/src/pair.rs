@@ -230,7 +230,7 @@ pub fn obliging(request: &Request) -> Vec<Answer> {
             response_information: Some("answers/here".into()),
         }))],
         Request::Publish(publish) if publish.message.guarantee as u8 == 0 => Vec::new(),
-        Request::Publish(publish) => vec![Answer::Published {
+        Request::Publish(publish) | Request::Configure(publish) => vec![Answer::Published {
             correlation: publish.correlation,
             guarantee: publish.message.guarantee,
             outcome: Ok(Accepted { matched: true }),

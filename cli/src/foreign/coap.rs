@@ -1,6 +1,7 @@
 //! The client half of CoAP on a datagram socket.
 
 use super::{ForeignPlan, Message, Publication, Said, lost};
+use crate::coap::{Datagrams, open_datagrams};
 use crate::exit::{ExitCode, Failure};
 use crate::link::Clock;
 use crate::subscriber::entropy;
@@ -9,20 +10,14 @@ use althing_coap::message::{Code, Kind, Token, number};
 use althing_core::{Filter, Topic};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::io;
 use std::time::Instant;
-use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::sleep_until;
-
-/// The longest datagram that there is.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// One socket, and what is observed through it.
 #[derive(Debug)]
 pub struct Link {
     client: Client,
-    socket: UdpSocket,
-    input: Vec<u8>,
+    socket: Datagrams,
     events: VecDeque<Event>,
     observed: Vec<(Token, Topic)>,
     /// Messages that came while something else was waited for.
@@ -36,11 +31,10 @@ impl Link {
         if plan.username.is_some() || plan.password.is_some() {
             return Err(plan.cannot_say("a user name and a password"));
         }
-        let socket = socket(&plan.host, plan.port).await.map_err(|error| plan.cannot_connect(&error))?;
+        let socket = open_datagrams(&plan.host, plan.port).await.map_err(|error| plan.cannot_connect(&error))?;
         Ok(Self {
             client: Client::new(Default::default(), entropy()),
             socket,
-            input: vec![0; DATAGRAM_BYTES_MAX],
             events: VecDeque::new(),
             observed: Vec::new(),
             messages: VecDeque::new(),
@@ -156,9 +150,8 @@ impl Link {
             let mut events = Vec::new();
             let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
             tokio::select! {
-                read = self.socket.recv(&mut self.input) => {
-                    let length = read.map_err(|error| lost(&error))?;
-                    let datagram = Bytes::copy_from_slice(&self.input[..length]);
+                received = self.socket.receive() => {
+                    let datagram = received.map_err(|error| lost(&error))?;
                     self.client.receive(self.clock.now(), &datagram, &mut events);
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
@@ -168,16 +161,6 @@ impl Link {
             self.events.extend(events);
         }
     }
-}
-
-/// A socket for one broker. Of several addresses an IPv4 one is taken: a datagram does not tell which of them has
-/// a broker, and `localhost` is 127.0.0.1 to a broker that nobody has told otherwise.
-async fn socket(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let address = lookup_host((host, port)).await?.min_by_key(|address| address.is_ipv6());
-    let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
-    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
-    socket.connect(address).await?;
-    Ok(socket)
 }
 
 /// The resource of a topic.

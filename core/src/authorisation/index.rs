@@ -118,7 +118,7 @@ impl Index {
                 let mut found = self.found.borrow_mut();
                 found.clear();
                 let searched = match action {
-                    Action::Publish { topic, .. } | Action::Receive(topic) => {
+                    Action::Publish { topic, .. } | Action::Configure(topic) | Action::Receive(topic) => {
                         tree.matching(topic, VISITS_MAX, &mut found)
                     }
                     Action::Subscribe(filter) => tree.overlapping(filter.pattern(), VISITS_MAX, &mut found),

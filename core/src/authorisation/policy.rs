@@ -63,7 +63,7 @@ impl Policy {
     /// waits for it is asked for again when it is there.
     pub(super) fn otherwise(&self, principal: &Principal, action: Action<'_>) -> bool {
         let has_doubt = principal.is_remembered() && principal.name().is_some();
-        self.otherwise_allow || (has_doubt && !matches!(action, Action::Publish { .. }))
+        self.otherwise_allow || (has_doubt && !matches!(action, Action::Publish { .. } | Action::Configure(_)))
     }
 
     /// What is said of `principal` whatever it asks for, if anything is.

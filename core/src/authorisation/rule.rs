@@ -59,7 +59,9 @@ impl Rule {
     /// Whether its topics are those of what they want to do.
     pub(super) fn has_topics_of(&self, asker: &Asker<'_>, action: Action<'_>) -> bool {
         match action {
-            Action::Publish { topic, .. } | Action::Receive(topic) => self.pattern.matches(topic, asker.principal),
+            Action::Publish { topic, .. } | Action::Configure(topic) | Action::Receive(topic) => {
+                self.pattern.matches(topic, asker.principal)
+            }
             Action::Subscribe(wanted) => self.pattern.filter_for(asker.principal).is_some_and(|filter| {
                 let (ours, theirs) = (filter.pattern(), wanted.pattern());
                 if self.allow { covers(ours, theirs) } else { overlaps(ours, theirs) }
@@ -173,6 +175,7 @@ impl Actions {
     fn speak_of(self, action: Action<'_>) -> bool {
         match action {
             Action::Publish { retain, will, .. } => self.publish || (self.retain && retain) || (self.will && will),
+            Action::Configure(_) => self.publish || self.retain,
             Action::Subscribe(_) => self.subscribe,
             Action::Receive(_) => self.receive,
         }

@@ -6,6 +6,7 @@
 
 mod administering;
 mod clock;
+mod configuring;
 mod connection;
 mod delivery;
 mod fetching;
@@ -435,6 +436,7 @@ impl Broker {
         };
         match request {
             Request::Publish(publish) => self.publish_from(now, index, publish, effects),
+            Request::Configure(publish) => self.configure(now, index, publish, effects),
             Request::Release { token } => self.release_token(now, index, token, effects),
             Request::Subscribe(subscribe) => self.subscribe(now, index, *subscribe, effects),
             Request::Unsubscribe(unsubscribe) => self.unsubscribe(now, index, *unsubscribe, effects),

@@ -30,6 +30,12 @@ impl Broker {
         };
         Ok(match request {
             Request::Publish(publish) => Request::Publish(mount_publish(mount_point, publish, limits)?),
+            // Configurations are of whole topics.
+            Request::Configure(Publish { message, correlation, .. }) => {
+                let refusal = Refusal::new(Reason::NotAuthorised, "topics under a mount point are not configured");
+                let guarantee = message.guarantee;
+                return Err(Answer::Published { correlation, guarantee, outcome: Err(refusal) });
+            }
             Request::Subscribe(mut subscribe) => {
                 for one in &mut subscribe.filters {
                     one.filter = mounted(std::mem::replace(&mut one.filter, Err(Reason::TopicFilterInvalid)));

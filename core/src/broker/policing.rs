@@ -255,7 +255,7 @@ impl Broker {
         if self.policy.is_open() {
             return None;
         }
-        let (author, retain) = (Principal::author(origin), Action::publish(message));
+        let (author, retain) = (Principal::author(origin), Action::of_author(message));
         let decision = self.policy.decide_kept(&author, origin.by_proof, retain);
         let name = origin.principal.as_ref().unwrap_or(&origin.client);
         (!decision.allowed).then(|| format!("{name} is not authorised to {retain}: {}", decision.because))

@@ -140,7 +140,7 @@ impl Broker {
 
     /// Refuses what would have to be stored while the store has no room. What other shards would do with it is not known
     /// here, so it is refused as well. Wills are taken in any case: their owners were promised it.
-    fn check_room(&mut self, message: &Message) -> Result<(), Refusal> {
+    pub(super) fn check_room(&mut self, message: &Message) -> Result<(), Refusal> {
         if self.has_room {
             return Ok(());
         }
@@ -288,7 +288,7 @@ impl Broker {
         }
         self.count_last_value(before, message.as_deref());
         // What the broker says of itself it says anew after a start.
-        if !topic.is_reserved() {
+        if !topic.is_reserved() || topic.configured().is_some() {
             effects.store.push(Record::Retained { topic: topic.detached(), message });
         }
         Ok(())

@@ -4,10 +4,9 @@
 mod registry;
 
 use crate::codec::{
-    DecodeError, EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, TOKEN_BYTES_MAX, VERSION,
-    decode,
+    DecodeError, EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, VERSION, decode,
 };
-use crate::message::{Code, Kind};
+use crate::message::{Code, Kind, Token};
 use althing_core::annotation::{Annotation, Bits, Field, Mistake, count, text_or_length};
 use bytes::Bytes;
 
@@ -62,14 +61,14 @@ impl Walk<'_> {
         if self.bytes.len() < 4 {
             return Err(self.rest("header"));
         }
-        let token_bytes = usize::from(first & 0b1111);
+        let token_nibble = first & 0b1111;
         self.header(first, Code(code));
         let at = |offset, name| Err(Stop { offset, length: 1, name });
         if first >> 6 != VERSION {
             return at(0, "Version");
         }
         if Code(code) == Code::EMPTY {
-            return match (token_bytes, self.position == self.bytes.len()) {
+            return match (token_nibble, self.position == self.bytes.len()) {
                 (0, true) => Ok(()),
                 (0, false) => Err(self.rest("Empty message")),
                 _ => at(0, "Token Length"),
@@ -79,7 +78,8 @@ impl Walk<'_> {
         if is_reset || matches!(Code(code).class(), 1 | 6 | 7) {
             return at(1, "Code");
         }
-        if token_bytes > TOKEN_BYTES_MAX {
+        let token_bytes = self.extended(0, token_nibble, "Token Length", "RFC 8974 §2.1")?;
+        if token_bytes > Token::BYTES_MAX {
             return at(0, "Token Length");
         }
         if token_bytes > 0 {
@@ -99,7 +99,7 @@ impl Walk<'_> {
         let kinds = ["0, Confirmable (CON)", "1, Non-confirmable (NON)", "2, Acknowledgement (ACK)", "3, Reset (RST)"];
         self.bits((7, 6), "Version (Ver)", (first >> 6).to_string(), "§3");
         self.bits((5, 4), "Type (T)", kinds[usize::from(first >> 4 & 0b11)].to_owned(), "§3");
-        self.bits((3, 0), "Token Length (TKL)", count(usize::from(first & 0b1111), "byte"), "§3");
+        self.bits((3, 0), "Token Length (TKL)", token_length(first & 0b1111), "§3");
         self.position = 1;
         let classes = ["request", "reserved", "success", "reserved", "client error", "server error"];
         let class = classes.get(usize::from(code.class())).copied().unwrap_or("reserved");
@@ -133,8 +133,8 @@ impl Walk<'_> {
         self.bits((7, 4), "Option Delta", nibble(delta_nibble), "§3.1");
         self.bits((3, 0), "Option Length", nibble(length_nibble), "§3.1");
         self.position += 1;
-        let delta = self.extended(start, delta_nibble, "Option Delta (extended)")?;
-        let length = self.extended(start, length_nibble, "Option Length (extended)")?;
+        let delta = self.extended(start, delta_nibble, "Option Delta (extended)", "§3.1")?;
+        let length = self.extended(start, length_nibble, "Option Length (extended)", "§3.1")?;
         let number = before + delta;
         let Ok(known) = u16::try_from(number) else {
             return Err(Stop { offset: start, length: self.position - start, name: "Option Delta" });
@@ -147,7 +147,7 @@ impl Walk<'_> {
         Ok(number)
     }
 
-    fn extended(&mut self, start: usize, nibble: u8, name: &'static str) -> Result<usize, Stop> {
+    fn extended(&mut self, start: usize, nibble: u8, name: &'static str, section: &'static str) -> Result<usize, Stop> {
         let (size, from) = match nibble {
             EXTENDED_8 => (1, EXTENDED_8_FROM),
             EXTENDED_16 => (2, EXTENDED_16_FROM),
@@ -156,7 +156,7 @@ impl Walk<'_> {
         };
         let bytes = self.take(size, name)?;
         let more = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        self.push(size, name, format!("{from} + {more} = {}", from + more), "§3.1");
+        self.push(size, name, format!("{from} + {more} = {}", from + more), section);
         Ok(from + more)
     }
 
@@ -180,6 +180,13 @@ impl Walk<'_> {
         let (offset, bits) = (self.position, Some(Bits { high, low }));
         let (name, section) = (name.to_owned(), section.to_owned());
         self.fields.push(Field { offset, length_bytes: 1, bits, name, value, section });
+    }
+}
+
+fn token_length(head: u8) -> String {
+    match head {
+        EXTENDED_8.. => nibble(head),
+        direct => count(usize::from(direct), "byte"),
     }
 }
 

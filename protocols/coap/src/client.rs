@@ -1,5 +1,12 @@
-//! The client half: requests, their repeats, and observations, without IO.
+//! The client half: requests, their repeats, their blocks, and observations, without IO.
+//!
+//! A [`Client`] speaks over datagrams, UDP or DTLS ([`Client::new`]), or over a connection (RFC 8323): TCP and TLS
+//! ([`Client::on_stream`]), WebSocket ([`Client::on_websocket`]). What is asked and what is heard is the same.
 
+mod connection;
+mod transfer;
+
+use crate::block::SIZE_EXPONENT_MAX;
 use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::config::CoapConfig;
 use crate::message::{Code, Kind, Message, Options, Token, number};
@@ -7,7 +14,9 @@ use crate::transmission::Transmission;
 use althing_core::time::SECOND_NS;
 use althing_core::{Deadline, Entropy, Now};
 use bytes::Bytes;
+use connection::Connection;
 use std::collections::VecDeque;
+use transfer::{Progress, Room, Transfer};
 
 /// One client's side of its conversation with one server.
 #[derive(Debug)]
@@ -20,12 +29,18 @@ pub struct Client {
     /// Ids of the server's own messages that have been taken: they may come twice (§4.5).
     taken: VecDeque<u16>,
     output: Vec<Vec<u8>>,
+    /// `None` over datagrams.
+    connection: Option<Connection>,
+    /// The exponent of the blocks that were asked for (RFC 7959 §2.2).
+    block_exponent: Option<u8>,
+    /// NSTART (§4.7): confirmable messages that wait for their acknowledgement.
+    interactions_max: usize,
 }
 
 /// What the server has said, or not said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A response, or a notification of something observed.
+    /// A response, or a notification of something observed, with everything that came in blocks.
     Response {
         /// Names the request.
         token: Token,
@@ -38,26 +53,60 @@ pub enum Event {
         /// Whether more may come under this token (RFC 7641 §4.1).
         is_observed: bool,
     },
+    /// The request has arrived, and no response was wanted (No-Response, RFC 7967).
+    Acknowledged {
+        /// Names the request.
+        token: Token,
+    },
+    /// The server is there.
+    Pong {
+        /// Names the ping.
+        token: Token,
+    },
     /// The request has been repeated in vain, or was rejected as no message.
     Failed {
         /// Names the request.
         token: Token,
+    },
+    /// What came makes no whole.
+    Broken {
+        /// Names the request.
+        token: Token,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The server ends the connection, or has sent what is no message (RFC 8323 §5.5, §5.6). Nothing more will come.
+    Closed {
+        /// A sentence for people.
+        text: String,
     },
 }
 
 /// A request that is not over.
 #[derive(Debug)]
 struct Request {
-    /// As it was asked, until it is answered; `None` after that, and once it was asked again with an Echo option.
-    message: Option<Box<Message>>,
+    /// As it was asked; its token names it. A ping is the empty message.
+    message: Message,
+    transfer: Transfer,
+    /// Whether its next message waits for its turn.
+    is_waiting: bool,
+    /// The message that waits for its response.
+    exchange: Option<Exchange>,
+    /// Whether it was asked again with an Echo option (RFC 9175 §2.3).
+    is_echoed: bool,
+    /// The number and the time of the newest notification; `None` unless something is observed.
+    newest: Option<(u32, u64)>,
+}
+
+/// One message and its response.
+#[derive(Debug)]
+struct Exchange {
     token: Token,
     id: u16,
     /// `None` once it has been acknowledged, or when nobody acknowledges it.
     transmission: Option<Transmission>,
-    /// When nothing can come any more; `u64::MAX` once something observed has been heard of.
+    /// When nothing can come any more.
     expires_ns: u64,
-    /// The number and the time of the newest notification; `None` unless something is observed.
-    newest: Option<(u32, u64)>,
 }
 
 /// How many of the server's ids are remembered.
@@ -70,11 +119,34 @@ const EXCHANGE_LIFETIME_S: u32 = 247;
 const REORDERING_NS: u64 = 128 * SECOND_NS;
 
 impl Client {
-    /// A client that has said nothing. `entropy` seeds ids and tokens and spreads repeats.
+    /// A client over datagrams that has said nothing. `entropy` seeds ids and tokens and spreads repeats.
     pub fn new(config: CoapConfig, mut entropy: Entropy) -> Self {
         let (next_id, next_token) = (entropy.next_u64() as u16, entropy.next_u64());
-        let (requests, taken, output) = (Vec::new(), VecDeque::new(), Vec::new());
-        Self { config, entropy, next_id, next_token, requests, taken, output }
+        Self {
+            config,
+            entropy,
+            next_id,
+            next_token,
+            requests: Vec::new(),
+            taken: VecDeque::new(),
+            output: Vec::new(),
+            connection: None,
+            block_exponent: None,
+            interactions_max: usize::MAX,
+        }
+    }
+
+    /// Blocks of this size both ways, from the first message on: a power of two from 16 to 1,024. `None` for another size.
+    pub fn with_block_bytes(mut self, block_bytes: usize) -> Option<Self> {
+        let is_size = block_bytes.is_power_of_two() && (16..=1_024).contains(&block_bytes);
+        self.block_exponent = Some(is_size.then(|| block_bytes.trailing_zeros() as u8 - 4)?);
+        Some(self)
+    }
+
+    /// No more confirmable messages at a time than this (NSTART, §4.7: 1 where nothing else is known); the others wait.
+    pub fn with_interactions_max(mut self, interactions_max: usize) -> Self {
+        self.interactions_max = interactions_max.max(1);
+        self
     }
 
     /// Reads a resource.
@@ -106,7 +178,7 @@ impl Client {
 
     /// Observes no longer (RFC 7641 §3.6). The response to it is the last one.
     pub fn forget(&mut self, now: Now, token: Token, path: &[&str]) {
-        self.requests.retain(|request| request.token != token);
+        self.requests.retain(|request| request.message.token != token);
         let finish = |message: &mut Message| {
             message.token = token;
             message.options.add_uint(number::OBSERVE, 1);
@@ -114,7 +186,21 @@ impl Client {
         self.request(now, Kind::Confirmable, Code::GET, path, finish);
     }
 
-    /// Any request; `finish` adds options, payload, or another token.
+    /// Observes no longer, with the same words as the request had; false when there is no such request.
+    pub fn cancel(&mut self, now: Now, token: Token) -> bool {
+        let Some(place) = self.requests.iter().position(|request| request.message.token == token) else { return false };
+        let asked = self.requests.remove(place).message;
+        self.request(now, asked.kind, asked.code, &[], |message| {
+            for (number, value) in asked.options.iter().filter(|(number, _)| *number != number::OBSERVE) {
+                message.options.add(*number, value.clone());
+            }
+            message.options.add_uint(number::OBSERVE, 1);
+            (message.token, message.payload) = (token, asked.payload);
+        });
+        true
+    }
+
+    /// Any request; `finish` adds options, payload, or another token. A payload of any length: blocks are made of it.
     pub fn request(
         &mut self,
         now: Now,
@@ -123,100 +209,78 @@ impl Client {
         path: &[&str],
         finish: impl FnOnce(&mut Message),
     ) -> Token {
-        self.next_id = self.next_id.wrapping_add(1);
-        self.next_token = self.next_token.wrapping_add(1);
-        let mut message = Message::new(kind, code, self.next_id);
-        // Four bytes are more than a client has requests.
-        message.token = Token::new(&self.next_token.to_be_bytes()[4..]).unwrap_or_default();
+        let mut message = Message { token: self.new_token(), ..Message::new(kind, code, 0) };
         for segment in path {
             message.options.add(number::URI_PATH, Bytes::copy_from_slice(segment.as_bytes()));
         }
         finish(&mut message);
-        let transmission = self.send(now, &message);
         let newest = (message.options.uint(number::OBSERVE) == Some(0)).then_some((0, 0));
-        let expires_ns = now.after_s(EXCHANGE_LIFETIME_S);
-        let (token, id) = (message.token, message.id);
-        let message = Some(Box::new(message));
-        self.requests.push(Request { message, token, id, transmission, expires_ns, newest });
+        let token = message.token;
+        let (transfer, exchange) = (Transfer::default(), None);
+        self.requests.push(Request { message, transfer, is_waiting: true, exchange, is_echoed: false, newest });
+        self.go_on(now);
         token
     }
 
-    /// Sends a request, and sees to its repeats when it has to arrive.
-    fn send(&mut self, now: Now, message: &Message) -> Option<Transmission> {
-        let mut datagram = Vec::new();
-        encode(message, &mut datagram);
-        let transmission = (message.kind == Kind::Confirmable).then(|| {
-            let datagram = Bytes::copy_from_slice(&datagram);
-            Transmission::new(now, message.id, datagram, &self.config, &mut self.entropy)
-        });
-        self.output.push(datagram);
-        transmission
+    /// Asks whether the server is there: an empty message, which is rejected (§4.3), or Ping (RFC 8323 §5.4).
+    pub fn ping(&mut self, now: Now) -> Token {
+        self.request(now, Kind::Confirmable, Code::EMPTY, &[], |_| {})
     }
 
-    /// Asks once more, with what shows the server that we are where we say (RFC 9175 §2.3). False when it was asked with
-    /// it already.
-    fn ask_again(&mut self, now: Now, place: usize, echo: &Bytes) -> bool {
-        let Some(mut message) = self.requests[place].message.take() else { return false };
-        self.next_id = self.next_id.wrapping_add(1);
-        message.id = self.next_id;
-        message.options.add(number::ECHO, echo.clone());
-        let transmission = self.send(now, &message);
-        let request = &mut self.requests[place];
-        (request.id, request.transmission, request.expires_ns) =
-            (message.id, transmission, now.after_s(EXCHANGE_LIFETIME_S));
-        true
-    }
-
-    /// Datagrams for the server, in order; takes them.
+    /// What the server is to get, in order; takes it. Over datagrams each is one.
     pub fn output(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.output)
     }
 
-    /// A datagram from the server. What is no message is rejected or ignored (§4.2, §4.3).
-    pub fn receive(&mut self, now: Now, datagram: &Bytes, events: &mut Vec<Event>) {
-        let message = match decode(datagram) {
+    /// What the server has sent: a datagram, a message of WebSocket, or any bytes of a stream. What is no message is
+    /// rejected or ignored (§4.2, §4.3), and ends a connection.
+    pub fn receive(&mut self, now: Now, bytes: &Bytes, events: &mut Vec<Event>) {
+        if self.connection.is_some() {
+            return self.receive_on_connection(now, bytes, events);
+        }
+        let message = match decode(bytes) {
             Ok(message) => message,
             Err(DecodeError::Malformed { kind: Kind::Confirmable, id, .. }) => return self.say(Kind::Reset, id),
             Err(_) => return,
         };
         match message.kind {
             Kind::Acknowledgement => self.acknowledged(now, message, events),
-            Kind::Reset => {
-                if let Some(place) = self.requests.iter().position(|request| request.id == message.id) {
-                    events.push(Event::Failed { token: self.requests.remove(place).token });
-                }
-            }
+            Kind::Reset => self.rejected(message.id, events),
             Kind::Confirmable | Kind::NonConfirmable => self.heard(now, message, events),
         }
+        self.go_on(now);
     }
 
     /// Repeats what has not been acknowledged, or gives it up.
     pub fn timeout(&mut self, now: Now, events: &mut Vec<Event>) {
         let output = &mut self.output;
         self.requests.retain_mut(|request| {
-            let due = request.transmission.as_mut().filter(|it| it.due_ns <= now.mono_ns);
+            let Some(exchange) = &mut request.exchange else { return true };
+            let due = exchange.transmission.as_mut().filter(|it| it.due_ns <= now.mono_ns);
             let goes_on = match due.map(|transmission| transmission.again(now)) {
                 Some(Some(datagram)) => {
                     output.push(datagram.to_vec());
                     true
                 }
                 Some(None) => false,
-                None => request.expires_ns > now.mono_ns,
+                None => exchange.expires_ns > now.mono_ns,
             };
             if !goes_on {
-                events.push(Event::Failed { token: request.token });
+                events.push(Event::Failed { token: request.message.token });
             }
             goes_on
         });
+        self.go_on(now);
     }
 
     /// When to call [`timeout`](Self::timeout).
     pub fn next_timeout(&self) -> Option<Deadline> {
-        let due_ns = |request: &Request| {
-            let repeat_ns = request.transmission.as_ref().map_or(u64::MAX, |transmission| transmission.due_ns);
-            repeat_ns.min(request.expires_ns)
+        let due_ns = |exchange: &Exchange| {
+            let repeat_ns = exchange.transmission.as_ref().map_or(u64::MAX, |transmission| transmission.due_ns);
+            repeat_ns.min(exchange.expires_ns)
         };
-        let mono_ns = self.requests.iter().map(due_ns).min().filter(|due_ns| *due_ns < u64::MAX)?;
+        let exchanges = self.requests.iter().filter_map(|request| request.exchange.as_ref());
+        let mono_ns = exchanges.map(due_ns).min()?;
         Some(Deadline { mono_ns, reason: "a request is not answered" })
     }
 
@@ -225,19 +289,110 @@ impl Client {
         self.requests.len()
     }
 
+    /// Sends what waits for its turn, as far as there is room for it.
+    fn go_on(&mut self, now: Now) {
+        for place in 0..self.requests.len() {
+            if self.requests[place].is_waiting && self.may_send() {
+                self.send_next(now, place);
+            }
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        match &self.connection {
+            Some(connection) => connection.is_ready(),
+            None => {
+                let exchanges = self.requests.iter().filter_map(|request| request.exchange.as_ref());
+                exchanges.filter(|exchange| exchange.transmission.is_some()).count() < self.interactions_max
+            }
+        }
+    }
+
+    /// The next message of a request.
+    fn send_next(&mut self, now: Now, place: usize) {
+        let room = self.room();
+        let fresh = self.new_token();
+        self.next_id = self.next_id.wrapping_add(1);
+        let request = &mut self.requests[place];
+        // What is observed has its token to itself (RFC 7959 §2.6).
+        let token = if request.transfer.has_begun() { fresh } else { request.message.token };
+        let mut message = request.transfer.message(&request.message, room);
+        (message.token, message.id) = (token, self.next_id);
+        let transmission = self.send(now, &message);
+        let exchange = Exchange { token, id: message.id, transmission, expires_ns: now.after_s(EXCHANGE_LIFETIME_S) };
+        let request = &mut self.requests[place];
+        (request.exchange, request.is_waiting) = (Some(exchange), false);
+    }
+
+    /// Sends a message, and sees to its repeats when it has to arrive.
+    fn send(&mut self, now: Now, message: &Message) -> Option<Transmission> {
+        if let Some(connection) = &self.connection {
+            self.output.push(connection.encode(message));
+            return None;
+        }
+        let mut datagram = Vec::new();
+        match message.code {
+            Code::EMPTY => encode_empty(message.kind, message.id, &mut datagram),
+            _ => encode(message, &mut datagram),
+        }
+        let transmission = (message.kind == Kind::Confirmable).then(|| {
+            let datagram = Bytes::copy_from_slice(&datagram);
+            Transmission::new(now, message.id, datagram, &self.config, &mut self.entropy)
+        });
+        self.output.push(datagram);
+        transmission
+    }
+
+    fn room(&self) -> Room {
+        let exponent = self.block_exponent;
+        match &self.connection {
+            Some(connection) => connection.room(exponent),
+            None => {
+                let is_asked_for = exponent.is_some();
+                let exponent = exponent.unwrap_or(SIZE_EXPONENT_MAX);
+                Room { whole_bytes_max: 16 << exponent, exponent, bert_bytes: 16 << exponent, is_asked_for }
+            }
+        }
+    }
+
+    fn new_token(&mut self) -> Token {
+        self.next_token = self.next_token.wrapping_add(1);
+        // Four bytes are more than a client has requests.
+        Token::new(&self.next_token.to_be_bytes()[4..]).unwrap_or_default()
+    }
+
+    /// The request whose message under way has this id.
+    fn under_way(&self, id: u16) -> Option<usize> {
+        let has_id = |exchange: &Exchange| exchange.id == id;
+        self.requests.iter().position(|request| request.exchange.as_ref().is_some_and(has_id))
+    }
+
+    fn rejected(&mut self, id: u16, events: &mut Vec<Event>) {
+        let Some(place) = self.under_way(id) else { return };
+        let Message { code, token, .. } = self.requests.remove(place).message;
+        events.push(if code == Code::EMPTY { Event::Pong { token } } else { Event::Failed { token } });
+    }
+
     fn acknowledged(&mut self, now: Now, message: Message, events: &mut Vec<Event>) {
-        let of_it = |request: &&mut Request| request.id == message.id && request.transmission.is_some();
-        let Some(request) = self.requests.iter_mut().find(of_it) else { return };
+        let Some(place) = self.under_way(message.id) else { return };
+        let Request { message: asked, exchange: Some(exchange), .. } = &mut self.requests[place] else { return };
+        if exchange.transmission.is_none() {
+            return;
+        }
         if message.code == Code::EMPTY {
-            request.transmission = None;
-        } else if request.token == message.token {
+            exchange.transmission = None;
+            if asked.options.uint(number::NO_RESPONSE).is_some_and(|kinds| kinds > 0) {
+                events.push(Event::Acknowledged { token: asked.token });
+                self.requests.remove(place);
+            }
+        } else if exchange.token == message.token {
             self.respond(now, message, events);
         }
     }
 
     /// A message of the server's own: a separate response or a notification.
     fn heard(&mut self, now: Now, message: Message, events: &mut Vec<Event>) {
-        let is_known = self.requests.iter().any(|request| request.token == message.token);
+        let is_known = self.place_of(message.token).is_some();
         let is_repeat = self.taken.contains(&message.id);
         let is_response = matches!(message.code.class(), 2 | 4 | 5);
         match message.kind {
@@ -252,39 +407,71 @@ impl Client {
         }
     }
 
-    fn respond(&mut self, now: Now, message: Message, events: &mut Vec<Event>) {
-        let Some(place) = self.requests.iter().position(|request| request.token == message.token) else { return };
-        if message.code == Code::UNAUTHORIZED
-            && let Some(echo) = message.options.get(number::ECHO)
-            && self.ask_again(now, place, echo)
-        {
+    /// The request that a response with this token is for.
+    fn place_of(&self, token: Token) -> Option<usize> {
+        let is_of = |request: &Request| {
+            let is_observed = request.newest.is_some_and(|(_, at_ns)| at_ns != 0);
+            request.exchange.as_ref().is_some_and(|exchange| exchange.token == token)
+                || (is_observed && request.message.token == token)
+        };
+        self.requests.iter().position(is_of)
+    }
+
+    fn respond(&mut self, now: Now, response: Message, events: &mut Vec<Event>) {
+        let Some(place) = self.place_of(response.token) else { return };
+        let is_reliable = self.connection.is_some();
+        let request = &mut self.requests[place];
+        let echo = response.options.get(number::ECHO).filter(|_| response.code == Code::UNAUTHORIZED);
+        if let Some(echo) = echo.filter(|_| !request.is_echoed) {
+            request.message.options.add(number::ECHO, echo.clone());
+            (request.is_echoed, request.is_waiting, request.exchange) = (true, true, None);
             return;
         }
-        let request = &mut self.requests[place];
-        (request.message, request.transmission) = (None, None);
-        request.expires_ns = u64::MAX;
-        let sequence = message.options.uint(number::OBSERVE).filter(|_| message.code.is_success());
-        let is_observed = match (&mut request.newest, sequence) {
-            (Some(newest), Some(sequence)) => {
-                if newest.1 != 0 && !is_newer(*newest, sequence, now.mono_ns) {
-                    return;
-                }
-                *newest = (sequence, now.mono_ns);
-                true
-            }
-            _ => false,
-        };
-        if !is_observed {
-            self.requests.remove(place);
+        if response.token == request.message.token && !request.note_sequence(now, &response, is_reliable) {
+            return;
         }
-        let Message { token, code, options, payload, .. } = message;
-        events.push(Event::Response { token, code, options, payload, is_observed });
+        request.exchange = None;
+        let token = request.message.token;
+        match request.transfer.take(&request.message, response) {
+            Progress::Again => request.is_waiting = true,
+            Progress::Whole(Message { code, options, payload, .. }) => {
+                let is_observed = request.newest.is_some();
+                if !is_observed {
+                    self.requests.remove(place);
+                }
+                events.push(Event::Response { token, code, options, payload, is_observed });
+            }
+            Progress::Broken(why) => {
+                self.requests.remove(place);
+                events.push(Event::Broken { token, why });
+            }
+        }
     }
 
     fn say(&mut self, kind: Kind, id: u16) {
         let mut datagram = Vec::new();
         encode_empty(kind, id, &mut datagram);
         self.output.push(datagram);
+    }
+}
+
+impl Request {
+    /// Takes note of the order of a notification; false for one that is older than the newest. Connections keep the
+    /// order themselves (RFC 8323 §7.1).
+    fn note_sequence(&mut self, now: Now, response: &Message, is_reliable: bool) -> bool {
+        let Some(newest) = self.newest.filter(|_| response.code != Code::CONTINUE) else { return true };
+        let sequence = response.options.uint(number::OBSERVE).filter(|_| response.code.is_success());
+        if let Some(sequence) = sequence {
+            if !is_reliable && newest.1 != 0 && !is_newer(newest, sequence, now.mono_ns) {
+                return false;
+            }
+            self.newest = Some((sequence, now.mono_ns));
+        } else {
+            self.newest = None;
+        }
+        // The rest of an older one is of no use any more.
+        self.transfer.begin_anew();
+        true
     }
 }
 

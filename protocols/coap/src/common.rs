@@ -2,6 +2,7 @@
 
 use crate::config::CoapConfig;
 use crate::oscore::Contexts;
+use crate::resources::pubsub::Collection;
 use althing_core::Limits;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,8 @@ pub struct Common {
     pub limits: Limits,
     /// With whom messages are protected by OSCORE.
     pub oscore: Arc<Contexts>,
+    /// The topics with a configuration.
+    pub collection: Collection,
     /// Bytes that clients have us keep between the blocks of their transfers.
     transfer_bytes: AtomicUsize,
     /// The value of `/other/block`.
@@ -26,13 +29,9 @@ impl Common {
     /// With this configuration, within these limits.
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
         let demo_block = "A text for learners, long enough to leave in blocks. ".repeat(64);
-        Self {
-            config,
-            limits,
-            oscore: Arc::default(),
-            transfer_bytes: AtomicUsize::new(0),
-            demo_block: Mutex::new(demo_block.into()),
-        }
+        let (transfer_bytes, demo_block) = (AtomicUsize::new(0), Mutex::new(demo_block.into()));
+        let (oscore, collection) = (Arc::default(), Collection::default());
+        Self { config, limits, oscore, collection, transfer_bytes, demo_block }
     }
 
     /// With these contexts.

@@ -46,6 +46,10 @@ althing_core::described! {
         pub exchanges_bytes_max: usize,
         /// A file with the OSCORE contexts (RFC 8613) of clients whose messages are protected end to end.
         pub oscore_file: Option<PathBuf>,
+        /// Topics in the collection `/ps`.
+        pub topics_max: usize,
+        /// How often a second one of these topics may be published to through `/ps`; 0 = as often as the broker takes it.
+        pub topic_publishes_per_s: u32,
         /// Over TCP and TLS: how long a client may be silent before it is asked whether it is there (Ping); 0 = for ever.
         pub ping_after_s: u32,
         /// How long its answer (Pong) may take before the connection ends.
@@ -84,6 +88,8 @@ impl Default for CoapConfig {
             exchanges_max: 262_144,
             exchanges_bytes_max: 16 << 20,
             oscore_file: None,
+            topics_max: 10_000,
+            topic_publishes_per_s: 0,
             ping_after_s: 120,
             pong_timeout_s: 30,
         }

@@ -1,5 +1,6 @@
 //! Content-Formats (§12.3) and MIME types. CoAP writes a number where others write a type.
 
+use althing_core::Properties;
 use bytestring::ByteString;
 
 /// The numbers that are known here, each with its type. Types with several numbers stand first under the one
@@ -24,6 +25,7 @@ const FORMATS: &[(u16, &str)] = &[
     (113, "application/sensml+cbor"),
     (310, "application/senml+xml"),
     (432, "application/td+json"),
+    (606, "application/core-pubsub+cbor"),
     (11542, "application/vnd.oma.lwm2m+tlv"),
     (11543, "application/vnd.oma.lwm2m+json"),
     (11544, "application/vnd.oma.lwm2m+cbor"),
@@ -34,6 +36,12 @@ pub const TEXT: u16 = 0;
 
 /// Link format, of `/.well-known/core`.
 pub const LINK_FORMAT: u16 = 40;
+
+/// CBOR.
+pub const CBOR: u16 = 60;
+
+/// `application/core-pubsub+cbor`, of the configurations of topics; the number that the draft asks for (TBD606).
+pub const CORE_PUBSUB: u16 = 606;
 
 /// The user property that carries a number which has no type here, so that a CoAP reader gets it back.
 pub const USER_PROPERTY: &str = "coap-content-format";
@@ -46,6 +54,15 @@ pub fn content_type(format: u16) -> Option<ByteString> {
 /// The number of a type, if it has one; parameters count.
 pub fn content_format(content_type: &str) -> Option<u16> {
     FORMATS.iter().find(|(_, name)| name.eq_ignore_ascii_case(content_type)).map(|(number, _)| *number)
+}
+
+/// What a message in this format says about itself.
+pub fn properties(format: u16) -> Properties {
+    let mut properties = Properties { content_type: content_type(format), ..Properties::default() };
+    if properties.content_type.is_none() {
+        properties.user.push((USER_PROPERTY.into(), format.to_string().into()));
+    }
+    properties
 }
 
 #[cfg(test)]

@@ -102,17 +102,22 @@ impl fmt::Debug for Code {
     }
 }
 
-/// What ties a response to its request: 0 to 8 bytes of the client's choice (§5.3.1).
+/// What ties a response to its request: bytes of the client's choice (§5.3.1), up to [`BYTES_MAX`](Self::BYTES_MAX) of
+/// the 65,804 that may be (RFC 8974 §2.1). It stands in every request and observation that is kept, so that it is bounded
+/// and without an allocation of its own.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Token {
     length: u8,
-    bytes: [u8; 8],
+    bytes: [u8; Self::BYTES_MAX],
 }
 
 impl Token {
-    /// From at most 8 bytes; `None` for more.
+    /// The longest token that is taken: room for the state that a client wants back (RFC 8974 §3), sealed.
+    pub const BYTES_MAX: usize = 32;
+
+    /// From at most [`BYTES_MAX`](Self::BYTES_MAX) bytes; `None` for more.
     pub fn new(from: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 8];
+        let mut bytes = [0; Self::BYTES_MAX];
         bytes.get_mut(..from.len())?.copy_from_slice(from);
         Some(Self { length: from.len() as u8, bytes })
     }
@@ -138,6 +143,7 @@ pub mod number {
     pub const IF_NONE_MATCH: u16 = 5;
     pub const OBSERVE: u16 = 6;
     pub const URI_PORT: u16 = 7;
+    pub const LOCATION_PATH: u16 = 8;
     /// RFC 8613 §2.
     pub const OSCORE: u16 = 9;
     pub const URI_PATH: u16 = 11;
@@ -154,6 +160,7 @@ pub mod number {
     pub const PROXY_SCHEME: u16 = 39;
     pub const SIZE1: u16 = 60;
     pub const ECHO: u16 = 252;
+    pub const NO_RESPONSE: u16 = 258;
     pub const REQUEST_TAG: u16 = 292;
 
     /// Whether whoever does not know the option must not go on without it (§5.4.6).

@@ -6,6 +6,7 @@
 mod blocks;
 mod demo;
 mod observing;
+mod pubsub;
 
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
@@ -108,6 +109,8 @@ pub struct Notification {
     pub response: Response,
     /// At most once: a newer one may take its place before it is sent. Else it has to arrive, in order.
     pub guarantee: Guarantee,
+    /// The client has to confirm one at least this often.
+    pub observer_check_s: u32,
     /// The delivery that is over when this has arrived: [`Conversation::told`] wants it; 0 = none.
     pub settles: u32,
     /// The observation is over with it.
@@ -137,6 +140,8 @@ enum Goal {
     Check(Box<althing_core::Message>, Code, Condition),
     /// With the code of success.
     Publish(Code),
+    /// What is done so far with a topic that has a configuration.
+    Pubsub(Box<pubsub::Task>),
     /// Nothing of the broker.
     Demo,
 }
@@ -255,6 +260,12 @@ impl Conversation {
                 let publish = Publish { message: *message, token: Some(correlation), correlation };
                 (Goal::Publish(code), Request::Publish(publish))
             }
+            Wanted::Pubsub(act) => match pubsub::begin(act, correlation, hall) {
+                pubsub::Next::Ask(task, asked) => (Goal::Pubsub(Box::new(task)), asked),
+                pubsub::Next::Respond(response) => {
+                    return self.request(request, message, Wanted::Response(response), hall);
+                }
+            },
         };
         let held = match self.is_connected {
             true => {
@@ -324,12 +335,17 @@ impl Conversation {
                     hall.asked.push_back(Request::Release { token: correlation });
                 }
                 let Some(pending) = self.take_pending(correlation) else { return };
-                let Goal::Publish(success) = pending.goal else { return };
-                let response = match outcome {
-                    Ok(_) => Response::new(success),
-                    Err(refusal) => Response::refusal(&refusal),
-                };
-                self.respond(pending, response, hall);
+                match &pending.goal {
+                    Goal::Publish(success) => {
+                        let response = match outcome {
+                            Ok(_) => Response::new(*success),
+                            Err(refusal) => Response::refusal(&refusal),
+                        };
+                        self.respond(pending, response, hall);
+                    }
+                    Goal::Pubsub(_) => self.go_on(pending, outcome.map(|_| None), hall),
+                    Goal::Read(_) | Goal::Observe(_) | Goal::Check(..) | Goal::Demo => {}
+                }
             }
             Answer::Fetched { correlation, outcome } => {
                 let Some(pending) = self.take_pending(correlation) else { return };
@@ -345,6 +361,7 @@ impl Conversation {
                         self.respond(pending, response, hall);
                     }
                     Goal::Observe(_) => self.first_response(pending, outcome, hall),
+                    Goal::Pubsub(_) => self.go_on(pending, outcome, hall),
                     Goal::Publish(_) | Goal::Check(..) | Goal::Demo => {}
                 }
             }
@@ -370,6 +387,7 @@ impl Conversation {
                 token: observation.token,
                 response: Response::refusal(refusal),
                 guarantee: Guarantee::AtMostOnce,
+                observer_check_s: hall.site.common.config.observer_check_s,
                 settles: 0,
                 is_last: true,
             }));

@@ -2,6 +2,7 @@
 
 pub mod demo;
 mod discovery;
+pub mod pubsub;
 mod topics;
 
 use crate::common::Common;
@@ -32,6 +33,8 @@ pub enum Wanted {
     Demo(demo::Demo),
     /// A message to publish, and the code of success.
     Publish(Box<althing_core::Message>, Code),
+    /// What topics with a configuration know beside these.
+    Pubsub(pubsub::Act),
 }
 
 /// What has to be true of a topic's value before it is changed (§5.10.8).
@@ -60,6 +63,8 @@ pub struct Read {
     pub etags: Vec<Bytes>,
     /// The only format that it takes (§5.10.4).
     pub accept: Option<u16>,
+    /// The topic with a configuration whose state this is: it is nothing that can be observed while there is no value.
+    pub state_of: Option<pubsub::TopicId>,
 }
 
 /// A response without what the message layer adds.
@@ -139,12 +144,13 @@ fn route(now: Now, request: &Message, common: &Common) -> Result<Wanted, Respons
                 _ => Err(Response::error(Code::METHOD_NOT_ALLOWED, "discovery knows GET alone")),
             }
         }
+        Some(b"ps") => pubsub::request(now, request, path, common),
         _ => match demo::request(now, request).filter(|_| common.config.demo) {
             Some(wanted) => wanted,
-            None => {
+            None => pubsub::of_other_path(now, request, common).unwrap_or_else(|| {
                 let text = "topics are /t/LEVEL/LEVEL; /.well-known/core tells what is here";
                 Err(Response::error(Code::NOT_FOUND, text))
-            }
+            }),
         },
     }
 }

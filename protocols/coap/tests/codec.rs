@@ -66,11 +66,27 @@ fn the_specifications_examples_are_read_and_written() {
 }
 
 #[test]
+fn tokens_longer_than_twelve_bytes_have_a_length_of_their_own() {
+    for (bytes, head) in [(8, "48 01 00 07"), (12, "4c 01 00 07"), (13, "4d 01 00 07 00"), (32, "4d 01 00 07 13")] {
+        let token: Vec<u8> = (0..bytes).collect();
+        let message = get(Kind::Confirmable, 7, &token, &[]);
+        let expected = [&hex(head)[..], &token].concat();
+        assert_eq!(written(&message), expected);
+        assert_eq!(decode(&expected.into()), Ok(message));
+    }
+    assert_eq!(Token::new(&[0; 33]), None);
+}
+
+#[test]
 fn what_is_malformed_is_an_error() {
     for (text, why) in [
         ("40 00 12 34 00", "a byte after an empty message"),
         ("41 00 12 34 00", "an empty message with a token"),
-        ("49 01 12 34 01 02 03 04 05 06 07 08 09", "a token of nine bytes"),
+        ("49 01 12 34 01 02 03 04", "a token of nine bytes that is cut short"),
+        ("4d 01 12 34", "a token's length without its byte"),
+        ("4e 01 12 34 00", "a token's length with one of two bytes"),
+        (&format!("4d 01 12 34 14 {}", "00".repeat(33)), "a token above the bound"),
+        (&format!("4e 01 12 34 00 00 {}", "00".repeat(269)), "a token far above the bound"),
         ("4f 01 12 34", "a token length of 15"),
         ("44 01 12 34 01 02", "a token that is cut short"),
         ("40 01 12 34 ff", "a payload marker without a payload"),
@@ -125,7 +141,7 @@ fn message() -> impl Strategy<Value = Message> {
     let code = (prop_oneof![Just(0_u8), Just(2), Just(4), Just(5)], 1..32_u8);
     let bytes = |max| prop::collection::vec(any::<u8>(), 0..max);
     let options = prop::collection::vec((any::<u16>(), bytes(300)), 0..8);
-    (kind, code, any::<u16>(), bytes(9), options, bytes(40)).prop_map(|(kind, code, id, token, added, payload)| {
+    (kind, code, any::<u16>(), bytes(33), options, bytes(40)).prop_map(|(kind, code, id, token, added, payload)| {
         let mut options = Options::default();
         for (number, value) in added {
             options.add(number, value);

@@ -29,7 +29,8 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [oscore_file],
         restart: [
             address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
-            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max demo ping_after_s
+            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max
+            demo topics_max topic_publishes_per_s ping_after_s
             pong_timeout_s
         ],
         structures: []

@@ -44,7 +44,7 @@ impl Promises {
     pub fn cause_of_request(peer: PeerId, request: &Request) -> Option<Cause> {
         Some(match request {
             Request::Connect(_) | Request::Authenticate(_) => Cause::Connect(peer),
-            Request::Publish(publish) => Cause::Publish(peer, publish.correlation),
+            Request::Publish(publish) | Request::Configure(publish) => Cause::Publish(peer, publish.correlation),
             Request::Subscribe(subscribe) => Cause::Subscribe(peer, subscribe.correlation),
             Request::Unsubscribe(unsubscribe) => Cause::Unsubscribe(peer, unsubscribe.correlation),
             Request::Release { token } => Cause::Release(peer, *token),

@@ -1,6 +1,6 @@
 //! Bytes to messages.
 
-use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, TOKEN_BYTES_MAX, VERSION};
+use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, VERSION};
 use crate::message::{Code, Kind, Message, Options, Token};
 use bytes::Bytes;
 
@@ -38,20 +38,17 @@ pub fn decode(datagram: &Bytes) -> Result<Message, DecodeError> {
     };
     let id = u16::from_be_bytes([*id_high, *id_low]);
     let mut message = Message::new(kind, Code(*code), id);
-    let token_bytes = usize::from(first & 0b1111);
+    let token_nibble = first & 0b1111;
     let end = datagram.len();
-    read_body(&mut message, token_bytes, datagram.slice(end - rest.len()..)).map_err(|why| DecodeError::Malformed {
-        kind,
-        id,
-        why,
-    })?;
+    read_body(&mut message, token_nibble, datagram.slice(end - rest.len()..))
+        .map_err(|why| DecodeError::Malformed { kind, id, why })?;
     Ok(message)
 }
 
 /// What follows the header.
-fn read_body(message: &mut Message, token_bytes: usize, mut body: Bytes) -> Result<(), &'static str> {
+fn read_body(message: &mut Message, token_nibble: u8, mut body: Bytes) -> Result<(), &'static str> {
     if message.code == Code::EMPTY {
-        return match token_bytes == 0 && body.is_empty() {
+        return match token_nibble == 0 && body.is_empty() {
             true => Ok(()),
             false => Err("an empty message that is not empty (§4.1)"),
         };
@@ -62,16 +59,22 @@ fn read_body(message: &mut Message, token_bytes: usize, mut body: Bytes) -> Resu
     if matches!(message.code.class(), 1 | 6 | 7) {
         return Err("a code of a reserved class (§3)");
     }
-    if token_bytes > TOKEN_BYTES_MAX {
-        return Err("a token length of 9 to 15 (§3)");
-    }
-    if body.len() < token_bytes {
-        return Err("the token is cut short (§3)");
-    }
-    message.token = Token::new(&body.split_to(token_bytes)).unwrap_or_default();
+    message.token = read_token(token_nibble, &mut body)?;
     read_options(&mut message.options, &mut body)?;
     message.payload = body;
     Ok(())
+}
+
+/// Takes the rest of a token's length and the token from the front of `body` (RFC 8974 §2.1).
+fn read_token(nibble: u8, body: &mut Bytes) -> Result<Token, &'static str> {
+    let length = match nibble {
+        15 => return Err("15 as a token's length (RFC 8974 §2.1)"),
+        other => read_extended(other, body).map_err(|_| "a token's length is cut short (RFC 8974 §2.1)")?,
+    };
+    if body.len() < length {
+        return Err("the token is cut short (§3)");
+    }
+    Token::new(&body.split_to(length)).ok_or("a token that is longer than tokens may be here (RFC 8974 §2.2)")
 }
 
 /// Options and payload, as they stand in a message behind its token.

@@ -7,7 +7,9 @@ use crate::message::{Code, Kind, Message, Options};
 /// written as it was.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     let token = message.token.as_slice();
-    write_header(message.kind, token.len() as u8, message.code, message.id, out);
+    let token_nibble = nibble(token.len());
+    write_header(message.kind, token_nibble, message.code, message.id, out);
+    write_extended(token_nibble, token.len(), out);
     out.extend_from_slice(token);
     encode_body(&message.options, &message.payload, out);
 }
@@ -26,9 +28,9 @@ pub fn encode_empty(kind: Kind, id: u16, out: &mut Vec<u8>) {
     write_header(kind, 0, Code::EMPTY, id, out);
 }
 
-fn write_header(kind: Kind, token_length: u8, code: Code, id: u16, out: &mut Vec<u8>) {
+fn write_header(kind: Kind, token_nibble: u8, code: Code, id: u16, out: &mut Vec<u8>) {
     let [high, low] = id.to_be_bytes();
-    out.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | token_length, code.0, high, low]);
+    out.extend_from_slice(&[VERSION << 6 | (kind as u8) << 4 | token_nibble, code.0, high, low]);
 }
 
 /// Options in the order of their numbers (§3.1).

@@ -11,8 +11,6 @@ pub use encode::{encode, encode_empty};
 
 /// The version of the protocol (§3).
 pub(crate) const VERSION: u8 = 1;
-/// The longest token (§3).
-pub(crate) const TOKEN_BYTES_MAX: usize = 8;
 /// What stands before a payload (§3).
 pub(crate) const PAYLOAD_MARKER: u8 = 0xff;
 /// A nibble that says: one more byte, from 13 on (§3.1).

@@ -3,7 +3,7 @@
 
 use super::decode::read_options;
 use super::encode::{extended_bytes, nibble, write_extended, write_options};
-use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER, TOKEN_BYTES_MAX};
+use super::{EXTENDED_8, EXTENDED_8_FROM, EXTENDED_16, EXTENDED_16_FROM, PAYLOAD_MARKER};
 use crate::message::{Code, Kind, Message, Token};
 use althing_core::OutBuffer;
 use bytes::{Buf, Bytes, BytesMut};
@@ -77,7 +77,7 @@ fn read_head(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Head>, Str
     }
     let Some((&code, rest)) = rest.split_first() else { return Ok(None) };
     let Some((token_bytes, rest)) = read_extended(token_nibble, rest) else { return Ok(None) };
-    if token_bytes > TOKEN_BYTES_MAX {
+    if token_bytes > Token::BYTES_MAX {
         return Err(malformed("a token that is longer than tokens may be here"));
     }
     let head = Head { code: Code(code), bytes: bytes.len() - rest.len(), token_bytes, body_bytes };

@@ -71,12 +71,11 @@ impl Endpoint {
     /// Tells an observer: at once and unconfirmed where that is enough, as long as the address has confirmed something
     /// lately; else when its turn comes, and of what is at most once the newest only.
     fn notify(&mut self, peer: PeerId, notification: Notification, turn: &mut Turn<'_, '_>) {
-        let Notification { token, mut response, guarantee, settles, is_last } = notification;
+        let Notification { token, mut response, guarantee, observer_check_s, settles, is_last } = notification;
         let is_of_it = |outgoing: &Outgoing| outgoing.peer == peer && outgoing.token == token;
         let is_under_way = self.in_flight.as_ref().is_some_and(|it| it.peer == peer && it.token == token)
             || self.outgoing.iter().any(is_of_it);
         let is_replaceable = guarantee == Guarantee::AtMostOnce && !is_last;
-        let observer_check_s = turn.shared.site.common.config.observer_check_s;
         if is_replaceable && !is_under_way && self.is_confirmed(turn.now, observer_check_s) {
             let id = self.take_id();
             self.note_told(peer, token, id);

@@ -115,6 +115,7 @@ impl Conversation {
                     token: ticking.token,
                     response,
                     guarantee: Guarantee::AtMostOnce,
+                    observer_check_s: hall.site.common.config.observer_check_s,
                     settles: 0,
                     is_last: false,
                 }));

@@ -6,12 +6,14 @@
 
 use super::{Conversation, Cut, Goal, Hall, Notification, Pending, RequestId, Said};
 use crate::message::{Code, Token};
+use crate::resources::pubsub::{Properties, Seat, TopicId};
 use crate::resources::{self, Read, Response, numbered};
 use althing_core::topic::Filter;
 use althing_core::verbs::{
     Outcome, Reason, Refusal, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe,
 };
 use althing_core::{Delivery, Guarantee, Limits, Request, Topic};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A client's interest in a topic, named by the token of its request (RFC 7641 §3.1).
@@ -20,6 +22,9 @@ pub(super) struct Observation {
     pub token: Token,
     read: Read,
     guarantee: Guarantee,
+    /// Its place among the observers of a topic that has a configuration.
+    seat: Option<Seat>,
+    observer_check_s: u32,
     cut: Cut,
     /// The first response has left.
     is_live: bool,
@@ -43,13 +48,31 @@ impl Conversation {
         if !hall.site.observation_begins(self.address) {
             return None;
         }
-        let (is_live, newest) = (false, None);
-        self.observations.push(Observation { token, read: read.clone(), guarantee, cut, is_live, newest });
+        let common = &hall.site.common;
+        let seat = read.state_of.map(|id| common.collection.sit(id));
+        if matches!(seat, Some(None)) {
+            hall.site.observation_ended(self.address);
+            return None;
+        }
+        let entry = read.state_of.and_then(|id| common.collection.get(hall.now, id));
+        let observer_check_s = entry.map_or(common.config.observer_check_s, |entry| entry.observer_check_s());
+        self.observations.push(Observation {
+            token,
+            read: read.clone(),
+            guarantee,
+            cut,
+            seat: seat.flatten(),
+            observer_check_s,
+            is_live: false,
+            newest: None,
+        });
         let of_topic = self.observations.iter().filter(|other| other.read.topic == read.topic);
         let guarantee = of_topic.map(|other| other.guarantee).max().unwrap_or(guarantee);
         let options =
             SubscriptionOptions { guarantee, retain_handling: RetainHandling::Never, ..SubscriptionOptions::default() };
-        let filters = vec![SubscribeFilter { filter: filter_of(&read.topic, &hall.site.common.limits), options }];
+        let limits = &hall.site.common.limits;
+        let topics = topics_of(read, limits).into_iter();
+        let filters = topics.map(|topic| SubscribeFilter { filter: filter_of(&topic, limits), options }).collect();
         Some(Request::Subscribe(Box::new(Subscribe { correlation, filters })))
     }
 
@@ -63,7 +86,7 @@ impl Conversation {
         let ended = self.observations.remove(place);
         hall.site.observation_ended(self.address);
         hall.said.push_back(Said::Forget(token));
-        self.unsubscribe_unobserved(&ended.read.topic, hall);
+        self.unsubscribe_unobserved(&ended.read, hall);
     }
 
     /// Nobody is there any more: nothing is observed.
@@ -78,9 +101,13 @@ impl Conversation {
 
     /// Ends the subscription to a topic that nobody observes any more. Before the session stands nothing may be
     /// asked; [`subscribed`](Self::subscribed) sees to it then.
-    fn unsubscribe_unobserved(&mut self, topic: &Topic, hall: &mut Hall<'_>) {
-        if self.is_connected && !self.observations.iter().any(|other| other.read.topic == *topic) {
-            let filters = vec![filter_of(topic, &hall.site.common.limits)];
+    fn unsubscribe_unobserved(&mut self, read: &Read, hall: &mut Hall<'_>) {
+        let limits = &hall.site.common.limits;
+        let is_observed =
+            |topic: &Topic| self.observations.iter().any(|it| topics_of(&it.read, limits).contains(topic));
+        let unobserved = topics_of(read, limits).into_iter().filter(|topic| !is_observed(topic));
+        let filters: Vec<_> = unobserved.map(|topic| filter_of(&topic, limits)).collect();
+        if self.is_connected && !filters.is_empty() {
             hall.asked.push_back(Request::Unsubscribe(Box::new(Unsubscribe { correlation: 0, filters })));
         }
     }
@@ -94,15 +121,15 @@ impl Conversation {
     ) {
         let Some(pending) = self.pending.iter().find(|pending| pending.request == correlation) else { return };
         let Goal::Observe(read) = &pending.goal else { return };
-        let topic = read.topic.clone();
+        let read = read.clone();
         if let Some(Err(reason)) = results.first() {
             let refusal = Refusal::new(*reason, "this topic cannot be observed");
             let Some(pending) = self.take_pending(correlation) else { return };
             self.end_observation(pending.token, hall);
             return self.respond(pending, Response::refusal(&refusal), hall);
         }
-        self.unsubscribe_unobserved(&topic, hall);
-        hall.asked.push_back(Request::Fetch { correlation, topic });
+        self.unsubscribe_unobserved(&read, hall);
+        hall.asked.push_back(Request::Fetch { correlation, topic: read.topic });
     }
 
     /// The response that begins an observation. A change that has come meanwhile is newer than the value.
@@ -134,6 +161,9 @@ impl Conversation {
     /// A message for this session.
     pub fn deliver(&mut self, delivery: &Delivery, hall: &mut Hall<'_>) {
         let first = hall.said.len();
+        if delivery.message.topic.configured().is_some() {
+            self.dismiss_surplus(&delivery.message, hall);
+        }
         for place in 0..self.observations.len() {
             if self.observations[place].read.topic == delivery.message.topic {
                 self.notify(place, delivery, hall);
@@ -171,9 +201,31 @@ impl Conversation {
             token: observation.token,
             response: numbered(response, sequence),
             guarantee: observation.guarantee.min(delivery.guarantee),
+            observer_check_s: observation.observer_check_s,
             settles: 0,
             is_last,
         }));
+    }
+
+    /// The configuration of a topic has changed or is gone: who observes it and may not any more hears it, the newest first.
+    fn dismiss_surplus(&mut self, configuration: &althing_core::Message, hall: &mut Hall<'_>) {
+        let Some(topic) = configuration.topic.configured().map(TopicId::of) else { return };
+        let observers_max = match Properties::decode(&configuration.payload) {
+            _ if configuration.payload.is_empty() => 0,
+            Ok(properties) => properties.max_subscribers.unwrap_or(u32::MAX),
+            Err(_) => return,
+        };
+        let is_surplus = |seat: &Seat| seat.topic() == topic && !seat.is_within(observers_max);
+        for observation in self.observations.iter().filter(|it| it.seat.as_ref().is_some_and(is_surplus)) {
+            hall.said.push_back(Said::Notification(Notification {
+                token: observation.token,
+                response: Response::error(Code::NOT_FOUND, "this topic cannot be observed any more"),
+                guarantee: Guarantee::AtMostOnce,
+                observer_check_s: observation.observer_check_s,
+                settles: 0,
+                is_last: true,
+            }));
+        }
     }
 
     /// Forgets an observation whose last notification is on its way (RFC 7641 §4.2).
@@ -181,7 +233,7 @@ impl Conversation {
         let Some(place) = self.observations.iter().position(|it| it.token == token) else { return };
         let ended = self.observations.remove(place);
         hall.site.observation_ended(self.address);
-        self.unsubscribe_unobserved(&ended.read.topic, hall);
+        self.unsubscribe_unobserved(&ended.read, hall);
     }
 
     /// A number for an Observe option: 24 bits (RFC 7641 §4.4).
@@ -189,6 +241,12 @@ impl Conversation {
         self.sequence = (self.sequence + 1) & 0xff_ffff;
         self.sequence
     }
+}
+
+/// What an observation subscribes to: its topic, and where that has a configuration, that too.
+fn topics_of(read: &Read, limits: &Limits) -> SmallVec<[Topic; 2]> {
+    let configuration = read.state_of.and_then(|_| read.topic.configuration(&limits.topic).ok());
+    [read.topic.clone()].into_iter().chain(configuration).collect()
 }
 
 fn filter_of(topic: &Topic, limits: &Limits) -> Result<Filter, Reason> {

@@ -9,8 +9,11 @@ use crate::message::{Code, Options, number};
 type Link = (&'static str, &'static [(&'static str, &'static str)]);
 
 /// What is here, and the attributes by which it can be asked for (RFC 6690).
-const LINKS: &[Link] =
-    &[("/.well-known/core", &[("ct", "40")]), ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")])];
+const LINKS: &[Link] = &[
+    ("/.well-known/core", &[("ct", "40")]),
+    ("/t", &[("rt", "althing.topics"), ("title", "topics: /t/LEVEL/LEVEL")]),
+    ("/ps", &[("rt", "core.ps core.ps.coll"), ("ct", "40")]),
+];
 
 /// What is here for learners.
 const DEMO_LINKS: &[Link] = &[
@@ -42,16 +45,23 @@ pub(super) fn links(options: &Options, config: &CoapConfig) -> Result<Response, 
 }
 
 fn is_selected((href, attributes): &Link, name: &str, wanted: &str) -> bool {
-    let matches = |value: &str| match wanted.strip_suffix('*') {
-        Some(start) => value.starts_with(start),
-        None => value == wanted,
-    };
     // The values of these are lists: one of them is enough (RFC 6690 §4.1, RFC 7252 §7.2.1).
     let is_list = matches!(name, "rt" | "if" | "rel" | "ct");
-    let has = |value: &str| if is_list { value.split(' ').any(matches) } else { matches(value) };
+    let has = |value: &str| match is_list {
+        true => value.split(' ').any(|value| is_match(value, wanted)),
+        false => is_match(value, wanted),
+    };
     match name {
-        "href" => matches(href),
+        "href" => is_match(href, wanted),
         _ => attributes.iter().any(|(attribute, value)| *attribute == name && has(value)),
+    }
+}
+
+/// Whether a value is what is wanted, or begins with it where that ends in `*` (RFC 6690 §4.1).
+pub(super) fn is_match(value: &str, wanted: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => value.starts_with(start),
+        None => value == wanted,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Read, Response, Wanted};
 use crate::format;
 use crate::message::{Code, Kind, Message, number};
 use althing_core::time::SECOND_NS;
-use althing_core::{Guarantee, Limits, Now, Properties, Topic};
+use althing_core::{Guarantee, Limits, Now, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub(super) fn request(now: Now, request: &Message, topic: Topic) -> Result<Wante
                 topic,
                 etags: request.options.all(number::ETAG).cloned().collect(),
                 accept: request.options.uint(number::ACCEPT).map(|accept| accept as u16),
+                state_of: None,
             };
             Ok(match request.options.uint(number::OBSERVE) {
                 // CoAP has no word for a delivery that is not repeated and comes once; its own CON comes near.
@@ -60,7 +61,7 @@ pub(super) fn read_topic<'a>(segments: impl Iterator<Item = &'a Bytes>, limits: 
 }
 
 /// A confirmable request is at least once, a non-confirmable one at most once; `?qos=` says otherwise.
-fn read_guarantee(request: &Message) -> Result<Guarantee, Response> {
+pub(super) fn read_guarantee(request: &Message) -> Result<Guarantee, Response> {
     let mut guarantee = match request.kind {
         Kind::Confirmable => Guarantee::AtLeastOnce,
         _ => Guarantee::AtMostOnce,
@@ -76,7 +77,7 @@ fn read_guarantee(request: &Message) -> Result<Guarantee, Response> {
     Ok(guarantee)
 }
 
-fn read_message(
+pub(super) fn read_message(
     now: Now,
     request: &Message,
     topic: Topic,
@@ -87,11 +88,7 @@ fn read_message(
     (message.guarantee, message.retain) = (guarantee, retain);
     message.expires_ns = request.options.uint(number::MAX_AGE).map(|seconds| now.after_s(seconds));
     if let Some(format) = request.options.uint(number::CONTENT_FORMAT).and_then(|it| u16::try_from(it).ok()) {
-        let mut properties = Properties { content_type: format::content_type(format), ..Properties::default() };
-        if properties.content_type.is_none() {
-            properties.user.push((format::USER_PROPERTY.into(), format.to_string().into()));
-        }
-        message.properties = Some(Arc::new(properties));
+        message.properties = Some(Arc::new(format::properties(format)));
     }
     Box::new(message)
 }
@@ -99,8 +96,10 @@ fn read_message(
 /// The representation of a topic's value, `None` where there is none. What is observed exists even without a
 /// value: its representation is empty then.
 pub fn representation(now: Now, value: Option<&althing_core::Message>, read: &Read, is_observed: bool) -> Response {
-    let Some(value) = value else {
-        return match is_observed {
+    // Whoever clears a topic takes away its state, whatever language it is said in.
+    let is_cleared = |value: &&althing_core::Message| value.retain && value.payload.is_empty();
+    let Some(value) = value.filter(|value| read.state_of.is_none() || !is_cleared(value)) else {
+        return match is_observed && read.state_of.is_none() {
             true => Response::new(Code::CONTENT),
             false => Response::error(Code::NOT_FOUND, "this topic has no value"),
         };
