@@ -20,6 +20,7 @@ pub mod issue;
 mod lan;
 mod listening;
 pub mod log;
+pub mod oscore;
 pub mod protocols;
 mod pubsub;
 pub mod reload;

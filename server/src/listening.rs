@@ -1,7 +1,6 @@
 //! From the list of listeners to sockets that are served.
 
-use crate::admin::Gateway;
-use crate::config::{Config, Listen};
+use crate::config::Listen;
 use crate::protocols::{Makings, Speaker};
 use crate::pubsub;
 use crate::serve::ServeError;
@@ -22,17 +21,12 @@ enum Bound {
 }
 
 /// Listens everywhere before anyone is served: a broker that starts by half is hard to understand.
-/// `stores` holds what the TLS listeners among them need; by `gateway` HTTP reaches administrators.
-pub fn listen(
-    config: &Config,
-    stores: &TlsStores,
-    gateway: &Gateway,
-) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
-    let makings = Makings::new(config, gateway);
+/// `stores` holds what the TLS listeners among them need.
+pub fn listen(makings: &Makings<'_>, stores: &TlsStores) -> Result<(Listening, Vec<JoinHandle<()>>), ServeError> {
     pubsub::restore(&makings.coap);
     let mut bound = Vec::new();
-    for mut listen in config.listens()? {
-        let socket = Bound::new(&listen, &makings).map_err(|error| ServeError::Listen {
+    for mut listen in makings.config.listens()? {
+        let socket = Bound::new(&listen, makings).map_err(|error| ServeError::Listen {
             listener: listen.name,
             address: listen.address.clone(),
             error,

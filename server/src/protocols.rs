@@ -2,6 +2,7 @@
 
 use crate::admin::Gateway;
 use crate::config::{Config, Listen, Preset};
+use althing_coap::oscore::Contexts;
 use althing_coap::{CoapAdaptor, CoapDoor, CoapMessageAdaptor, Common};
 use althing_core::Entropy;
 use althing_core::protocol::Row;
@@ -64,8 +65,8 @@ pub struct Makings<'a> {
 
 impl<'a> Makings<'a> {
     /// For one start of the broker.
-    pub fn new(config: &'a Config, gateway: &'a Gateway) -> Self {
-        let coap = Arc::new(Common::new(config.coap.clone(), config.limits.clone()));
+    pub fn new(config: &'a Config, gateway: &'a Gateway, oscore: Arc<Contexts>) -> Self {
+        let coap = Arc::new(Common::new(config.coap.clone(), config.limits.clone()).with_oscore(oscore));
         Self { config, gateway, coap }
     }
 }

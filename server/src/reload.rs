@@ -8,9 +8,11 @@ use crate::config::{self, Change, Config, changes};
 use crate::identity::{self, Identities};
 use crate::listening;
 use crate::log;
+use crate::oscore;
 use crate::serve::ServeOptions;
 use crate::systemd::Manager;
 use crate::tls::{self, TlsStores};
+use althing_coap::oscore::Credentials;
 use althing_core::authorisation::{Policy, Rule};
 use althing_net::local;
 use bytestring::ByteString;
@@ -58,6 +60,8 @@ pub struct Prepared {
     pub identities: identity::Prepared,
     /// What TLS listeners show and accept.
     pub tls: tls::Prepared,
+    /// With whom CoAP's messages are protected.
+    pub oscore: Vec<Credentials>,
 }
 
 /// What outlives a reload, and is told of it.
@@ -67,6 +71,8 @@ pub struct Parts {
     pub identities: Arc<Identities>,
     /// What TLS listeners show and accept.
     pub tls: Arc<TlsStores>,
+    /// With whom CoAP's messages are protected.
+    pub oscore: Arc<oscore::Keeper>,
     /// The service manager.
     pub manager: Manager,
 }
@@ -81,16 +87,23 @@ impl Prepared {
         let identities = Identities::prepare(&config.identity, &config.server.data);
         let listens = config.listens().map_err(|error| error.to_string());
         let tls = listens.and_then(|listens| tls::prepare(&listens).map_err(|error| error.to_string()));
-        match (policy, identities, tls) {
-            (Ok(mut policy), Ok(identities), Ok(tls)) => {
-                for warning in &identities.warnings {
+        let oscore = config.coap.oscore_file.as_deref().map_or(Ok(Vec::new()), oscore::read);
+        match (policy, identities, tls, oscore) {
+            (Ok(mut policy), Ok(identities), Ok(tls), Ok(oscore)) => {
+                let too_open = config.coap.oscore_file.as_deref().and_then(identity::users::too_open);
+                for warning in identities.warnings.iter().chain(&too_open) {
                     tracing::warn!("{warning}");
                 }
                 policy.users = identities.users();
-                Ok(Self { config, policy, identities, tls })
+                if let Some(users) = policy.users.as_mut().filter(|_| config.identity.shared_key.enabled) {
+                    for context in &oscore {
+                        users.entry(context.name.as_str().into()).or_default();
+                    }
+                }
+                Ok(Self { config, policy, identities, tls, oscore })
             }
-            (policy, identities, tls) => {
-                Err([policy.err(), identities.err(), tls.err()].into_iter().flatten().collect())
+            (policy, identities, tls, oscore) => {
+                Err([policy.err(), identities.err(), tls.err(), oscore.err()].into_iter().flatten().collect())
             }
         }
     }
@@ -181,13 +194,16 @@ impl Reloader {
 
     /// Everything takes over. Nothing here can fail, and nothing else happens meanwhile.
     fn apply(&mut self, prepared: Prepared, changes: &[Change]) -> Vec<String> {
-        let Prepared { config, policy, identities, tls } = prepared;
+        let Prepared { config, policy, identities, tls, oscore } = prepared;
         let mut told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         told.extend(rule_changes(&self.rules, &policy.rules));
         self.rules.clone_from(&policy.rules);
         told.extend(user_changes(self.users.as_ref(), policy.users.as_ref()));
         self.users.clone_from(&policy.users);
         self.parts.identities.apply(identities);
+        let keeper = Arc::clone(&self.parts.oscore);
+        // It waits for the disk; until it is done the contexts are those of before.
+        tokio::task::spawn_blocking(move || keeper.replace(oscore));
         local::set_policy(Arc::new(policy));
         local::set_limits(Arc::new(config.limits.clone()));
         config.listens().unwrap_or_default().iter().for_each(listening::set_limits);

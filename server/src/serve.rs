@@ -11,13 +11,15 @@ use crate::identity::{Identities, late};
 use crate::lan::{self, Lan, LanError};
 use crate::listening;
 use crate::log;
-use crate::protocols::PROTOCOLS;
+use crate::oscore::Keeper;
+use crate::protocols::{Makings, PROTOCOLS};
 use crate::reload::{Parts, Prepared, Reloader};
 use crate::storage::{Storage, Watch};
 use crate::sys;
 use crate::systemd::Manager;
 use crate::tls::{self, TlsStores};
 use crate::why::Why;
+use althing_coap::oscore::Credentials;
 use althing_core::Entropy;
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
@@ -172,7 +174,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let lan = if options.lan { Some(lan::prepare(&Config::read(options)?)?) } else { None };
     let config = Config::load(options)?;
     log::start(&config.log).map_err(|error| ServeError::log(&config.log, error))?;
-    let Prepared { config, policy, identities, tls } = Prepared::read(config).map_err(ServeError::Prepare)?;
+    let Prepared { config, policy, identities, tls, oscore } = Prepared::read(config).map_err(ServeError::Prepare)?;
     raise_descriptor_limit();
     let identities = Identities::start(&config.identity, identities)?;
     let stores = Arc::new(TlsStores::default());
@@ -189,7 +191,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let host = |keeping| Box::new(ShardHost::new(keeping, asked, Arc::clone(&tally), why.clone(), presences));
     let shard = |keeping| Shard::new(0, clock, broker, limits, host(keeping));
     let config = Arc::new(config);
-    let running = Running { options: options.clone(), policy, stores, events, verdicts };
+    let running = Running { options: options.clone(), policy, stores, oscore, events, verdicts };
     if config.store.durability == Durability::Memory {
         let shard = shard(Keeping::Memory(Memory::default()));
         let (token, text) = Token::random()?;
@@ -218,25 +220,30 @@ struct Running {
     options: ServeOptions,
     policy: Arc<Policy>,
     stores: Arc<TlsStores>,
+    oscore: Vec<Credentials>,
     events: Receiver<Presence>,
     verdicts: late::Receiver,
 }
 
 impl Running {
     async fn run(self, mut admin: Admin, secrets: Secrets) -> Result<(), ServeError> {
-        let Self { options, policy, stores, events, verdicts } = self;
+        let Self { options, policy, stores, oscore, events, verdicts } = self;
         admin.tls = stores;
         tokio::spawn(verdicts.deliver());
         let mut signals = Signals::new()?;
         let (config, store) = (Arc::clone(&admin.config), admin.store.clone());
         let (gateway, jobs) = Gateway::new();
-        let (listening, accepting) = listening::listen(&config, &admin.tls, &gateway)?;
+        // The data directory is ours by now, if anything is kept there.
+        let oscore = Keeper::start(&config.server.data, oscore)?;
+        let makings = Makings::new(&config, &gateway, Arc::clone(&oscore.contexts));
+        let (listening, accepting) = listening::listen(&makings, &admin.tls)?;
         let for_admin = admin::Bound::new(&config)?;
         let console = console::address(&listening).filter(|_| config.admin.enabled);
         let console = console.map(|place| Ok::<_, io::Error>(console::with_code(&place, &admin.codes.issue()?)));
         greet(&config, &listening, &for_admin.addresses(), console.transpose()?, &secrets);
         let manager = Manager::from_environment();
-        let parts = Parts { identities: Arc::clone(&admin.identities), tls: Arc::clone(&admin.tls), manager };
+        let (identities, tls) = (Arc::clone(&admin.identities), Arc::clone(&admin.tls));
+        let parts = Parts { identities, tls, oscore, manager };
         let (reloader, reload) = Reloader::new(options, Arc::clone(&config), &policy, parts)?;
         admin.reload = Some(reload);
         admin.listeners.clone_from(&listening);

@@ -1,6 +1,7 @@
 //! What all of CoAP's listeners in one process share.
 
 use crate::config::CoapConfig;
+use crate::oscore::Contexts;
 use crate::resources::pubsub::Collection;
 use althing_core::Limits;
 use bytes::Bytes;
@@ -14,6 +15,8 @@ pub struct Common {
     pub config: CoapConfig,
     /// The limits of the house.
     pub limits: Limits,
+    /// With whom messages are protected by OSCORE.
+    pub oscore: Arc<Contexts>,
     /// The topics with a configuration.
     pub collection: Collection,
     /// Bytes that clients have us keep between the blocks of their transfers.
@@ -27,7 +30,13 @@ impl Common {
     pub fn new(config: CoapConfig, limits: Limits) -> Self {
         let demo_block = "A text for learners, long enough to leave in blocks. ".repeat(64);
         let (transfer_bytes, demo_block) = (AtomicUsize::new(0), Mutex::new(demo_block.into()));
-        Self { config, limits, collection: Collection::default(), transfer_bytes, demo_block }
+        let (oscore, collection) = (Arc::default(), Collection::default());
+        Self { config, limits, oscore, collection, transfer_bytes, demo_block }
+    }
+
+    /// With these contexts.
+    pub fn with_oscore(self, oscore: Arc<Contexts>) -> Self {
+        Self { oscore, ..self }
     }
 
     /// The value of `/other/block`.

@@ -49,6 +49,8 @@ althing_core::described! {
         pub exchanges_max: usize,
         /// Bytes of the answers remembered with them.
         pub exchanges_bytes_max: usize,
+        /// A file with the OSCORE contexts (RFC 8613) of clients whose messages are protected end to end.
+        pub oscore_file: Option<PathBuf>,
         /// Topics in the collection `/ps`.
         pub topics_max: usize,
         /// How often a second one of these topics may be published to through `/ps`; 0 = as often as the broker takes it.
@@ -93,6 +95,7 @@ impl Default for CoapConfig {
             observations_max: 100_000,
             exchanges_max: 262_144,
             exchanges_bytes_max: 16 << 20,
+            oscore_file: None,
             topics_max: 10_000,
             topic_publishes_per_s: 0,
             ping_after_s: 120,

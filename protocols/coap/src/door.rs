@@ -6,12 +6,14 @@
 
 mod endpoint;
 mod proof;
+mod protection;
 mod sending;
 
 use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::common::Common;
 use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
+use crate::oscore::{Binding, protect_response};
 use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
 use althing_core::door::Source;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use endpoint::{Endpoint, Party, Reply};
 use hashbrown::HashMap;
 use proof::{Allowance, Proofs};
+use protection::Protection;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -47,6 +50,15 @@ struct Shared {
     /// What a conversation says and asks; empty between calls, kept for its memory.
     said: VecDeque<Said>,
     asked: VecDeque<Request>,
+}
+
+/// A request whose protection is off, and how it may be answered.
+struct Asked<'a> {
+    remote: SocketAddr,
+    message: &'a Message,
+    allowance: Allowance,
+    /// What protected it; `None` = nothing but what protects the whole datagram, if that.
+    binding: Option<Binding>,
 }
 
 /// One call: the moment, what all endpoints share, and where the results go.
@@ -110,7 +122,7 @@ impl CoapDoor {
                 });
             }
             (Kind::Confirmable | Kind::NonConfirmable, code) if code.is_request() => {
-                self.request(now, source, &message, bytes, out);
+                self.received(now, source, &message, bytes, out);
             }
             // A ping (§4.3), or the response to a request that we never made.
             (Kind::Confirmable, _) => reset(remote, message.id, out),
@@ -129,33 +141,29 @@ impl CoapDoor {
         };
         if response.code.is_success() && !response.payload.is_empty() {
             let allowance = self.allowance(now, source, message, bytes);
-            self.respond_without_state(now, source.remote, message, response, allowance, out);
+            let asked = Asked { remote: source.remote, message, allowance, binding: None };
+            self.respond_without_state(now, asked, response, out);
         }
     }
 
-    /// A request that came in a datagram of `bytes`.
-    fn request(&mut self, now: Now, source: Source, message: &Message, bytes: usize, out: &mut DoorOut<'_>) {
-        let remote = source.remote;
-        let wanted = resources::wanted(now, message, &self.shared.site.common);
-        let wanted = match wanted {
+    /// Carries out a request whose protection is off.
+    fn request(&mut self, now: Now, mut asked: Asked<'_>, out: &mut DoorOut<'_>) {
+        let (remote, message) = (asked.remote, asked.message);
+        let wanted = match resources::wanted(now, message, &self.shared.site.common) {
             None => return,
-            Some(Wanted::Response(response)) => {
-                let allowance = self.allowance(now, source, message, bytes);
-                return self.respond_without_state(now, remote, message, response, allowance, out);
-            }
+            Some(Wanted::Response(response)) => return self.respond_without_state(now, asked, response, out),
             Some(wanted) => wanted,
         };
-        let allowance = self.allowance(now, source, message, bytes);
         // Notifications would go on and on, bodies would wait for their next block; and places are short when half of them are taken.
         let needs_proof =
             matches!(wanted, Wanted::Observe(..) | Wanted::Part | Wanted::Demo(_)) || self.is_crowded(remote);
-        if needs_proof && !allowance.is_proven() {
+        if needs_proof && !asked.allowance.is_proven() {
             let challenge = self.shared.proofs.challenge(now, remote);
-            return self.respond_without_state(now, remote, message, challenge, allowance, out);
+            return self.respond_without_state(now, asked, challenge, out);
         }
         // What only reads is read again: it may be answered anew (§4.5), and floods of it push nothing
-        // else out of the memory.
-        let is_kept = !is_safe(message);
+        // else out of the memory. What is protected can be read once only, and its answer is the same bytes.
+        let is_kept = asked.binding.is_some() || !is_safe(message);
         if is_kept {
             match self.shared.exchanges.find(now, remote, message.id) {
                 Seen::Never => {}
@@ -163,9 +171,9 @@ impl CoapDoor {
                 Seen::Answered(reply) => return out.datagrams.push(remote, &reply),
             }
         }
-        let Some(peer) = self.admit(now, remote, out) else {
+        let Some(peer) = self.admit(now, remote, asked.binding.as_ref(), out) else {
             let response = Response::error(Code::SERVICE_UNAVAILABLE, "as many clients are served as may be");
-            return self.respond_without_state(now, remote, message, response, allowance, out);
+            return self.respond_without_state(now, asked, response, out);
         };
         self.with_endpoint(now, remote, out, |endpoint, turn| {
             endpoint.heard_ns = now.mono_ns;
@@ -177,9 +185,12 @@ impl CoapDoor {
             if is_kept {
                 turn.shared.exchanges.begin(now, remote, message.id);
             }
-            endpoint.is_proven |= allowance.is_proven();
+            if let Some(binding) = asked.binding.take() {
+                endpoint.bind(peer, message.token, binding);
+            }
+            endpoint.is_proven |= asked.allowance.is_proven();
             let request = turn.shared.site.next_request();
-            endpoint.replies.push(Reply::to(now, request, message, allowance, separate_after_ms));
+            endpoint.replies.push(Reply::to(now, request, message, asked.allowance, separate_after_ms));
             let begin = |conversation: &mut Conversation, hall: &mut Hall<'_>| {
                 conversation.request(request, message, wanted, hall);
             };
@@ -187,18 +198,32 @@ impl CoapDoor {
         });
     }
 
-    /// The session of an address, made where there is none; `None` when there may be no more.
-    fn admit(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>) -> Option<PeerId> {
-        if let Some(endpoint) = self.endpoints.get(&remote) {
-            return endpoint.parties.first().map(|party| party.peer);
+    /// The session of an address, or of the context that protects the request, made where there is none; `None` when there may
+    /// be no more.
+    fn admit(
+        &mut self,
+        now: Now,
+        remote: SocketAddr,
+        binding: Option<&Binding>,
+        out: &mut DoorOut<'_>,
+    ) -> Option<PeerId> {
+        let context = binding.map(|binding| &binding.context);
+        let known = self.endpoints.get(&remote);
+        if let Some(party) = known.and_then(|it| it.parties.iter().find(|party| party.is_of(context))) {
+            return Some(party.peer);
         }
-        if self.endpoints.len() >= self.shared.site.common.config.endpoints_max {
-            return None;
+        if known.is_none() {
+            if self.endpoints.len() >= self.shared.site.common.config.endpoints_max {
+                return None;
+            }
+            let endpoint = Endpoint::new(now, self.shared.entropy.next_u64() as u16);
+            self.endpoints.insert(remote, endpoint);
         }
-        let peer = out.peers.open(remote);
-        let mut endpoint = Endpoint::new(now, self.shared.entropy.next_u64() as u16);
-        endpoint.parties.push(Party { peer, conversation: Conversation::new(Some(remote.ip())) });
-        self.endpoints.insert(remote, endpoint);
+        let peer = out.peers.open_with_key(remote, context.map(protection::shared_key));
+        let conversation = Conversation::new(Some(remote.ip()));
+        let protection = context.map(|context| Protection::new(Arc::clone(context)));
+        let parties = self.endpoints.get_mut(&remote).map(|endpoint| &mut endpoint.parties);
+        parties?.push(Party { peer, conversation, protection });
         self.remotes.insert(peer, remote);
         let connect = Connect {
             // One confirmable message under way to an address (NSTART, §4.7): the rest waits in the queue.
@@ -224,15 +249,8 @@ impl CoapDoor {
         self.shared.proofs.allowance(now, source.remote, request, bytes)
     }
 
-    fn respond_without_state(
-        &mut self,
-        now: Now,
-        remote: SocketAddr,
-        request: &Message,
-        response: Response,
-        allowance: Allowance,
-        out: &mut DoorOut<'_>,
-    ) {
+    fn respond_without_state(&mut self, now: Now, asked: Asked<'_>, response: Response, out: &mut DoorOut<'_>) {
+        let Asked { remote, message: request, allowance, binding } = asked;
         let config = &self.shared.site.common.config;
         let (response, _) = Cut::of(request).apply(response, Carriage::default(), config);
         let (kind, id) = match request.kind {
@@ -244,7 +262,16 @@ impl CoapDoor {
         };
         let message = message_of(kind, id, request.token, response);
         let message = self.shared.within(allowance, now, remote, message);
-        out.datagrams.push_with(remote, |bytes| encode(&message, bytes));
+        let Some(mut binding) = binding else {
+            out.datagrams.push_with(remote, |bytes| encode(&message, bytes));
+            return;
+        };
+        // When it comes again it cannot be read, since that would be a replay.
+        if let Ok(message) = protect_response(&mut binding, &message) {
+            let datagram = out.datagrams.push_with(remote, |bytes| encode(&message, bytes));
+            self.shared.exchanges.begin(now, remote, request.id);
+            self.shared.exchanges.complete(remote, request.id, datagram);
+        }
     }
 
     /// Calls `act` with the endpoint of this address, if there is one, and sees to its deadline.
@@ -333,6 +360,9 @@ impl Door for CoapDoor {
 
     fn deliver(&mut self, now: Now, peer: PeerId, batch: &[Delivery], out: &mut DoorOut<'_>) {
         let Some(remote) = self.remotes.get(&peer).copied() else { return };
+        if self.endpoints.get(&remote).is_some_and(|endpoint| endpoint.is_revoked(peer)) {
+            return self.close(now, remote, peer, Reason::NotAuthorised, out);
+        }
         self.with_endpoint(now, remote, out, |endpoint, turn| {
             let deliver = |conversation: &mut Conversation, hall: &mut Hall<'_>| {
                 batch.iter().for_each(|delivery| conversation.deliver(delivery, hall));

@@ -26,7 +26,7 @@ const KEYS: &[&[Field<Config>]] = &[
         live: [], restart: [headers_max header_bytes_max heart_beat_send_ms heart_beat_receive_ms], structures: []
     }),
     fields!(Config, "coap.", [coap], CoapConfig {
-        live: [psk_file dtls_sessions_max dtls_idle_s],
+        live: [oscore_file psk_file dtls_sessions_max dtls_idle_s],
         restart: [
             address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
             pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max

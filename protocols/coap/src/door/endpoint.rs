@@ -1,6 +1,7 @@
 //! The message layer of one remote address (§4): what is owed to it and what is under way.
 
 use super::proof::Allowance;
+use super::protection::Protection;
 use crate::message::{Kind, Message, Token};
 use crate::requests::{Conversation, RequestId};
 use crate::resources::Response;
@@ -39,6 +40,8 @@ pub(crate) struct Endpoint {
 pub(crate) struct Party {
     pub peer: PeerId,
     pub conversation: Conversation,
+    /// What protects its messages; `None` for the address's own session.
+    pub protection: Option<Protection>,
 }
 
 /// Where and how a response is wanted.

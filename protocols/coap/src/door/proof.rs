@@ -74,7 +74,8 @@ impl Proofs {
         response
     }
 
-    fn is_proof(&self, now: Now, remote: SocketAddr, echo: &Bytes) -> bool {
+    /// Whether this is what was sent to that address lately.
+    pub fn is_proof(&self, now: Now, remote: SocketAddr, echo: &Bytes) -> bool {
         let Some((made_s, seal)) = echo.split_first_chunk::<4>() else { return false };
         let made_s = u32::from_be_bytes(*made_s);
         let age_s = ((now.mono_ns / SECOND_NS) as u32).wrapping_sub(made_s);

@@ -63,6 +63,7 @@ impl Endpoint {
         };
         let message = message_of(kind, id, token, response);
         let message = turn.shared.within(reply.allowance, turn.now, turn.remote, message);
+        let Some(message) = self.protect(peer, message) else { return };
         let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
         turn.shared.exchanges.complete(turn.remote, reply.id, datagram);
     }
@@ -79,7 +80,9 @@ impl Endpoint {
             let id = self.take_id();
             self.note_told(peer, token, id);
             let message = message_of(Kind::NonConfirmable, id, token, response);
-            turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
+            if let Some(message) = self.protect(peer, message) {
+                turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
+            }
             return;
         }
         if self.in_flight.is_some() {
@@ -107,17 +110,24 @@ impl Endpoint {
 
     /// Sends the next confirmable message when none is under way.
     fn pump(&mut self, turn: &mut Turn<'_, '_>) {
-        if self.in_flight.is_some() {
-            return;
+        while self.in_flight.is_none()
+            && let Some(next) = self.outgoing.pop_front()
+        {
+            self.send(next, turn);
         }
-        let Some(Outgoing { peer, token, response, is_notification, settles, .. }) = self.outgoing.pop_front() else {
-            return;
-        };
+    }
+
+    /// Sends a confirmable message for the first time, unless it cannot be protected.
+    fn send(&mut self, outgoing: Outgoing, turn: &mut Turn<'_, '_>) {
+        let Outgoing { peer, token, response, is_notification, settles, .. } = outgoing;
         let id = self.take_id();
         if is_notification {
             self.note_told(peer, token, id);
         }
         let message = message_of(Kind::Confirmable, id, token, response);
+        let Some(message) = self.protect(peer, message) else {
+            return self.told_of(peer, settles, Outcome::Discard, turn);
+        };
         let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
         let datagram = Bytes::copy_from_slice(datagram);
         let shared = &mut *turn.shared;
@@ -141,10 +151,12 @@ impl Endpoint {
         if let Some(refused) = self.in_flight.take_if(|it| it.transmission.id == id) {
             self.told_of(refused.peer, refused.settles, Outcome::Reject, turn);
             self.converse(refused.peer, turn, |conversation, hall| conversation.end_observation(refused.token, hall));
+            self.unbind(refused.peer, refused.token);
             return self.pump(turn);
         }
         if let Some(told) = self.told.iter().find(|told| told.id == id).copied() {
             self.converse(told.peer, turn, |conversation, hall| conversation.end_observation(told.token, hall));
+            self.unbind(told.peer, told.token);
         }
     }
 
@@ -183,6 +195,7 @@ impl Endpoint {
             let peer = self.parties[place].peer;
             self.converse(peer, turn, |conversation, hall| conversation.end_observations(hall));
         }
+        self.unbind_all();
     }
 
     /// The session of `peer` is about to end: what it was to be told leaves now, once and unconfirmed.
@@ -193,7 +206,9 @@ impl Endpoint {
         self.outgoing = outgoing;
         for Outgoing { token, response, .. } in last {
             let message = message_of(Kind::NonConfirmable, self.take_id(), token, response);
-            turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
+            if let Some(message) = self.protect(peer, message) {
+                turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
+            }
         }
         self.pump(turn);
     }

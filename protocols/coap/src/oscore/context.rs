@@ -7,6 +7,8 @@ use bytes::Bytes;
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// AES-CCM-16-64-128 in the registry of COSE (RFC 9053 §4.2): the one that every implementation has (§11 there).
@@ -67,6 +69,7 @@ pub struct Context {
     pub(super) recipient_key: Key,
     pub(super) common_iv: Nonce,
     state: Mutex<State>,
+    is_revoked: AtomicBool,
 }
 
 /// What changes.
@@ -76,6 +79,9 @@ struct State {
     next: u64,
     /// The first that may not be used yet: what is used must have been noted on disk before.
     reserved: u64,
+    /// From which number on more are to be reserved; `u64::MAX` once that was asked for.
+    ask_from: u64,
+    keeper: Option<Sender<[u8; 16]>>,
     /// What has been received; `None` when that was forgotten (Appendix B.1.2).
     window: Option<ReplayWindow>,
 }
@@ -104,7 +110,8 @@ impl Context {
         let recipient_key = expand(&credentials, recipient_id, "Key");
         let common_iv = expand(&credentials, b"", "IV");
         let state = Mutex::new(State { window: Some(ReplayWindow::default()), ..State::default() });
-        Ok(Self { credentials, sender_key, recipient_key, common_iv, state })
+        let is_revoked = AtomicBool::new(false);
+        Ok(Self { credentials, sender_key, recipient_key, common_iv, state, is_revoked })
     }
 
     /// What to keep sequence numbers under: equal for two contexts if the same number would give the same nonce under
@@ -124,12 +131,33 @@ impl Context {
         let mut state = self.state();
         state.next = state.next.max(next);
         state.reserved = state.reserved.max(reserved.min(NUMBER_MAX + 1));
+        state.ask_from = state.next + state.reserved.saturating_sub(state.next) / 2;
     }
 
     /// The next number, and how many follow it before something has to be reserved.
     pub fn numbers(&self) -> (u64, u64) {
         let state = self.state();
         (state.next, state.reserved.saturating_sub(state.next))
+    }
+
+    /// Whether anything can be sent under a number of its own.
+    pub fn has_numbers(&self) -> bool {
+        self.numbers().1 > 0
+    }
+
+    /// Who sees to it that numbers are reserved: hears the [fingerprint](Self::fingerprint) when half of them are used.
+    pub fn ask(&self, keeper: Sender<[u8; 16]>) {
+        self.state().keeper = Some(keeper);
+    }
+
+    /// It is not known any more: nothing is said under it.
+    pub(super) fn revoke(&self) {
+        self.is_revoked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is not known any more.
+    pub fn is_revoked(&self) -> bool {
+        self.is_revoked.load(Ordering::Relaxed)
     }
 
     /// What was received is not known: nothing is fresh before [`begin_received`](Self::begin_received).
@@ -169,6 +197,13 @@ impl Context {
     /// A number to send something under: never the same again.
     pub(super) fn take_number(&self) -> Result<u64, Exhausted> {
         let mut state = self.state();
+        if state.next >= state.ask_from {
+            state.ask_from = u64::MAX;
+            if let Some(keeper) = &state.keeper {
+                // Without a keeper what is reserved is all there is.
+                let _ = keeper.send(self.fingerprint());
+            }
+        }
         if state.next >= state.reserved {
             return Err(Exhausted);
         }

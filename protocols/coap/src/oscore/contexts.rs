@@ -19,6 +19,8 @@ impl Contexts {
         for context in contexts {
             by_recipient.entry(context.credentials.recipient_id.clone()).or_default().push(context);
         }
+        let is_known = |context: &Arc<Context>| by_recipient.values().flatten().any(|it| Arc::ptr_eq(it, context));
+        self.all().iter().filter(|context| !is_known(context)).for_each(|gone| gone.revoke());
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_recipient);
     }
 
@@ -39,14 +41,6 @@ impl Contexts {
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Context>> {
         self.by_recipient().values().flatten().cloned().collect()
-    }
-
-    /// Whether this one is known still.
-    pub fn contains(&self, context: &Arc<Context>) -> bool {
-        let by_recipient = self.by_recipient();
-        by_recipient
-            .get(&context.credentials.recipient_id)
-            .is_some_and(|all| all.iter().any(|it| Arc::ptr_eq(it, context)))
     }
 
     fn by_recipient(&self) -> Arc<ByRecipient> {

@@ -94,7 +94,7 @@ pub fn unprotect_request(
 pub fn protect_response(binding: &mut Binding, response: &Message) -> Result<Message, Exhausted> {
     let context = &binding.context;
     let is_notification = response.options.get(number::OBSERVE).is_some();
-    let (cose, nonce) = match binding.nonce.take_if(|_| !is_notification) {
+    let (cose, nonce) = match binding.nonce.take().filter(|_| !is_notification) {
         Some(nonce) => (CompressedCose::default(), nonce),
         None => {
             let number = context.take_number()?;

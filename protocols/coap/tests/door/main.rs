@@ -7,6 +7,7 @@ mod bad_input;
 mod blocks;
 mod groups;
 mod observing;
+mod oscore;
 mod requests;
 mod resources;
 mod weather;

@@ -115,7 +115,7 @@ fn what_is_no_request_is_rejected_or_ignored() {
         (b"\x80\x01\x12\x34", b""),
         (b"", b""),
         // A non-confirmable request with an option that must be known.
-        (b"\x50\x01\x12\x34\x90", b""),
+        (b"\x50\x01\x12\x34\xd0\x00", b""),
     ] {
         let replies = world.exchange(0, datagram);
         assert_eq!(replies.first().map_or(&b""[..], |reply| &reply[..]), expected, "{datagram:02x?}");

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host::{Keeping, ShardHost};
 use crate::identity::users::{User, Users};
 use crate::identity::{Identities, late};
+use crate::protocols::Makings;
 use crate::serve::ServeOptions;
 use crate::{events, listening};
 use althing_core::authorisation::Policy;
@@ -96,7 +97,8 @@ impl World {
                 let run = async move {
                     tokio::spawn(verdicts.deliver());
                     let mut admin = admin;
-                    let (listening, _accepting) = listening::listen(&config, &admin.tls, &gateway).unwrap();
+                    let makings = Makings::new(&config, &gateway, Arc::default());
+                    let (listening, _accepting) = listening::listen(&makings, &admin.tls).unwrap();
                     admin.listeners = listening;
                     sender.send((admin, text.unwrap())).unwrap();
                     let _ = stopped.await;

@@ -1,0 +1,118 @@
+//! Protected requests at the door (RFC 8613): whose they are, and what is repeated.
+
+use crate::world::{Weather, World};
+use althing_coap::message::{Code, Kind, Message, Token, number};
+use althing_coap::oscore::{Binding, Context, Contexts, Credentials, protect_request, unprotect_response};
+use althing_coap::{CoapConfig, CoapDoor, Common};
+use althing_core::{Entropy, Limits};
+use bytes::Bytes;
+use std::sync::Arc;
+
+fn context(sender_id: &'static [u8], recipient_id: &'static [u8]) -> Arc<Context> {
+    let context = Context::derive(Credentials {
+        name: "sensor-1".into(),
+        master_secret: Bytes::from_static(b"sixteen bytes..."),
+        master_salt: Bytes::new(),
+        sender_id: Bytes::from_static(sender_id),
+        recipient_id: Bytes::from_static(recipient_id),
+        id_context: None,
+    });
+    let context = context.unwrap();
+    context.reserve(0, 1_000);
+    Arc::new(context)
+}
+
+/// A world whose door knows the second context, and the client's side of it.
+fn world() -> (World, Arc<Context>, Arc<Context>) {
+    let (client, server) = (context(b"c", b"s"), context(b"s", b"c"));
+    let contexts = Arc::new(Contexts::default());
+    contexts.replace([Arc::clone(&server)]);
+    let mut world = World::new(1, 1, CoapConfig::default(), Weather::default());
+    let common = Common::new(CoapConfig::default(), Limits::default()).with_oscore(contexts);
+    world.door = CoapDoor::new(Arc::new(common), Entropy::new(1));
+    (world, client, server)
+}
+
+fn request(code: Code, id: u16, payload: &'static str) -> Message {
+    let mut message = Message::new(Kind::Confirmable, code, id);
+    message.token = Token::new(&id.to_be_bytes()).unwrap();
+    message.options.add(number::URI_PATH, "t");
+    message.options.add(number::URI_PATH, "a");
+    message.payload = Bytes::from_static(payload.as_bytes());
+    message
+}
+
+/// The response to a protected request, as it came and as it is meant.
+fn ask(world: &mut World, client: &Arc<Context>, request: &Message) -> (Message, Message, Binding) {
+    let (outer, mut binding) = protect_request(client, request).unwrap();
+    let answers = world.ask(0, &outer);
+    let answer = answers.into_iter().find(|answer| answer.token == outer.token).unwrap();
+    let inner = unprotect_response(&mut binding, &answer).unwrap();
+    (outer, inner, binding)
+}
+
+#[test]
+fn a_context_is_a_peer_with_its_name() {
+    let (mut world, client, _) = world();
+    let (_, response, _) = ask(&mut world, &client, &request(Code::PUT, 1, "kept"));
+    assert_eq!(response.code, Code::CHANGED);
+    let (_, response, _) = ask(&mut world, &client, &request(Code::GET, 2, ""));
+    assert_eq!((response.code, &response.payload[..]), (Code::CONTENT, &b"kept"[..]));
+    // Whoever comes from there without protection is somebody else.
+    assert_eq!(world.ask(0, &request(Code::GET, 3, "")).remove(0).code, Code::CONTENT);
+    let names: Vec<_> = world.peers.iter().map(|peer| world.peers.key(peer).map(|key| key.name.to_string())).collect();
+    assert_eq!(names, [Some("sensor-1".to_owned()), None]);
+}
+
+#[test]
+fn what_comes_twice_is_answered_with_the_same_bytes() {
+    let (mut world, client, _) = world();
+    for (id, request) in [(1, request(Code::GET, 1, "")), (2, request(Code(31), 2, ""))] {
+        let (outer, ..) = ask(&mut world, &client, &request);
+        let first = world.sent.last().unwrap().clone();
+        world.ask(0, &outer);
+        assert_eq!(world.sent.last(), Some(&first));
+        // Under another message id it is a replay.
+        let replayed = Message { id: id + 100, ..outer };
+        let answer = world.ask(0, &replayed).remove(0);
+        assert_eq!((answer.code, &answer.payload[..]), (Code::UNAUTHORIZED, &b"Replay detected"[..]));
+    }
+}
+
+#[test]
+fn a_door_that_has_forgotten_what_it_received_asks_for_an_echo() {
+    let (mut world, client, server) = world();
+    server.forget_received();
+    let (_, challenge, _) = ask(&mut world, &client, &request(Code::PUT, 1, "kept"));
+    assert_eq!(challenge.code, Code::UNAUTHORIZED);
+    let mut again = request(Code::PUT, 2, "kept");
+    again.options.add(number::ECHO, challenge.options.get(number::ECHO).unwrap().clone());
+    let (_, response, _) = ask(&mut world, &client, &again);
+    assert_eq!(response.code, Code::CHANGED);
+    let (_, response, _) = ask(&mut world, &client, &request(Code::PUT, 3, "kept"));
+    assert_eq!(response.code, Code::CHANGED);
+}
+
+#[test]
+fn without_numbers_nothing_is_carried_out() {
+    let (mut world, client, server) = world();
+    server.reserve(1_000, 0);
+    let (outer, _) = protect_request(&client, &request(Code::PUT, 1, "kept")).unwrap();
+    assert_eq!(world.ask(0, &outer).remove(0).code, Code::SERVICE_UNAVAILABLE);
+    assert_eq!(world.door.endpoints_len(), 0);
+}
+
+#[test]
+fn notifications_are_protected_each_with_a_number() {
+    let (mut world, client, _) = world();
+    let mut observe = request(Code::GET, 1, "");
+    observe.options.add_uint(number::OBSERVE, 0);
+    ask(&mut world, &client, &request(Code::PUT, 2, "first"));
+    let (_, first, mut binding) = ask(&mut world, &client, &observe);
+    assert_eq!((first.options.get(number::OBSERVE).is_some(), &first.payload[..]), (true, &b"first"[..]));
+    ask(&mut world, &client, &request(Code::PUT, 3, "second"));
+    let sent: Vec<_> = world.sent.iter().map(|(_, sent)| Bytes::copy_from_slice(sent)).collect();
+    let sent = sent.iter().filter_map(|sent| althing_coap::codec::decode(sent).ok());
+    let told: Vec<_> = sent.filter_map(|sent| unprotect_response(&mut binding, &sent).ok()).collect();
+    assert_eq!(told.iter().map(|it| &it.payload[..]).collect::<Vec<_>>(), [b"second"]);
+}
