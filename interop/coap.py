@@ -254,18 +254,53 @@ async def _(house):
         expect(await message(), f"{house.topic} 0 0 <all>", "what mosquitto_sub heard")
 
 
-@case(AIOCOAP, "a payload in several blocks is refused with a size")
+@case(AIOCOAP, "a value in many blocks, both ways")
 async def _(house):
+    value = bytes(number % 251 for number in range(20_000))
     async with house.context() as context:
-        refused = await house.ask(context, aiocoap.PUT, b"x" * 5000)
-        expect(refused.code, aiocoap.REQUEST_ENTITY_TOO_LARGE, "the code")
+        expect((await house.ask(context, aiocoap.PUT, value)).code.is_successful(), True, "the success of a PUT in blocks")
+        got = await house.ask(context, aiocoap.GET)
+        expect((got.code, got.payload), (aiocoap.CONTENT, value), "the value that comes back")
 
 
-@case(AIOCOAP, "a value that does not fit is not cut")
+@case(AIOCOAP, "a change on condition of what is there")
 async def _(house):
     async with house.context() as context:
-        await house.publish("-r", "-q", "1", "-t", house.topic, "-m", "x" * 5000)
-        expect((await house.ask(context, aiocoap.GET)).code, aiocoap.NOT_IMPLEMENTED, "the code")
+        first = await house.ask(context, aiocoap.PUT, b"first", if_none_match=True)
+        expect(first.code.is_successful(), True, "the success where nothing was")
+        refused = await house.ask(context, aiocoap.PUT, b"other", if_none_match=True)
+        expect(refused.code, aiocoap.PRECONDITION_FAILED, "the code where something is")
+        etag = (await house.ask(context, aiocoap.GET)).opt.etag
+        changed = await house.ask(context, aiocoap.PUT, b"second", if_match=[etag])
+        expect(changed.code.is_successful(), True, "the success with what is there")
+        refused = await house.ask(context, aiocoap.PUT, b"third", if_match=[etag])
+        expect(refused.code, aiocoap.PRECONDITION_FAILED, "the code with what was there")
+        expect((await house.ask(context, aiocoap.GET)).payload, b"second", "the value")
+
+
+@case(AIOCOAP, "the publish-subscribe draft: a topic is created, published to, observed and deleted")
+async def _(house):
+    async with house.context() as context:
+        # {0: the topic's name, 2: "core.ps.data"} in CBOR.
+        name = house.topic.encode()
+        properties = b"\xa2\x00\x78" + bytes([len(name)]) + name + b"\x02\x6ccore.ps.data"
+        collection = f"coap://{HOST}:{house.broker.coap_port}/ps"
+        created = await house.ask(context, aiocoap.POST, properties, uri=collection, content_format=606)
+        expect(created.code, aiocoap.CREATED, "the code of a new topic")
+        again = await house.ask(context, aiocoap.POST, properties, uri=collection, content_format=606)
+        expect(again.code, aiocoap.BAD_REQUEST, "the code of a name that is taken")
+        topic = f"coap://{HOST}:{house.broker.coap_port}/" + "/".join(created.opt.location_path)
+        links = (await house.ask(context, aiocoap.GET, uri=f"{collection}?rt=core.ps.data")).payload.decode()
+        data = next(link[1:].split(">")[0] for link in links.split(",") if link.startswith("<" + topic[topic.index("/ps"):]))
+        data = f"coap://{HOST}:{house.broker.coap_port}{data}"
+        expect((await house.ask(context, aiocoap.GET, uri=data)).code, aiocoap.NOT_FOUND, "the data before it is published")
+        async with house.subscriber("-t", house.topic) as message:
+            expect((await house.ask(context, aiocoap.PUT, b"21.5", uri=data)).code, aiocoap.CREATED, "the first publish")
+            expect(await message(), f"{house.topic} 0 0 21.5", "what mosquitto_sub heard")
+        expect((await house.ask(context, aiocoap.PUT, b"22", uri=data)).code, aiocoap.CHANGED, "the second publish")
+        expect((await house.ask(context, aiocoap.GET, uri=data)).payload, b"22", "the data")
+        expect((await house.ask(context, aiocoap.DELETE, uri=topic)).code, aiocoap.DELETED, "the code of the end")
+        expect((await house.ask(context, aiocoap.GET, uri=data)).code, aiocoap.NOT_FOUND, "the data of a topic that is gone")
 
 
 @case(AIOCOAP, "1000 requests at once from one address")

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg, setsockopt,
     sockopt,
 };
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
@@ -86,25 +86,6 @@ impl DoorSocket {
     /// The address, with the port that was chosen where 0 was asked for.
     pub fn address(&self) -> &Address {
         &self.address
-    }
-
-    /// Takes datagrams for `group` too, as they come in by the interface that has this index, or for IPv4 this address.
-    ///
-    /// # Errors
-    /// What the system says; a socket that is bound to one address gets none of a group's.
-    pub fn join(&self, group: IpAddr, interface: &InterfaceIndexOrAddress) -> io::Result<()> {
-        if self.locals.is_none() {
-            let what = "a group's datagrams come only where the broker listens everywhere: bind to *";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-        let socket = SockRef::from(&self.socket);
-        match (group, interface) {
-            (IpAddr::V4(group), interface) => socket.join_multicast_v4_n(&group, interface),
-            (IpAddr::V6(group), InterfaceIndexOrAddress::Index(index)) => socket.join_multicast_v6(&group, *index),
-            (IpAddr::V6(_), InterfaceIndexOrAddress::Address(_)) => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "a group of IPv6 is joined by an interface's name"))
-            }
-        }
     }
 
     pub(super) fn poll_receive_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
