@@ -12,7 +12,10 @@ import attacks
 import browser
 import cases
 import coap
+import coap_cli
+import coap_dtls
 import coap_node
+import coap_oscore
 import coap_streams
 import console
 import curl
@@ -68,6 +71,10 @@ COLUMNS = {
     "libcoap gnutls": coap_streams.column(coap_streams.LIBCOAP, "tls", "coap-client-gnutls"),
     "aiocoap tcp": coap_streams.column(coap_streams.AIOCOAP, "tcp"),
     "aiocoap ws": coap_streams.column(coap_streams.AIOCOAP, "ws"),
+    "libcoap dtls": coap_dtls.column("coap-client-openssl"),
+    "libcoap gnutls dtls": coap_dtls.column("coap-client-gnutls"),
+    "aiocoap oscore": coap_oscore.run,
+    "althing coap": coap_cli.run,
     "node-coap": coap_node.run,
     "languages": languages.run,
     "stomp.py": stomp_cases.column(StompPyPeer),
