@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_mistake_is_named_with_what_would_be_right() {
         for (set, expected) in [
-            ("coap.tls_bind=1", "--set coap.tls_bind: there is no key `coap.tls_bind`; did you mean `coap.bind`?"),
+            ("coap.tls_bnd=1", "--set coap.tls_bnd: there is no key `coap.tls_bnd`; did you mean `coap.tls_bind`?"),
             ("mqtt.bnd=1", "--set mqtt.bnd: there is no key `mqtt.bnd`; did you mean `mqtt.bind`?"),
             (
                 "limits.stal_ms=1",
@@ -396,6 +396,7 @@ mod tests {
                 "stomp 127.0.0.1:61613 false",
                 "stomp-tls 127.0.0.1:61614 true",
                 "coap 127.0.0.1:5683 false",
+                "coap-tls 127.0.0.1:5684 true",
                 "coap-tcp 127.0.0.1:5683 false",
                 "coap-tcp-tls 127.0.0.1:5684 true",
                 "http 127.0.0.1:8080 false",
@@ -405,8 +406,8 @@ mod tests {
             ]
         );
         let certificate = |index: usize| listens[index].tls.as_ref().unwrap().certificates[0].certificate.clone();
-        assert_eq!((certificate(1), certificate(9)), ("a.pem".into(), "b.pem".into()));
-        assert_eq!((&listens[9].entrance.mount_point[..], listens[9].entrance.anonymous), ("garden/", false));
+        assert_eq!((certificate(1), certificate(10)), ("a.pem".into(), "b.pem".into()));
+        assert_eq!((&listens[10].entrance.mount_point[..], listens[10].entrance.anonymous), ("garden/", false));
         assert!(listens[0].entrance.anonymous);
     }
 
@@ -425,7 +426,10 @@ mod tests {
             (&["listeners.a.protocol=mqtt"][..], "listeners.a listens nowhere: set listeners.a.bind"),
             (&[on], "listeners.a.protocol = \"\" is none that is spoken here: set one of mqtt, stomp, coap"),
             (&[on, "listeners.a.protocol=mqtt", "listeners.a.tls=true"], "listeners.a.tls: TLS needs a certificate"),
-            (&[on, "listeners.a.protocol=coap", "listeners.a.tls=true"], "listeners.a: coap is spoken over datagrams"),
+            (
+                &[on, "listeners.a.protocol=coap", "listeners.a.proxy_protocol=true"],
+                "listeners.a.proxy_protocol: coap is spoken over datagrams",
+            ),
             (
                 &[on, "listeners.a.protocol=mqtt", "listeners.a.mount_point=x"],
                 "listeners.a.mount_point = \"x\" must end in /",

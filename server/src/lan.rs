@@ -332,7 +332,7 @@ mod tests {
             assert!(!listen.is_reachable() || !listen.entrance.anonymous, "{}", listen.name);
         }
         let names: Vec<_> = config.listens().unwrap().iter().filter(|it| it.is_reachable()).map(|it| it.name).collect();
-        assert_eq!(names, ["mqtt-tls", "stomp-tls", "coap-tcp-tls", "http-tls"]);
+        assert_eq!(names, ["mqtt-tls", "stomp-tls", "coap-tls", "coap-tcp-tls", "http-tls"]);
         assert!(load(&["stomp.enabled=false"]).unwrap().listens().unwrap().iter().all(|it| it.name != "stomp-tls"));
     }
 

@@ -64,7 +64,10 @@ fn certificates_in_use_are_told_with_their_listeners() {
     lab.make("ca", &[], 3000, &KeyPair::generate().unwrap());
     let set = [&SERVER[..], &["tls.client_ca=@ca.crt", "tls.client_certificate=optional"]].concat();
     let stores = TlsStores::default();
-    assert_eq!(stores.apply(lab.prepare(&set).unwrap()), ["mqtt-tls", "stomp-tls", "coap-tcp-tls", "http-tls"]);
+    assert_eq!(
+        stores.apply(lab.prepare(&set).unwrap()),
+        ["mqtt-tls", "stomp-tls", "coap-tcp-tls", "http-tls", "coap-tls"]
+    );
     let told = stores.certificates();
     let shown: Vec<_> = told.iter().map(|it| (it.role.name(), &it.subject[..], &it.listeners[..])).collect();
     let listeners = ["coap-tcp-tls", "http-tls", "mqtt-tls", "stomp-tls"].as_slice();
