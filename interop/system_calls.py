@@ -5,8 +5,9 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-READS = ("read", "readv", "recvfrom", "recvmsg")
-SENDS = ("write", "writev", "sendto", "sendmsg")
+READS = ("read", "readv", "recvfrom", "recvmsg", "recvmmsg")
+SENDS = ("write", "writev", "sendto", "sendmsg", "sendmmsg")
+BATCHES = ("recvmmsg", "sendmmsg")
 FILE_WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2")
 SYNCS = ("fdatasync", "fsync")
 # `STRING_BYTES`: more than any read buffer holds, so that nothing is cut. `-D`: the broker stays our child.
@@ -20,6 +21,7 @@ CALL = re.compile(r"^(\w+)\((\d+)<([^>]*)>(.*)\) += (-?\d+)")
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 VECTOR = re.compile(r'iov_base="((?:\\x[0-9a-f]{2})*)"')
 PEER = re.compile(r"sin_port=htons\((\d+)\)")
+MESSAGE_BYTES = re.compile(r"msg_len=(\d+)")
 
 
 @dataclass
@@ -55,8 +57,25 @@ def parse(lines):
             text = head + resumed[2]
         if call := CALL.match(text):
             name, _, path, rest, result = call.groups()
-            yield Call(name, unhex(path).decode(errors="replace"), content(name, rest), int(result), start, number,
-                       int(peer[1]) if (peer := PEER.search(rest)) else 0)  # fmt: skip
+            path, result = unhex(path).decode(errors="replace"), int(result)
+            if name in BATCHES:
+                yield from batch(name, path, rest, result, start, number)
+                continue
+            yield Call(name, path, content(name, rest), result, start, number, peer(rest))
+
+
+def batch(name, path, rest, count, start, end):
+    """The datagrams of one call, as if each had been a call of its own."""
+    for part in rest.split("msg_hdr=")[1:][: max(count, 0)]:
+        data = b"".join(unhex(vector) for vector in VECTOR.findall(part))
+        if length := MESSAGE_BYTES.search(part):
+            data = data[: int(length[1])]
+        yield Call(name, path, data, len(data), start, end, peer(part))
+
+
+def peer(text):
+    found = PEER.search(text)
+    return int(found[1]) if found else 0
 
 
 def content(name, rest):
