@@ -21,9 +21,10 @@ althing_core::described! {
         /// Observers hear a confirmable message at least this often (RFC 7641 §4.5: 24 hours at most), and before
         /// the first one is acknowledged nothing but that one.
         pub observer_check_s: u32,
-        /// Keys that are shared with devices for DTLS: lines `IDENTITY:KEY`, the key in hexadecimal digits.
+        /// Keys that are shared with devices for DTLS: lines `IDENTITY:KEY`, the key in hexadecimal digits. Nobody but its owner
+        /// may read the file.
         pub psk_file: Option<PathBuf>,
-        /// DTLS associations at once; clients beyond are not answered.
+        /// DTLS associations at once; beyond them whoever was silent for longest makes room.
         pub dtls_sessions_max: usize,
         /// How long a DTLS association may be silent before it ends.
         pub dtls_idle_s: u32,
