@@ -46,9 +46,9 @@ fn a_confirmable_request_is_acknowledged_all_the_same() {
     for (path, code) in [(&["t", "a"][..], Code::PUT), (&["t", "none"], Code::GET), (&["nowhere"], Code::GET)] {
         let mut world = world();
         let message = request(Kind::Confirmable, code, 7, path, 26);
-        let acknowledgement = Message::new(Kind::Acknowledgement, Code::EMPTY, 7);
-        assert_eq!(world.ask(0, &message), [acknowledgement.clone()]);
-        assert_eq!(world.ask(0, &message), [acknowledgement], "when it comes again");
+        let acknowledgement = [Message::new(Kind::Acknowledgement, Code::EMPTY, 7)];
+        assert_eq!(world.ask(0, &message), acknowledgement);
+        assert_eq!(world.ask(0, &message), acknowledgement, "when it comes again");
         world.run_ms(10_000);
         assert_eq!(world.sent.len(), 2, "and nothing else");
     }
