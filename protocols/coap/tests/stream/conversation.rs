@@ -36,6 +36,28 @@ fn requests_are_answered_under_their_tokens() {
     });
 }
 
+/// RFC 7967 §2.1; with Observe 0 the response is the first notification.
+#[test]
+fn what_the_client_does_not_want_to_hear_is_not_said() {
+    both(|world, client| {
+        let quiet = |mut message: Message, classes| {
+            message.options.add_uint(number::NO_RESPONSE, classes);
+            message
+        };
+        let requests = [
+            quiet(put(1, &["t", "a"], "x"), 2),
+            quiet(put(2, &["t", "a"], "y"), 24),
+            quiet(request(Code::GET, 3, &["t", "none"]), 8),
+            quiet(request(Code::GET, 4, &["nowhere"]), 26),
+            quiet(observe(5, &["t", "a"], 0), 26),
+        ];
+        let replies = world.say(client, &requests);
+        let names: Vec<_> = replies.iter().map(|reply| reply.token.as_slice()[0]).collect();
+        assert_eq!((codes(&replies), names), (vec![Code::CHANGED, Code::CONTENT], vec![2, 5]));
+        assert_eq!(payloads(&replies, 5), ["y"]);
+    });
+}
+
 #[test]
 fn notifications_come_in_order_until_the_observation_ends() {
     both(|world, client| {
