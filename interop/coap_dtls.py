@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 from broker import HOST, NAME, Althing, free_port
-from coap import House
+from coap import House, column_at
 from report import case_of, expect
 
 KEY = "00112233445566778899aabbccddeeff"
@@ -14,20 +14,6 @@ TYPED = "correct horse"
 NOTHING_S = "3"
 TABLE = []
 case = case_of(TABLE)
-
-
-def column(tool):
-    async def run(client, broker, report, wanted):
-        names = [name for name, _ in TABLE if wanted(name)]
-        if not names or broker.coap_port is None:
-            return
-        async with secured() as secure:
-            for number, (name, function) in enumerate(TABLE):
-                if name in names:
-                    house = SecureHouse(secure, f"{client.replace(' ', '-')}/{number}", tool)
-                    await report.run(client, name, house.attempt(function), None)
-
-    return run
 
 
 @contextlib.asynccontextmanager
@@ -97,3 +83,6 @@ async def _(house):
     links = await house.secure("get", *authority, uri=house.uri(".well-known/core"))
     expect("</t>" in links, True, f"the links, {links}")
 
+
+def column(tool):
+    return column_at(TABLE, secured, lambda broker, topic, _, function: SecureHouse(broker, topic, tool).attempt(function))
