@@ -7,6 +7,7 @@ mod dtls;
 mod links;
 mod notation;
 mod options;
+mod oscore;
 mod response;
 mod show;
 mod streams;
