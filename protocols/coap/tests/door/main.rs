@@ -11,6 +11,8 @@ mod observing;
 mod oscore;
 mod requests;
 mod resources;
+mod sessions;
 mod throttling;
+mod transmission;
 mod weather;
 mod world;

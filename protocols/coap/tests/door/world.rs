@@ -2,7 +2,7 @@
 //! one history.
 
 use althing_coap::client::{Client, Event};
-use althing_coap::message::{Code, Message, Token};
+use althing_coap::message::{Code, Kind, Message, Token, number};
 use althing_coap::{CoapConfig, CoapDoor, Common, codec};
 use althing_core::authorisation::Policy;
 use althing_core::broker::Broker;
@@ -66,6 +66,16 @@ pub fn topic(name: &str) -> Topic {
 
 pub fn token(bytes: &[u8]) -> Token {
     Token::new(bytes).unwrap()
+}
+
+/// A request to begin to observe `/t/a`.
+pub fn observe(id: u16, name: &[u8]) -> Message {
+    let mut message = Message::new(Kind::Confirmable, Code::GET, id);
+    message.token = token(name);
+    message.options.add_uint(number::OBSERVE, 0);
+    message.options.add(number::URI_PATH, Bytes::from_static(b"t"));
+    message.options.add(number::URI_PATH, Bytes::from_static(b"a"));
+    message
 }
 
 pub fn remote(client: usize) -> SocketAddr {
@@ -156,6 +166,33 @@ impl World {
         codec::encode(message, &mut datagram);
         let replies = self.exchange(client, &datagram);
         replies.into_iter().map(|reply| codec::decode(&reply.into()).unwrap()).collect()
+    }
+
+    /// The same, from there and so protected.
+    pub fn ask_from(&mut self, source: Source, message: &Message) -> Vec<Message> {
+        let (before, mut datagram) = (self.sent.len(), Vec::new());
+        codec::encode(message, &mut datagram);
+        self.at_door_from(source, datagram);
+        self.sent_to(usize::from(source.remote.port() - 10_000), before)
+    }
+
+    /// What protected the datagrams of a client has ended, or another one has begun it anew.
+    pub fn leave(&mut self, client: usize) {
+        self.call_door(|door, now, out| door.left(now, remote(client), out));
+        self.settle();
+    }
+
+    /// What left the door for a client since `from`, as messages.
+    pub fn sent_to(&self, client: usize, from: usize) -> Vec<Message> {
+        let of_client = self.sent[from..].iter().filter(|(to, _)| *to == client);
+        of_client.map(|(_, datagram)| codec::decode(&Bytes::copy_from_slice(datagram)).unwrap()).collect()
+    }
+
+    /// A message of a client that is nothing but an id.
+    pub fn say_empty(&mut self, client: usize, kind: Kind, id: u16) {
+        let mut datagram = Vec::new();
+        codec::encode_empty(kind, id, &mut datagram);
+        self.exchange(client, &datagram);
     }
 
     /// Lets time pass until `ms` from now, with all that happens meanwhile.
