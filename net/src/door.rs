@@ -267,6 +267,18 @@ impl Shard {
         self.turned_away(name, "a mistake in this broker lost its peers; standard error has the details".into());
     }
 
+    /// Ends what protects the datagrams of doors, with a goodbye to everyone, behind what was said to them before.
+    pub(crate) fn close_doors(&mut self, now: Now) {
+        self.flush_doors();
+        for number in 0..self.doors.open.len() {
+            if let Some(associations) = &mut self.doors.open[number].associations {
+                associations.close_all(now.mono_ns);
+                self.tell_door(now, number);
+            }
+        }
+        self.flush_doors();
+    }
+
     /// Sends what has gathered. What the socket does not take is lost, as datagrams may be.
     pub(crate) fn flush_doors(&mut self) {
         let now_ns = self.clock.mono_ns();

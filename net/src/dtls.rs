@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a listener speaks inside DTLS, from now until it is told otherwise. Associations keep what they began with, but for
-/// those whose key is not there any more.
+/// those whose key is not there any more, or whose certificate is not good any more.
 #[derive(Debug)]
 pub struct DtlsAcceptor {
     terms: Mutex<Arc<DtlsTerms>>,
@@ -39,7 +39,8 @@ impl DtlsAcceptor {
         Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// New terms for every handshake from now on. Associations whose key is gone, or another one, end.
+    /// New terms for every handshake from now on. Associations whose key is gone, or another one, end; so do those of clients
+    /// whose certificate is not good under these terms.
     pub fn set_terms(&self, terms: DtlsTerms) {
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
     }
@@ -82,7 +83,7 @@ pub struct DtlsSettings {
     pub handshake_timeout: Duration,
     /// An association that is silent for longer ends.
     pub idle: Duration,
-    /// Associations at once.
+    /// Associations at once; beyond them whoever was silent for longest makes room.
     pub sessions_max: usize,
 }
 
@@ -119,6 +120,11 @@ impl DtlsTerms {
             Some(Arc::new(base().require_client_certificate(shows).build()?))
         };
         Ok(Self { settings, keyed, certified })
+    }
+
+    /// Under which identities clients may name a key, as far as they are text.
+    pub fn shared_key_names(&self) -> impl Iterator<Item = &str> {
+        self.settings.shared_keys.keys().filter_map(|identity| str::from_utf8(identity).ok())
     }
 
     /// Whether an association with this key may go on.

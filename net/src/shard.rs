@@ -343,7 +343,7 @@ impl Shard {
         self.broker.close_all(reason, &mut self.effects);
         self.settle(now);
         self.close(&self.peers(), &Refusal::new(reason, "the broker is stopping"));
-        self.flush_doors();
+        self.close_doors(now);
     }
 
     /// Everyone who is connected, but for the peers of doors.

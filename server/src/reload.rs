@@ -96,8 +96,9 @@ impl Prepared {
                 }
                 policy.users = identities.users();
                 if let Some(users) = policy.users.as_mut().filter(|_| config.identity.shared_key.enabled) {
-                    for context in &oscore {
-                        users.entry(context.name.as_str().into()).or_default();
+                    let contexts = oscore.iter().map(|context| context.name.as_str());
+                    for name in contexts.chain(tls.shared_key_names()) {
+                        users.entry(name.into()).or_default();
                     }
                 }
                 Ok(Self { config, policy, identities, tls, oscore })

@@ -107,6 +107,13 @@ struct Loaded {
     certificates: Vec<CertificateStatus>,
 }
 
+impl Prepared {
+    /// Who comes in with a key of its own, at any listener.
+    pub fn shared_key_names(&self) -> impl Iterator<Item = &str> {
+        self.doors.iter().flat_map(|(_, door)| door.shared_key_names())
+    }
+}
+
 /// Reads and checks what the TLS listeners among `listens` need. Nothing changes by it.
 ///
 /// # Errors
@@ -155,15 +162,16 @@ impl TlsStores {
 
     fn apply_to_doors(&self, prepared: Vec<(&'static str, LoadedDtls)>, changed: &mut Vec<&'static str>) {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, LoadedDtls { terms, digest }) in prepared {
+        for (name, LoadedDtls { terms, digest, certificates }) in prepared {
             match doors.get_mut(name) {
                 Some(store) if store.digest == digest => continue,
                 Some(store) => {
                     store.acceptor.set_terms(terms);
-                    store.digest = digest;
+                    (store.digest, store.certificates) = (digest, certificates);
                 }
                 None => {
-                    doors.insert(name, DtlsStore { acceptor: Arc::new(DtlsAcceptor::new(terms)), digest });
+                    let acceptor = Arc::new(DtlsAcceptor::new(terms));
+                    doors.insert(name, DtlsStore { acceptor, digest, certificates });
                 }
             }
             changed.push(name);
@@ -198,7 +206,10 @@ impl TlsStores {
     /// Every certificate that is in use, the one that ends first in front.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
         let mut all: Vec<CertificateStatus> = Vec::new();
-        for status in self.lock().values().flat_map(|store| &store.certificates) {
+        let (listeners, doors) = (self.lock(), self.doors.lock().unwrap_or_else(PoisonError::into_inner));
+        let of_streams = listeners.values().flat_map(|store| &store.certificates);
+        let of_datagrams = doors.values().flat_map(|store| &store.certificates);
+        for status in of_streams.chain(of_datagrams) {
             let is_same = |it: &&mut CertificateStatus| {
                 (&it.file, it.fingerprint, it.role) == (&status.file, status.fingerprint, status.role)
             };
@@ -207,6 +218,7 @@ impl TlsStores {
                 None => all.push(status.clone()),
             }
         }
+        all.iter_mut().for_each(|status| status.listeners.sort_unstable());
         all.sort_by_key(|status| status.not_after_s);
         all
     }

@@ -8,6 +8,7 @@ use super::session::{Facts, Session, Turn, Word};
 use super::{DtlsAcceptor, DtlsTerms};
 use althing_core::door::Datagrams;
 use bytes::Bytes;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,8 +34,12 @@ pub struct Associations {
     start: Instant,
     cookies: Cookies,
     by_remote: HashMap<SocketAddr, Association>,
+    /// Nobody is let in any more.
+    is_closed: bool,
     handshakes: HashMap<IpAddr, usize>,
     handshakes_total: usize,
+    /// Associations whose handshake is done.
+    established: usize,
     /// When somebody's time comes, at the latest.
     due: BTreeSet<(u64, SocketAddr)>,
     buffer: Vec<u8>,
@@ -67,8 +72,10 @@ impl Associations {
             start: Instant::now(),
             cookies: Cookies::default(),
             by_remote: HashMap::new(),
+            is_closed: false,
             handshakes: HashMap::new(),
             handshakes_total: 0,
+            established: 0,
             due: BTreeSet::new(),
             buffer: Vec::new(),
             plaintexts: Vec::new(),
@@ -95,6 +102,9 @@ impl Associations {
 
     /// Takes a datagram from the socket.
     pub fn receive(&mut self, now_ns: u64, remote: SocketAddr, datagram: &[u8]) {
+        if self.is_closed {
+            return;
+        }
         self.renew_terms(now_ns);
         match Hello::read(datagram) {
             Some(hello) => self.receive_hello(now_ns, remote, &hello, datagram),
@@ -120,30 +130,25 @@ impl Associations {
             // A copy of the hello of this very association, late.
             return;
         }
-        let is_full = known.is_none() && self.by_remote.len() >= self.terms.settings.sessions_max;
         let of_address = self.handshakes.get(&remote.ip()).copied().unwrap_or_default();
-        if is_full || self.handshakes_total >= HANDSHAKES_MAX || of_address >= HANDSHAKES_PER_ADDRESS_MAX {
+        if self.handshakes_total >= HANDSHAKES_MAX || of_address >= HANDSHAKES_PER_ADDRESS_MAX {
             return;
         }
         let terms = Arc::clone(&self.terms);
         let Some(session) = Session::begin(remote, hello, cookie, datagram, &mut self.turn(&terms, now_ns)) else {
             return;
         };
-        let association = self.by_remote.entry(remote).or_default();
-        if association.next.replace(session).is_none() {
-            self.handshakes_total += 1;
-            *self.handshakes.entry(remote.ip()).or_default() += 1;
-        }
-        self.arm(remote);
+        let mut association = self.take(remote).unwrap_or_default();
+        association.next = Some(session);
+        self.put_back(remote, association);
     }
 
     /// Records may belong to either of two associations; each drops what it cannot verify.
     fn receive_records(&mut self, now_ns: u64, remote: SocketAddr, datagram: &[u8]) {
         let is_protected = datagram.get(3..5).is_some_and(|epoch| epoch != [0, 0]);
         let terms = Arc::clone(&self.terms);
-        let Some(mut association) = self.by_remote.remove(&remote) else { return };
-        let had_next = association.next.is_some();
-        if is_protected || !had_next {
+        let Some(mut association) = self.take(remote) else { return };
+        if is_protected || association.next.is_none() {
             self.say_to_current(&terms, &mut association, Word::Record(datagram), now_ns, remote);
         }
         if let Some(next) = &mut association.next {
@@ -155,7 +160,30 @@ impl Associations {
                 self.replace(&terms, &mut association, now_ns, remote);
             }
         }
-        self.put_back(remote, association, had_next);
+        self.put_back(remote, association);
+        if self.established > self.terms.settings.sessions_max {
+            self.evict(now_ns, remote);
+        }
+    }
+
+    /// Whoever has been silent for longest makes room for a newcomer that has proven who it is; a hello alone pushes nobody out.
+    fn evict(&mut self, now_ns: u64, newcomer: SocketAddr) {
+        let terms = Arc::clone(&self.terms);
+        let max = terms.settings.sessions_max;
+        while self.established > max {
+            let is_settled = |remote: &SocketAddr| self.by_remote.get(remote).is_some_and(|it| it.current.is_some());
+            let mut settled = self.due.iter().filter(|(_, remote)| *remote != newcomer && is_settled(remote));
+            let Some((due_ns, remote)) = settled.next().copied() else { return };
+            let Some(mut association) = self.take(remote) else { return };
+            if self.due_of(&association) <= due_ns {
+                self.end(&terms, &mut association, now_ns, remote);
+            } else {
+                // It was heard since its entry was made: it stands further behind.
+                self.due.remove(&(due_ns, remote));
+                association.due_ns = 0;
+            }
+            self.put_back(remote, association);
+        }
     }
 
     /// The new handshake is done.
@@ -198,10 +226,9 @@ impl Associations {
     /// Protects a datagram on its way to this address. There is nobody to take it where there is no association.
     pub fn send(&mut self, now_ns: u64, remote: SocketAddr, datagram: &[u8]) {
         let terms = Arc::clone(&self.terms);
-        let Some(mut association) = self.by_remote.remove(&remote) else { return };
-        let had_next = association.next.is_some();
+        let Some(mut association) = self.take(remote) else { return };
         self.say_to_current(&terms, &mut association, Word::Plaintext(datagram), now_ns, remote);
-        self.put_back(remote, association, had_next);
+        self.put_back(remote, association);
     }
 
     /// Repeats what was not answered, and ends what has been silent for long.
@@ -210,9 +237,8 @@ impl Associations {
         let terms = Arc::clone(&self.terms);
         while let Some((due_ns, remote)) = self.due.first().copied().filter(|(due_ns, _)| *due_ns <= now_ns) {
             self.due.remove(&(due_ns, remote));
-            let Some(mut association) = self.by_remote.remove(&remote) else { continue };
+            let Some(mut association) = self.take(remote) else { continue };
             association.due_ns = 0;
-            let had_next = association.next.is_some();
             let is_idle = |it: &Established| it.session.heard_ns.saturating_add(idle_ns(&terms)) <= now_ns;
             match association.current.as_ref().map(is_idle) {
                 Some(true) => self.end(&terms, &mut association, now_ns, remote),
@@ -223,7 +249,19 @@ impl Associations {
             {
                 association.next = None;
             }
-            self.put_back(remote, association, had_next);
+            self.put_back(remote, association);
+        }
+    }
+
+    /// Says goodbye to everyone, and answers nobody any more.
+    pub fn close_all(&mut self, now_ns: u64) {
+        self.is_closed = true;
+        let terms = Arc::clone(&self.terms);
+        for remote in self.by_remote.keys().copied().collect::<Vec<_>>() {
+            let Some(mut association) = self.take(remote) else { continue };
+            association.next = None;
+            self.end(&terms, &mut association, now_ns, remote);
+            self.put_back(remote, association);
         }
     }
 
@@ -244,44 +282,59 @@ impl Associations {
         let unwelcome = |it: &Association| it.current.as_ref().is_some_and(|it| !it.session.is_welcome(&terms));
         let gone: Vec<_> = self.by_remote.iter().filter(|(_, it)| unwelcome(it)).map(|(remote, _)| *remote).collect();
         for remote in gone {
-            let Some(mut association) = self.by_remote.remove(&remote) else { continue };
-            let had_next = association.next.is_some();
+            let Some(mut association) = self.take(remote) else { continue };
             self.end(&terms, &mut association, now_ns, remote);
-            self.put_back(remote, association, had_next);
+            self.put_back(remote, association);
         }
     }
 
-    fn put_back(&mut self, remote: SocketAddr, association: Association, had_next: bool) {
-        if had_next && association.next.is_none() {
+    /// Takes an association out to change it; every count is without it until it is put back.
+    fn take(&mut self, remote: SocketAddr) -> Option<Association> {
+        let association = self.by_remote.remove(&remote)?;
+        self.established -= usize::from(association.current.is_some());
+        if association.next.is_some() {
             self.handshakes_total -= 1;
-            if let Some(count) = self.handshakes.get_mut(&remote.ip()) {
-                *count -= 1;
-                if *count == 0 {
-                    self.handshakes.remove(&remote.ip());
+            if let Entry::Occupied(mut count) = self.handshakes.entry(remote.ip()) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
                 }
             }
         }
+        Some(association)
+    }
+
+    /// One of which nothing is left is gone.
+    fn put_back(&mut self, remote: SocketAddr, association: Association) {
         if association.current.is_none() && association.next.is_none() {
             self.due.remove(&(association.due_ns, remote));
             return;
         }
-        self.by_remote.insert(remote, association);
-        self.arm(remote);
+        self.established += usize::from(association.current.is_some());
+        if association.next.is_some() {
+            self.handshakes_total += 1;
+            *self.handshakes.entry(remote.ip()).or_default() += 1;
+        }
+        self.arm(remote, association);
     }
 
     /// Makes sure that it is called in time. A session that is heard often keeps its early entry until that is due.
-    fn arm(&mut self, remote: SocketAddr) {
-        let idle_ns = idle_ns(&self.terms);
-        let Some(association) = self.by_remote.get_mut(&remote) else { return };
-        let next_ns = association.next.as_ref().map_or(u64::MAX, |next| next.due_ns);
-        let current = association.current.as_ref().map(|it| &it.session);
-        let current_ns = current.map_or(u64::MAX, |it| it.due_ns.min(it.heard_ns.saturating_add(idle_ns)));
-        let due_ns = next_ns.min(current_ns).max(1);
+    fn arm(&mut self, remote: SocketAddr, mut association: Association) {
+        let due_ns = self.due_of(&association);
         if association.due_ns == 0 || due_ns < association.due_ns {
             self.due.remove(&(association.due_ns, remote));
             association.due_ns = due_ns;
             self.due.insert((due_ns, remote));
         }
+        self.by_remote.insert(remote, association);
+    }
+
+    fn due_of(&self, association: &Association) -> u64 {
+        let next_ns = association.next.as_ref().map_or(u64::MAX, |next| next.due_ns);
+        let current = association.current.as_ref().map(|it| &it.session);
+        let idle_ns = idle_ns(&self.terms);
+        let current_ns = current.map_or(u64::MAX, |it| it.due_ns.min(it.heard_ns.saturating_add(idle_ns)));
+        next_ns.min(current_ns).max(1)
     }
 
     fn turn<'a>(&'a mut self, terms: &'a DtlsTerms, now_ns: u64) -> Turn<'a> {

@@ -35,12 +35,18 @@ pub struct Session {
     pub random: [u8; 32],
     pub is_connected: bool,
     identified: Option<Identified>,
-    certificate: Option<Certificate>,
+    certificate: Option<Shown>,
     cipher: &'static str,
     /// When something that was proven to be the client's came last.
     pub heard_ns: u64,
     /// When the library wants to be called; only while shaking hands.
     pub due_ns: u64,
+}
+
+/// What a client has shown; its bytes are verified again when the terms are others.
+struct Shown {
+    der: Box<[u8]>,
+    certificate: Certificate,
 }
 
 /// What is said to the library, from outside or by the time.
@@ -126,7 +132,7 @@ impl Session {
                 Output::Packet(packet) => turn.outgoing.push(self.remote, packet),
                 Output::BufferTooSmall { needed } => turn.buffer.resize(needed, 0),
                 Output::Connected => self.is_connected = true,
-                Output::PeerCert(der) => self.certificate = Some(verified(turn.terms, der).ok_or(Over)?),
+                Output::PeerCert(der) => self.certificate = Some(Shown::verified(turn.terms, der).ok_or(Over)?),
                 Output::ApplicationData(plaintext) => {
                     self.heard_ns = turn.now_ns;
                     turn.plaintexts.push(Bytes::copy_from_slice(plaintext));
@@ -145,13 +151,14 @@ impl Session {
 
     /// Whether whoever has this association may still come in.
     pub fn is_welcome(&self, terms: &DtlsTerms) -> bool {
-        self.identified.as_ref().is_none_or(|(identity, key)| terms.knows(identity, key))
+        let is_known = self.identified.as_ref().is_none_or(|(identity, key)| terms.knows(identity, key));
+        is_known && self.certificate.as_ref().is_none_or(|it| verify(terms, &it.der).is_some())
     }
 
     /// What was agreed on, and whom it proved.
     pub fn facts(&self) -> Facts {
-        let tls =
-            Tls { version: "DTLSv1.2", cipher: self.cipher, certificate: self.certificate.clone(), ..Tls::default() };
+        let certificate = self.certificate.as_ref().map(|it| it.certificate.clone());
+        let tls = Tls { version: "DTLSv1.2", cipher: self.cipher, certificate, ..Tls::default() };
         let name = self.identified.as_ref().and_then(|(identity, _)| std::str::from_utf8(identity).ok());
         let key = name.map(|name| SharedKey { kind: SharedKeyKind::PreSharedKey, name: ByteString::from(name) });
         Facts { tls: Arc::new(tls), shared_key: key.map(Arc::new) }
@@ -177,9 +184,15 @@ fn choose(terms: &DtlsTerms, hello: &Hello<'_>, now: Instant) -> Option<(Dtls, &
     })
 }
 
+impl Shown {
+    fn verified(terms: &DtlsTerms, der: &[u8]) -> Option<Self> {
+        verify(terms, der)?;
+        Some(Self { der: der.into(), certificate: (terms.settings.describe)(der).ok()? })
+    }
+}
+
 /// The library hands over the client's own certificate alone: one of the authorities has to have signed it itself.
-fn verified(terms: &DtlsTerms, der: &[u8]) -> Option<Certificate> {
+fn verify(terms: &DtlsTerms, der: &[u8]) -> Option<()> {
     let verifier = terms.settings.client_verifier.as_ref()?;
-    verifier.verify_client_cert(&CertificateDer::from(der), &[], UnixTime::now()).ok()?;
-    (terms.settings.describe)(der).ok()
+    verifier.verify_client_cert(&CertificateDer::from(der), &[], UnixTime::now()).ok().map(drop)
 }

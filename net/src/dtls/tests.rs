@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
 
+mod certificates;
+
 use super::*;
 use dimpl::{Dtls, Output};
 use std::net::SocketAddr;
@@ -48,8 +50,12 @@ impl Client {
     fn new(identity: &str, key: &str, port: u16) -> Self {
         let resolver = Arc::new(OneKey(key.as_bytes().to_vec()));
         let config = Config::builder().with_psk_client(identity.as_bytes().to_vec(), resolver).build().unwrap();
+        Self::with(port, |start| Dtls::new_12_psk(Arc::new(config), start))
+    }
+
+    fn with(port: u16, make: impl FnOnce(Instant) -> Dtls) -> Self {
         let start = Instant::now();
-        let mut dtls = Dtls::new_12_psk(Arc::new(config), start);
+        let mut dtls = make(start);
         dtls.set_active(true);
         dtls.handle_timeout(start).unwrap();
         Self { dtls, remote: remote(port), start, is_connected: false, heard: Vec::new(), is_closed: false }
@@ -85,7 +91,11 @@ struct Server {
 
 impl Server {
     fn new(keys: &[(&str, &str)]) -> Self {
-        let acceptor = Arc::new(DtlsAcceptor::new(terms(keys)));
+        Self::with(terms(keys))
+    }
+
+    fn with(terms: DtlsTerms) -> Self {
+        let acceptor = Arc::new(DtlsAcceptor::new(terms));
         let associations = Associations::new(Arc::clone(&acceptor));
         Self { associations, acceptor, now_ns: 1, heard: Vec::new(), left: Vec::new() }
     }
@@ -250,23 +260,74 @@ fn whoever_says_goodbye_or_is_silent_for_long_leaves() {
     assert_eq!(server.associations.len(), (0, 0));
 }
 
+/// As far as the client's second hello, with its cookie.
+fn half_open(server: &mut Server, port: u16) {
+    let mut client = Client::new("sensor", "secret", port);
+    server.take(client.remote, &client.packets().remove(0));
+    let request = server.outgoing().remove(0).1;
+    client.dtls.handle_packet(&request).unwrap();
+    client.packets().iter().for_each(|packet| server.take(client.remote, packet));
+    server.outgoing();
+}
+
 #[test]
-fn half_open_handshakes_are_given_up_and_full_is_full() {
+fn half_open_handshakes_are_bounded_and_given_up_and_push_nobody_out() {
     let mut server = Server::new(KEYS);
-    for port in 1..=3 {
-        let mut client = Client::new("sensor", "secret", port);
-        server.take(client.remote, &client.packets().remove(0));
-        let request = server.outgoing().remove(0).1;
-        client.dtls.handle_packet(&request).unwrap();
-        client.packets().iter().for_each(|packet| server.take(client.remote, packet));
-        server.outgoing();
+    let mut clients = [1, 2].map(|port| Client::new("sensor", "secret", port));
+    clients.iter_mut().for_each(|client| server.talk(client));
+    for port in 100..200 {
+        half_open(&mut server, port);
     }
-    assert_eq!(server.associations.len(), (2, 2));
-    while server.associations.len() != (0, 0) {
+    assert_eq!(server.associations.len(), (2 + 64, 64));
+    while server.associations.len() != (2, 0) {
         server.now_ns = server.associations.due_ns();
         server.associations.timeout(server.now_ns);
     }
     assert!(server.now_ns < 12_000_000_000);
+    assert_eq!(server.left, []);
+}
+
+#[test]
+fn whoever_was_silent_for_longest_hears_goodbye_when_there_are_too_many() {
+    let mut server = Server::new(KEYS);
+    let mut clients = [1, 2, 3].map(|port| Client::new("sensor", "secret", port));
+    for client in &mut clients[..2] {
+        server.talk(client);
+        server.now_ns += 1_000_000_000;
+    }
+    let [first, second, third] = &mut clients;
+    first.say("still here").iter().for_each(|packet| server.take(first.remote, packet));
+    server.talk(third);
+    assert_eq!(server.left, [second.remote]);
+    assert_eq!(server.associations.len(), (2, 0));
+    server.associations.send(server.now_ns, first.remote, b"welcome");
+    server.talk(first);
+    assert!(third.is_connected && first.heard == [b"welcome".to_vec()]);
+}
+
+#[test]
+fn at_the_end_everyone_hears_goodbye_and_nobody_is_let_in() {
+    let mut server = Server::new(KEYS);
+    let (mut one, mut other) = (Client::new("sensor", "secret", 1), Client::new("other", "another", 2));
+    server.talk(&mut one);
+    server.talk(&mut other);
+    half_open(&mut server, 3);
+    server.associations.send(server.now_ns, one.remote, b"the last word");
+    server.associations.close_all(server.now_ns);
+    server.note();
+    for (remote, packet) in server.outgoing() {
+        let client = if remote == one.remote { &mut one } else { &mut other };
+        client.dtls.handle_packet(&packet).unwrap();
+        client.packets();
+    }
+    assert!(one.is_closed && other.is_closed);
+    assert_eq!(one.heard, [b"the last word".to_vec()]);
+    server.left.sort_unstable();
+    assert_eq!(server.left, [one.remote, other.remote]);
+    assert_eq!(server.associations.len(), (0, 0));
+    assert_eq!(server.associations.due_ns(), u64::MAX);
+    server.take(remote(4), &Client::new("sensor", "secret", 4).packets().remove(0));
+    assert!(server.outgoing().is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What DTLS listeners show and accept: a certificate as the others, and keys that are shared with devices.
 
-use super::{Reading, TlsError, certificate, files::Chain};
+use super::{CertificateRole, CertificateStatus, Reading, TlsError, certificate, files::Chain};
 use crate::config::{ClientCertificate, DatagramSettings, TlsSettings};
 use crate::identity::users::too_open;
 use althing_net::{DtlsAcceptor, DtlsSettings, DtlsTerms, KeyPair, SharedKeys};
@@ -18,6 +18,7 @@ use std::time::Duration;
 pub(super) struct LoadedDtls {
     pub terms: DtlsTerms,
     pub digest: [u8; 32],
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// What a DTLS listener speaks now, and from what it was made.
@@ -25,6 +26,7 @@ pub(super) struct LoadedDtls {
 pub(super) struct DtlsStore {
     pub acceptor: Arc<DtlsAcceptor>,
     pub digest: [u8; 32],
+    pub certificates: Vec<CertificateStatus>,
 }
 
 impl LoadedDtls {
@@ -41,6 +43,9 @@ impl LoadedDtls {
             let chain = Chain::read(&pair.certificate, &pair.key, &provider)?;
             reading.digest.update(&chain.text);
             certificate = usable(listener, &chain, &pair.key)?;
+            if certificate.is_some() {
+                reading.tell(&pair.certificate, CertificateRole::Server, chain.facts);
+            }
         }
         let shared_keys = match &datagrams.psk_file {
             Some(file) => read_keys(file, &mut reading.digest)?,
@@ -61,7 +66,12 @@ impl LoadedDtls {
             sessions_max: datagrams.sessions_max,
         })
         .map_err(|error| TlsError(format!("DTLS at {listener} cannot be spoken like this: {error}")))?;
-        Ok(Self { terms, digest: reading.digest.finalize().into() })
+        Ok(Self { terms, digest: reading.digest.finalize().into(), certificates: reading.certificates })
+    }
+
+    /// Who comes in with a key of its own.
+    pub fn shared_key_names(&self) -> impl Iterator<Item = &str> {
+        self.terms.shared_key_names()
     }
 }
 
@@ -86,8 +96,9 @@ fn read_keys(file: &Path, digest: &mut Sha256) -> Result<SharedKeys, TlsError> {
     let text = fs::read_to_string(file).map_err(|error| {
         TlsError(format!("{name}, coap.psk_file, cannot be read: {error}; correct the path or its rights"))
     })?;
-    if let Some(warning) = too_open(file) {
-        tracing::warn!("{warning}");
+    // Unlike passwords these are not hashed: whoever reads them is the device.
+    if let Some(mistake) = too_open(file) {
+        return Err(TlsError(mistake));
     }
     digest.update(&text);
     let mut keys = SharedKeys::new();
@@ -121,12 +132,15 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
 
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn keys_are_read_and_mistakes_named_by_their_line() {
         let file = std::env::temp_dir().join(format!("althing-psk-{}", std::process::id()));
         let read = |text: &str| {
             fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
             read_keys(&file, &mut Sha256::new()).map_err(|error| error.to_string())
         };
         let keys = read("# devices\n\nsensor:0aFF\na:b:01\n").unwrap();
@@ -135,6 +149,9 @@ mod tests {
             assert!(read(&format!("ok:00\n{wrong}\n")).unwrap_err().contains("line 2"), "{wrong}");
         }
         assert!(read("one:00\none:01").unwrap_err().contains("once more"));
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        let error = read_keys(&file, &mut Sha256::new()).unwrap_err().to_string();
+        assert!(error.contains("may be read or written by others (mode 640): chmod 600"), "{error}");
         fs::remove_file(file).unwrap();
     }
 }

@@ -184,7 +184,13 @@ impl Listener {
             return;
         }
         if let Some(psk) = self.option("psk_hint").or(self.option("psk_file")) {
-            imported.leave_out(psk, "TLS with shared keys is not spoken; use certificates (`althing cert` makes them)");
+            imported.leave_out(
+                psk,
+                "shared keys are for CoAP over DTLS here (coap.enabled); MQTT takes certificates (`althing cert` makes them)",
+            );
+            if let Some(file) = self.option("psk_file") {
+                keys_of_devices(file, imported);
+            }
             return;
         }
         let Some(addresses) = self.addresses(&line, imported) else { return };
@@ -322,6 +328,17 @@ fn name_of_certificates(line: &Line, name: &str, imported: &mut Imported) {
         imported.leave_out(line, ONE_NAME);
     } else {
         imported.set(Some(line), KEY, name);
+    }
+}
+
+/// One file holds them for all listeners.
+fn keys_of_devices(line: &Line, imported: &mut Imported) {
+    const KEY: &str = "coap.psk_file";
+    let other = imported.settings.iter().find(|setting| setting.key == KEY);
+    if other.is_some_and(|setting| setting.value.as_str() != Some(&line.value)) {
+        imported.leave_out(line, "one file holds the keys of all listeners here; put what it says into the other one");
+    } else if other.is_none() {
+        imported.set(Some(line), KEY, line.value.as_str());
     }
 }
 

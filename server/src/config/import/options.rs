@@ -52,9 +52,6 @@ pub fn take(line: &Line, imported: &mut Imported) {
             imported.leave_out(line, "queues and buffers have bounds of their own: `althing config explain limits`");
         }
         "user" | "pid_file" => imported.leave_out(line, "this is the service manager's business, as in the unit file"),
-        "psk_file" => {
-            imported.leave_out(line, "TLS with shared keys is not spoken; use certificates (`althing cert` makes them)")
-        }
         "plugin" | "global_plugin" | "auth_plugin" | "plugin_load" => {
             imported
                 .leave_out(line, "mosquitto's plugins cannot be loaded; [identity.http] asks a service of your own");

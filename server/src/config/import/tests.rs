@@ -82,9 +82,23 @@ fn listeners_with_options_have_names() {
 }
 
 #[test]
+fn keys_of_devices_are_kept_for_coap() {
+    let listener = |port: u16, file: &str| format!("listener {port}\npsk_hint x\npsk_file {file}\n");
+    let text = format!("allow_anonymous true\n{}{}{}", listener(1, "/a"), listener(2, "/a"), listener(3, "/b"));
+    let imported = imported(&text);
+    assert!(shown(&imported).contains(&"coap.psk_file = \"/a\"".to_owned()));
+    assert_eq!(imported.left_out.len(), 4);
+    assert!(
+        imported.left_out[3].starts_with("m.conf:10: psk_file: one file holds the keys"),
+        "{:?}",
+        imported.left_out
+    );
+}
+
+#[test]
 fn what_is_left_out_is_named_with_its_place_and_why() {
     for (text, expected) in [
-        ("listener 1\npsk_hint x\nallow_anonymous true", "m.conf:2: psk_hint: TLS with shared keys is not spoken"),
+        ("listener 1\npsk_hint x\nallow_anonymous true", "m.conf:2: psk_hint: shared keys are for CoAP over DTLS"),
         ("listener 1\nprotocol websockets\nallow_anonymous true", "m.conf:2: protocol: websockets is not spoken yet"),
         ("connection c\naddress h\ntopic # both", "m.conf:1: connection: a bridge to another broker"),
         ("plugin /x.so\nplugin_opt_a b", "m.conf:1: plugin: mosquitto's plugins cannot be loaded"),
