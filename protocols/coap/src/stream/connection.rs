@@ -176,7 +176,7 @@ impl Connection {
     fn csm(&mut self, csm: Csm, turn: &mut Turn<'_>) {
         self.peer.update(csm);
         let message_bytes_max = self.peer.message_bytes_max.min(self.common().limits.packet_bytes_max);
-        self.conversation.carriage = Carriage { message_bytes_max, has_bert: self.peer.has_bert() };
+        self.conversation.carriage = Carriage { message_bytes_max, is_reliable: true, has_bert: self.peer.has_bert() };
         if let Some(connect) = self.connect.take() {
             self.say_csm(turn);
             turn.requests.push_back(Request::Connect(connect));
