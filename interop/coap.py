@@ -26,6 +26,22 @@ def column(table):
     return run
 
 
+def column_at(table, server, attempt):
+    """The same at something that is started for this column alone: `server()` while it runs, and `attempt` makes of what that
+    yields, a topic, the case's number and its function the coroutine that is judged."""
+
+    async def run(client, broker, report, wanted):
+        chosen = [(number, *entry) for number, entry in enumerate(table) if wanted(entry[0])]
+        if not chosen or broker.coap_port is None:
+            return
+        async with server() as there:
+            for number, name, function in chosen:
+                topic = f"{client.replace(' ', '-')}/{number}"
+                await report.run(client, name, attempt(there, topic, number, function), None)
+
+    return run
+
+
 class House(Prompt):
     """The broker as CoAP sees it: `topic` is the case's own, `uri` is the topic as a resource."""
 

@@ -9,21 +9,12 @@ import tempfile
 from pathlib import Path
 
 from broker import HOST, Althing, free_port
+from coap import column_at
 from report import case_of, expect, within
 
 KEY = "correct horse"
 TABLE = []
 case = case_of(TABLE)
-
-
-async def run(client, broker, report, wanted):
-    names = [name for name, _ in TABLE if wanted(name)]
-    if not names or broker.coap_port is None:
-        return
-    async with server() as port:
-        for name, function in TABLE:
-            if name in names:
-                await report.run(client, name, function(CommandLine(port)), None)
 
 
 @contextlib.asynccontextmanager
@@ -121,3 +112,6 @@ async def _(line):
     line.uris["coap"] = f"coap://{HOST}:{free_port(socket.SOCK_DGRAM)}/"
     code, _, error = await line.call("get", "time", *patience)
     expect((code, "nothing listens" in error), (3, True), f"the exit code and {error}")
+
+
+run = column_at(TABLE, server, lambda port, _topic, _number, function: function(CommandLine(port)))

@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 from broker import HOST, NAME, Althing, free_port
-from coap import House
+from coap import House, column_at
 from report import case_of, expect, within
 
 KEY = "00112233445566778899aabbccddeeff"
@@ -17,20 +17,6 @@ TYPED = "correct horse"
 NOTHING_S = "3"
 TABLE = []
 case = case_of(TABLE)
-
-
-def column(tool):
-    async def run(client, broker, report, wanted):
-        names = [name for name, _ in TABLE if wanted(name)]
-        if not names or broker.coap_port is None:
-            return
-        async with secured() as secure:
-            for number, (name, function) in enumerate(TABLE):
-                if name in names:
-                    house = SecureHouse(secure, f"{client.replace(' ', '-')}/{number}", tool)
-                    await report.run(client, name, house.attempt(function), None)
-
-    return run
 
 
 @contextlib.asynccontextmanager
@@ -141,7 +127,6 @@ async def _(house):
     expect("</t>" in links, True, f"the links, {links}")
 
 
-
 @case("certificates at both ends: who is named may, who is not named or unknown may not")
 async def _(house):
     async with verifying() as broker:
@@ -193,3 +178,7 @@ async def _(house):
         if "openssl" in house.tool:
             # GnuTLS says nothing about it.
             expect(b"alert read:warning:close notify" in rest, True, f"close_notify, {rest[-500:]}")
+
+
+def column(tool):
+    return column_at(TABLE, secured, lambda broker, topic, _, function: SecureHouse(broker, topic, tool).attempt(function))

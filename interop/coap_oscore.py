@@ -9,23 +9,12 @@ from pathlib import Path
 import aiocoap
 
 from broker import Althing
-from coap import House
+from coap import House, column_at
 from report import case_of, expect, within
 
 SECRET, OTHER_SECRET, SALT = "0102030405060708090a0b0c0d0e0f10", "100f0e0d0c0b0a090807060504030201", "9e7ca92223786340"
 TABLE = []
 case = case_of(TABLE)
-
-
-async def run(client, broker, report, wanted):
-    names = [name for name, _ in TABLE if wanted(name)]
-    if not names or broker.coap_port is None:
-        return
-    async with protected() as house_of:
-        for number, (name, function) in enumerate(TABLE):
-            if name in names:
-                house = house_of(f"{client}/{number}", number)
-                await report.run(client, name, house.attempt(function), None)
 
 
 @contextlib.asynccontextmanager
@@ -114,3 +103,6 @@ async def _(house):
         await house.broker.stop()
         await house.broker.start()
         expect((await house.ask(sensor, aiocoap.GET)).payload, b"before", "the value after")
+
+
+run = column_at(TABLE, protected, lambda house_of, topic, number, function: house_of(topic, number).attempt(function))

@@ -8,11 +8,14 @@ import contextlib
 
 import aiocoap
 
+import coap
 from broker import HOST, NAME, Althing, free_port
 from coap import House
 from report import DEADLINE_S, Skip, case, expect, within
 
-LIBCOAP, AIOCOAP = [], []
+# What is the same whatever carries it.
+SAME = ("discovery", "get of nothing, put, get, delete, get", "observe: every message of mosquitto_pub")
+LIBCOAP, AIOCOAP = [entry for entry in coap.LIBCOAP if entry[0] in SAME], []
 
 
 def column(table, carrier, tool="coap-client-openssl"):
@@ -78,21 +81,6 @@ class StreamHouse(House):
         yield until
 
 
-@case(LIBCOAP, "discovery")
-async def _(house):
-    links = await house.coap_client("get", uri=house.uri(".well-known/core"))
-    expect("</t>;" in links and "</.well-known/core>" in links, True, f"the links, {links}")
-
-
-@case(LIBCOAP, "get of nothing, put, get, delete, get")
-async def _(house):
-    expect((await house.coap_client("get"))[:4], "4.04", "before")
-    await house.coap_client("put", "-e", "kept")
-    expect(await house.coap_client("get"), "kept", "the value")
-    await house.coap_client("delete")
-    expect((await house.coap_client("get"))[:4], "4.04", "after")
-
-
 @case(LIBCOAP, "a value larger than a datagram")
 async def _(house):
     value = "v" * 5_000
@@ -107,17 +95,6 @@ async def _(house):
         expect(await message(), f"{house.topic} 1 0 put", "the line")
         await house.coap_client("post", "-e", "once", uri=house.uri(query="?qos=0"))
         expect(await message(), f"{house.topic} 0 0 once", "the line")
-
-
-@case(LIBCOAP, "observe: every message of mosquitto_pub")
-async def _(house):
-    await house.publish("-r", "-q", "1", "-t", house.topic, "-m", "<before>")
-    async with house.observer() as until:
-        expect(await until("<before>"), "<before>", "the first response")
-        for number in range(20):
-            payload = f"<{number}>"
-            await house.publish("-q", str(number % 2), "-t", house.topic, "-m", payload)
-            expect((await until(payload)).strip(), payload, "the notification")
 
 
 @case(LIBCOAP, "errors")

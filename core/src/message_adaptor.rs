@@ -24,6 +24,11 @@ pub trait MessageAdaptor: Send {
 
     /// When to call `timeout`, and what for.
     fn next_timeout(&self) -> Option<Deadline>;
+
+    /// Whether it asks the peer itself if it is there, so that the carrier need not.
+    fn has_pings(&self) -> bool {
+        false
+    }
 }
 
 /// A message of the carrier.

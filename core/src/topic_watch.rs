@@ -47,16 +47,14 @@ pub struct TopicWatch {
     tree: Tree<Known>,
     /// The records of topics, by the hash of the whole topic. Nobody else's hash of 64 keyed bits is taken for it: among a
     /// million topics two are the same once in forty million times, and then they are counted as one.
-    by_topic: HashTable<(u64, u32)>,
-    records: Vec<Record>,
-    /// By slot: the slot above, `NONE` at the top.
-    parents: Vec<u32>,
+    by_topic: HashTable<(u64, Place)>,
+    records: Vec<Kept>,
     /// By slot: what was counted there and below, without what is in `gathered`.
     counts: Vec<Count>,
     /// What has been seen and not been looked at yet.
     gathered: Gathered,
-    /// The records and the slots of what is being looked at; empty between calls, kept for its memory.
-    places: Vec<(u32, u32)>,
+    /// Where what is being looked at belongs; empty between calls, kept for its memory.
+    places: Vec<Option<Place>>,
     /// The hashes of topics that somebody looks at: a few.
     whole: Vec<u64>,
     hasher: Seeded,
@@ -90,17 +88,20 @@ struct Known {
     record: u32,
 }
 
-/// A topic.
-#[derive(Debug)]
-struct Record {
+/// Where a topic is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    record: u32,
     slot: u32,
-    kept: Kept,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// What a message touches at each level of its topic, side by side.
+#[derive(Clone, Copy, Debug)]
 struct Count {
     messages: u64,
     bytes: u64,
+    /// The slot above, `NONE` at the top.
+    parent: u32,
 }
 
 impl Default for Known {
@@ -151,7 +152,6 @@ impl TopicWatch {
             tree: Tree::with_capacity(seed, 2 * topics),
             by_topic: HashTable::new(),
             records: Vec::new(),
-            parents: Vec::new(),
             counts: Vec::new(),
             gathered: Gathered::default(),
             places: Vec::with_capacity(GATHERED_MAX),
@@ -181,23 +181,21 @@ impl TopicWatch {
     /// There is such a topic, although nothing is published to it now.
     pub fn know(&mut self, topic: &Topic) {
         // Beyond the limits it is left out; that there is more is said by `is_capped`.
-        let _ = self.record(self.hasher.hash_one(topic.as_str()), topic.as_str());
+        let _ = self.place(self.hasher.hash_one(topic.as_str()), topic.as_str());
     }
 
     /// Looks at what has gathered; to be called before anything is asked.
     pub fn look(&mut self) {
         let mut gathered = std::mem::take(&mut self.gathered);
         let mut places = std::mem::take(&mut self.places);
-        places.extend(gathered.iter().map(|it| (self.find_record(it.topic_hash), 0)));
-        for (place, it) in places.iter_mut().zip(gathered.iter()).filter(|(place, _)| place.0 == NONE) {
-            place.0 = self.record(it.topic_hash, gathered.topic(it)).unwrap_or(NONE);
+        places.extend(gathered.iter().map(|it| self.find_place(it.topic_hash)));
+        for (place, it) in places.iter_mut().zip(gathered.iter()).filter(|(place, _)| place.is_none()) {
+            *place = self.place(it.topic_hash, gathered.topic(it));
         }
-        let slot_of = |record: u32| self.records.get(record as usize).map_or(NONE, |record| record.slot);
-        places.iter_mut().for_each(|(record, slot)| *slot = slot_of(*record));
-        for ((record, slot), it) in places.iter().zip(gathered.iter()) {
-            match *slot {
-                NONE => self.left_out += 1,
-                _ => self.keep(*record, it, gathered.payload(it)),
+        for (place, it) in places.iter().zip(gathered.iter()) {
+            match place {
+                Some(place) => self.keep(place.record, it, gathered.payload(it)),
+                None => self.left_out += 1,
             }
         }
         self.count(&mut places, &gathered);
@@ -207,30 +205,30 @@ impl TopicWatch {
     }
 
     /// Counts messages at their slots and all above, a level of all of them at a time.
-    fn count(&mut self, places: &mut [(u32, u32)], gathered: &Gathered) {
-        let Self { parents, counts, .. } = self;
+    fn count(&mut self, places: &mut [Option<Place>], gathered: &Gathered) {
         let mut is_done = false;
         while !is_done {
             is_done = true;
-            for ((_, slot), it) in places.iter_mut().zip(gathered.iter()).filter(|((_, slot), _)| *slot != NONE) {
-                let count = &mut counts[*slot as usize];
+            let below = places.iter_mut().zip(gathered.iter()).filter_map(|(place, it)| Some((place.as_mut()?, it)));
+            for (place, it) in below.filter(|(place, _)| place.slot != NONE) {
+                let count = &mut self.counts[place.slot as usize];
                 count.messages += 1;
                 count.bytes += u64::from(it.payload_bytes);
-                *slot = parents[*slot as usize];
+                place.slot = count.parent;
                 is_done = false;
             }
         }
     }
 
-    fn find_record(&self, topic_hash: u64) -> u32 {
-        self.by_topic.find(topic_hash, |(known, _)| *known == topic_hash).map_or(NONE, |(_, record)| *record)
+    fn find_place(&self, topic_hash: u64) -> Option<Place> {
+        self.by_topic.find(topic_hash, |(known, _)| *known == topic_hash).map(|(_, place)| *place)
     }
 
-    /// The record of a topic, made when there is room.
-    fn record(&mut self, topic_hash: u64, path: &str) -> Option<u32> {
-        let known = self.find_record(topic_hash);
-        if known != NONE {
-            return Some(known);
+    /// Where a topic is, made when there is room.
+    fn place(&mut self, topic_hash: u64, path: &str) -> Option<Place> {
+        let known = self.find_place(topic_hash);
+        if known.is_some() {
+            return known;
         }
         if self.is_capped() {
             return None;
@@ -238,10 +236,10 @@ impl TopicWatch {
         let slots_before = self.tree.slots();
         let node = self.tree.insert(path);
         self.know_new_slots(slots_before);
-        let record = self.records.len() as u32;
-        self.by_topic.insert_unique(topic_hash, (topic_hash, record), |(hash, _)| *hash);
-        self.records.push(Record { slot: node.slot(), kept: Kept::default() });
-        self.tree.value_mut(node).record = record;
+        let place = Place { record: self.records.len() as u32, slot: node.slot() };
+        self.by_topic.insert_unique(topic_hash, (topic_hash, place), |(hash, _)| *hash);
+        self.records.push(Kept::default());
+        self.tree.value_mut(node).record = place.record;
         let mut below = node;
         while let Some(parent) = self.tree.parent(below) {
             let is_new = below.slot() as usize >= slots_before;
@@ -250,22 +248,22 @@ impl TopicWatch {
             known.children += u32::from(is_new);
             below = parent;
         }
-        Some(record)
+        Some(place)
     }
 
     fn know_new_slots(&mut self, slots_before: usize) {
+        let nothing = Count { messages: 0, bytes: 0, parent: NONE };
         // Slot 0 is no node.
         for slot in slots_before.max(1)..self.tree.slots() {
             let parent = self.tree.node(slot as u32).and_then(|node| self.tree.parent(node));
-            self.parents.resize(slot, NONE);
-            self.parents.push(parent.map_or(NONE, NodeId::slot));
+            self.counts.resize(slot, nothing);
+            self.counts.push(Count { parent: parent.map_or(NONE, NodeId::slot), ..nothing });
         }
-        self.counts.resize(self.tree.slots(), Count::default());
     }
 
     /// Keeps what a row or a page shows of a message.
     fn keep(&mut self, record: u32, message: &OneGathered, payload: &[u8]) {
-        let kept = &mut self.records[record as usize].kept;
+        let kept = &mut self.records[record as usize];
         let before = kept.heap_bytes();
         let has_room =
             self.values_bytes - before < self.limits.bytes_max / 2 || self.whole.contains(&message.topic_hash);
@@ -273,7 +271,7 @@ impl TopicWatch {
         self.values_bytes = self.values_bytes - before + kept.heap_bytes();
     }
 
-    fn record_of(&self, node: NodeId) -> Option<&Record> {
+    fn record_of(&self, node: NodeId) -> Option<&Kept> {
         self.records.get(self.tree.value(node).record as usize)
     }
 }
@@ -312,8 +310,8 @@ impl TopicWatch {
 
     /// What all of this takes.
     pub fn heap_bytes(&self) -> usize {
-        let by_slot = size_of::<Count>() * self.counts.capacity() + size_of::<u32>() * self.parents.capacity();
-        let records = size_of::<Record>() * self.records.capacity();
+        let by_slot = size_of::<Count>() * self.counts.capacity();
+        let records = size_of::<Kept>() * self.records.capacity();
         self.tree.heap_bytes() + self.by_topic.allocation_size() + by_slot + records + self.values_bytes
     }
 
@@ -335,20 +333,20 @@ impl TopicWatch {
     /// A node as it was at the last [`look`](Self::look), with at most so much of its last payload.
     pub fn view(&self, node: NodeId, payload_bytes_max: usize) -> TopicView {
         let known = self.tree.value(node);
-        let Count { messages, bytes } = self.counts[node.slot() as usize];
+        let Count { messages, bytes, .. } = self.counts[node.slot() as usize];
         TopicView {
             messages,
             bytes,
             topics: known.topics,
             children: known.children,
             is_topic: known.record != NONE,
-            last: self.record_of(node).and_then(|record| record.kept.shown(payload_bytes_max)),
+            last: self.record_of(node).and_then(|record| record.shown(payload_bytes_max)),
         }
     }
 
     /// Messages of this very topic, since somebody looks.
     pub fn own_messages(&self, node: NodeId) -> u64 {
-        self.record_of(node).map_or(0, |record| record.kept.messages())
+        self.record_of(node).map_or(0, |record| record.messages())
     }
 
     /// Nodes directly below `folder` (on the first level, if there is none), the youngest first, down to one that is known

@@ -56,7 +56,8 @@ althing_core::described! {
         pub topics_max: usize,
         /// How often a second one of these topics may be published to through `/ps`; 0 = as often as the broker takes it.
         pub topic_publishes_per_s: u32,
-        /// Over TCP and TLS: how long a client may be silent before it is asked whether it is there (Ping); 0 = for ever.
+        /// Over TCP, TLS and WebSocket: how long a client may be silent before it is asked whether it is there (Ping); 0 =
+        /// for ever. Below the minute after which many proxies forget a connection.
         pub ping_after_s: u32,
         /// How long its answer (Pong) may take before the connection ends.
         pub pong_timeout_s: u32,
@@ -99,7 +100,7 @@ impl Default for CoapConfig {
             oscore_file: None,
             topics_max: 10_000,
             topic_publishes_per_s: 0,
-            ping_after_s: 120,
+            ping_after_s: 50,
             pong_timeout_s: 30,
         }
     }

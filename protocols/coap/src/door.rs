@@ -13,6 +13,7 @@ use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::common::Common;
 use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
+use crate::no_response::NoResponse;
 use crate::oscore::{Binding, protect_response};
 use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
@@ -258,6 +259,13 @@ impl CoapDoor {
         let Asked { remote, message: request, allowance, binding } = asked;
         let config = &self.shared.site.common.config;
         let (response, _) = Cut::of(request).apply(response, Carriage::default(), config);
+        if NoResponse::of(request).suppresses(&response) {
+            if request.kind == Kind::Confirmable {
+                let acknowledge = |bytes: &mut Vec<u8>| encode_empty(Kind::Acknowledgement, request.id, bytes);
+                out.datagrams.push_with(remote, acknowledge);
+            }
+            return;
+        }
         let (kind, id) = match request.kind {
             Kind::Confirmable => (Kind::Acknowledgement, request.id),
             _ => {

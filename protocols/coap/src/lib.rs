@@ -25,6 +25,7 @@ pub mod door;
 pub mod exchanges;
 pub mod format;
 pub mod message;
+mod no_response;
 pub mod oscore;
 pub mod requests;
 pub mod resources;

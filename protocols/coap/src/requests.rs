@@ -48,14 +48,17 @@ pub struct Conversation {
 pub struct Carriage {
     /// All of a message. On reliable carriers it is what the client has said that it takes (RFC 8323 §5.3.1).
     pub message_bytes_max: usize,
-    /// Whether it takes blocks with SZX 7: several of 1,024 bytes in one message (BERT, RFC 8323 §6).
+    /// Whether this is a reliable carrier: what comes may be in blocks with SZX 7, several of 1,024 bytes in one message
+    /// (BERT, RFC 8323 §6).
+    pub is_reliable: bool,
+    /// Whether the client takes such blocks too.
     pub has_bert: bool,
 }
 
 impl Default for Carriage {
     /// Datagrams (§4.6).
     fn default() -> Self {
-        Self { message_bytes_max: MESSAGE_BYTES_BASE, has_bert: false }
+        Self { message_bytes_max: MESSAGE_BYTES_BASE, is_reliable: false, has_bert: false }
     }
 }
 

@@ -8,6 +8,8 @@ mod topics;
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Options, number};
 use crate::requests::is_part;
+use althing_core::bucket::BURST_NS;
+use althing_core::time::SECOND_NS;
 use althing_core::verbs::{Reason, Refusal};
 use althing_core::{Guarantee, Now, Topic};
 use bytes::Bytes;
@@ -53,6 +55,10 @@ impl Condition {
         (!self.if_none_match || value.is_none()) && (self.if_match.is_empty() || value.is_some_and(is_one_of))
     }
 }
+
+/// When to come back after having been too fast (RFC 8516 §3): whoever is refused owes more than two bursts, and one of them is paid
+/// by then.
+const RETRY_AFTER_S: u32 = (BURST_NS / SECOND_NS) as u32;
 
 /// How a value is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +110,11 @@ impl Response {
             | Reason::ShuttingDown => Code::SERVICE_UNAVAILABLE,
             _ => Code::INTERNAL_SERVER_ERROR,
         };
-        Self::error(code, refusal.text.to_string())
+        let mut response = Self::error(code, refusal.text.to_string());
+        if code == Code::TOO_MANY_REQUESTS {
+            response.options.add_uint(number::MAX_AGE, RETRY_AFTER_S);
+        }
+        response
     }
 }
 

@@ -6,6 +6,7 @@
 mod adaptor;
 mod connection;
 mod messages;
+mod patience;
 
 pub use adaptor::CoapAdaptor;
 pub use messages::CoapMessageAdaptor;

@@ -315,12 +315,16 @@ impl WebSocketAdaptor {
         let after_ms = |since_ns: u64, ms: u64| since_ns.saturating_add(ms.saturating_mul(MILLISECOND_NS));
         let WebSocketConfig { ping_interval_ms, pong_timeout_ms, message_timeout_ms, .. } = *self.config;
         let silence = match self.pinged {
-            _ if ping_interval_ms == 0 => None,
+            _ if ping_interval_ms == 0 || self.inner_has_pings() => None,
             false => Some((after_ms(self.since_ns, ping_interval_ms), Due::Ping)),
             true => Some((after_ms(self.since_ns, pong_timeout_ms), Due::Pong)),
         };
         let message = self.message_since_ns.map(|since_ns| (after_ms(since_ns, message_timeout_ms), Due::Message));
         silence.into_iter().chain(message).min_by_key(|(mono_ns, _)| *mono_ns)
+    }
+
+    fn inner_has_pings(&self) -> bool {
+        matches!(&self.inner, Inner::Messages(adaptor) if adaptor.has_pings())
     }
 
     fn inner_timeout(&self) -> Option<Deadline> {

@@ -3,6 +3,7 @@
 use super::proof::Allowance;
 use super::protection::Protection;
 use crate::message::{Kind, Message, Token};
+use crate::no_response::NoResponse;
 use crate::requests::{Conversation, RequestId};
 use crate::resources::Response;
 use crate::transmission::Transmission;
@@ -54,6 +55,7 @@ pub(crate) struct Reply {
     pub acknowledge_ns: u64,
     /// What it may be answered with.
     pub allowance: Allowance,
+    pub no_response: NoResponse,
     /// An empty acknowledgement has left: the response is a message of its own (§5.2.2).
     pub is_acknowledged: bool,
 }
@@ -147,6 +149,7 @@ impl Reply {
             _ => u64::MAX,
         };
         let Message { kind, id, .. } = *message;
-        Self { request, kind, id, acknowledge_ns, allowance, is_acknowledged: false }
+        let no_response = NoResponse::of(message);
+        Self { request, kind, id, acknowledge_ns, allowance, no_response, is_acknowledged: false }
     }
 }

@@ -45,6 +45,9 @@ impl Endpoint {
 
     /// A response: with the acknowledgement, or as a message of its own (§5.2).
     fn respond(&mut self, peer: PeerId, reply: Reply, token: Token, response: Response, turn: &mut Turn<'_, '_>) {
+        if reply.no_response.suppresses(&response) {
+            return self.stay_silent(peer, reply, token, turn);
+        }
         // What has to arrive is repeated: not to an address that has not proven itself.
         if reply.is_acknowledged && reply.allowance.is_proven() {
             let (is_notification, settles, is_replaceable) = (false, 0, false);
@@ -66,6 +69,14 @@ impl Endpoint {
         let Some(message) = self.protect(peer, message) else { return };
         let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
         turn.shared.exchanges.complete(turn.remote, reply.id, datagram);
+    }
+
+    /// Nobody wants to hear the response (RFC 7967 §2): a confirmable request is acknowledged, and that is all.
+    fn stay_silent(&mut self, peer: PeerId, reply: Reply, token: Token, turn: &mut Turn<'_, '_>) {
+        self.unbind(peer, token);
+        if reply.kind == Kind::Confirmable && !reply.is_acknowledged {
+            acknowledge(reply.id, turn);
+        }
     }
 
     /// Tells an observer: at once and unconfirmed where that is enough, as long as the address has confirmed something
@@ -162,11 +173,10 @@ impl Endpoint {
 
     /// Its deadline has come: acknowledges what takes long, repeats what is under way.
     pub fn tick(&mut self, turn: &mut Turn<'_, '_>) {
-        for reply in self.replies.iter_mut().filter(|it| it.acknowledge_ns <= turn.now.mono_ns) {
+        let now = turn.now;
+        for reply in self.replies.iter_mut().filter(|it| it.acknowledge_ns <= now.mono_ns) {
             (reply.acknowledge_ns, reply.is_acknowledged) = (u64::MAX, true);
-            let empty = |bytes: &mut Vec<u8>| encode_empty(Kind::Acknowledgement, reply.id, bytes);
-            let datagram = turn.out.datagrams.push_with(turn.remote, empty);
-            turn.shared.exchanges.complete(turn.remote, reply.id, datagram);
+            acknowledge(reply.id, turn);
         }
         for place in 0..self.parties.len() {
             if self.parties[place].conversation.due_ns() <= turn.now.mono_ns {
@@ -219,4 +229,11 @@ impl Endpoint {
             self.converse(peer, turn, |conversation, hall| conversation.told(settles, outcome, hall));
         }
     }
+}
+
+/// An empty acknowledgement, which is also what the request gets when it comes again (§4.2).
+fn acknowledge(id: u16, turn: &mut Turn<'_, '_>) {
+    let empty = |bytes: &mut Vec<u8>| encode_empty(Kind::Acknowledgement, id, bytes);
+    let datagram = turn.out.datagrams.push_with(turn.remote, empty);
+    turn.shared.exchanges.complete(turn.remote, id, datagram);
 }

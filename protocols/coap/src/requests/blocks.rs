@@ -6,7 +6,7 @@
 //! way in, and large responses to requests that are not to be carried out again for each block.
 
 use super::Carriage;
-use crate::block::{self, BERT, Block, SIZE_EXPONENT_MAX};
+use crate::block::{self, BERT, Block};
 use crate::common::{Common, TransferBytes};
 use crate::config::CoapConfig;
 use crate::message::{Code, Message, number};
@@ -254,7 +254,7 @@ impl Cut {
             return (response, false);
         }
         let (start, size_exponent) = match self.wanted {
-            Some(Block { size_exponent: BERT, .. }) if !carriage.has_bert => return (no_bert(), false),
+            Some(Block { size_exponent: BERT, .. }) if !carriage.is_reliable => return (no_bert(), false),
             Some(wanted) => (wanted.offset_bytes(), wanted.size_exponent.min(carriage.size_exponent(config))),
             None => (0, carriage.size_exponent(config)),
         };
@@ -306,16 +306,15 @@ impl Carriage {
     }
 }
 
-/// All blocks but the last have their full size (RFC 7959 §2.2), several times it with BERT (RFC 8323 §6).
+/// All blocks but the last have their full size, several times it with BERT (RFC 8323 §6); the last one has any (RFC 7959
+/// §2.3). Whether the client takes BERT does not matter for what it sends: we do, and have said so.
 fn check_size(block: Block, bytes: usize, carriage: Carriage) -> Result<(), Response> {
     let one_bytes = block.size_bytes();
     let is_right = match (block.size_exponent, block.has_more) {
-        (BERT, _) if !carriage.has_bert => return Err(no_bert()),
+        (BERT, _) if !carriage.is_reliable => return Err(no_bert()),
+        (_, false) => true,
         (BERT, true) => bytes > 0 && bytes.is_multiple_of(one_bytes),
-        (BERT, false) => true,
-        (0..=SIZE_EXPONENT_MAX, true) => bytes == one_bytes,
-        (_, false) => bytes <= one_bytes,
-        (_, true) => false,
+        (_, true) => bytes == one_bytes,
     };
     match is_right {
         true => Ok(()),
@@ -325,7 +324,8 @@ fn check_size(block: Block, bytes: usize, carriage: Carriage) -> Result<(), Resp
 
 /// 2.31 Continue, which asks for smaller blocks where ours are smaller (RFC 7959 §2.3).
 fn continued(block: Block, carriage: Carriage, config: &CoapConfig) -> Response {
-    let ours = if block.number == 0 { carriage.size_exponent(config) } else { BERT };
+    let may_differ = block.number == 0 && !carriage.is_reliable;
+    let ours = if may_differ { carriage.size_exponent(config) } else { BERT };
     let block = Block { size_exponent: block.size_exponent.min(ours), ..block };
     let mut response = Response::new(Code::CONTINUE);
     response.options.add_uint(number::BLOCK1, block.to_uint());
@@ -343,7 +343,7 @@ fn too_large(bytes_max: usize) -> Response {
     response
 }
 
-/// SZX 7 is reserved over datagrams (RFC 7959 §2.2), and is BERT where the other end has said so (RFC 8323 §6).
+/// SZX 7 is reserved over datagrams (RFC 7959 §2.2).
 fn no_bert() -> Response {
     Response::error(Code::BAD_REQUEST, "a block's size exponent is 0 to 6 here")
 }

@@ -1,6 +1,7 @@
 //! The server's side of a connection over TCP or TLS.
 
-use super::connection::{Connection, Messages, Turn, after_ms, after_s};
+use super::connection::{Connection, Messages, Turn, after_ms};
+use super::patience::{Due, Patience};
 use crate::codec::stream::decode;
 use crate::common::Common;
 use althing_core::verbs::{Connect, Reason, Refusal};
@@ -12,29 +13,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct CoapAdaptor {
     connection: Connection,
-    /// When the conversation began; `None` before any call has told us the time.
-    since_ns: Option<u64>,
-    /// When the client was heard last, or sent a Ping.
-    heard_ns: u64,
-    /// Whether a Ping is unanswered.
-    pinged: bool,
+    patience: Patience,
     /// When the first byte of a message came that is not complete yet.
     partial_since_ns: Option<u64>,
 }
 
 /// Messages taken in one call, so that a flood waits its turn.
 const MESSAGES_A_TURN: usize = 256;
-
-/// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    Clock,
-    Opening,
-    Message,
-    Ping,
-    Pong,
-    Conversation,
-}
 
 impl CoapAdaptor {
     /// A conversation that begins. Its clock starts with the first call of `receive` or `timeout`; until then
@@ -45,16 +30,9 @@ impl CoapAdaptor {
         let connect = Connect::new(crate::PROTOCOL.name);
         Self {
             connection: Connection::new(address, common, connect, message_bytes_max),
-            since_ns: None,
-            heard_ns: 0,
-            pinged: false,
+            patience: Patience::default(),
             partial_since_ns: None,
         }
-    }
-
-    fn hear(&mut self, now: Now) {
-        self.since_ns.get_or_insert(now.mono_ns);
-        (self.heard_ns, self.pinged) = (now.mono_ns, false);
     }
 
     /// One message from the front of `input`; false when there is none.
@@ -79,30 +57,18 @@ impl CoapAdaptor {
 
     /// The next deadline, and which one it is.
     fn deadline(&self) -> Option<(u64, Due)> {
-        let Some(since_ns) = self.since_ns else { return Some((0, Due::Clock)) };
-        let Common { config, limits, .. } = self.connection.common();
-        if self.connection.is_opening() {
-            return Some((after_ms(since_ns, limits.connect_timeout_ms), Due::Opening));
-        }
-        let conversation = Some((self.connection.due_ns(), Due::Conversation)).filter(|(due_ns, _)| *due_ns < u64::MAX);
-        if self.connection.must_wait() {
-            // While we do not read, the client's silence is ours.
-            return conversation;
-        }
-        let message =
-            self.partial_since_ns.map(|since_ns| (after_ms(since_ns, limits.packet_timeout_ms), Due::Message));
-        let silence = match self.pinged {
-            _ if config.ping_after_s == 0 => None,
-            false => Some((after_s(self.heard_ns, config.ping_after_s), Due::Ping)),
-            true => Some((after_s(self.heard_ns, config.pong_timeout_s), Due::Pong)),
-        };
-        conversation.into_iter().chain(message).chain(silence).min_by_key(|(mono_ns, _)| *mono_ns)
+        let is_read = !self.connection.is_opening() && !self.connection.must_wait();
+        let packet_timeout_ms = self.connection.common().limits.packet_timeout_ms;
+        let partial = self.partial_since_ns.filter(|_| is_read);
+        let message = partial.map(|since_ns| (after_ms(since_ns, packet_timeout_ms), Due::Message));
+        let deadline = self.patience.deadline(&self.connection);
+        deadline.into_iter().chain(message).min_by_key(|(mono_ns, _)| *mono_ns)
     }
 }
 
 impl Adaptor for CoapAdaptor {
     fn receive(&mut self, now: Now, input: &mut BytesMut, out: &mut Out<'_>) -> Result<Receive, Close> {
-        self.hear(now);
+        self.patience.hear(now);
         let mut turn = turn(now, out);
         for _ in 0..MESSAGES_A_TURN {
             if self.connection.must_wait() {
@@ -117,7 +83,7 @@ impl Adaptor for CoapAdaptor {
 
     fn answer(&mut self, now: Now, answer: Answer, out: &mut Out<'_>) -> Result<(), Close> {
         if self.connection.must_wait() {
-            self.hear(now);
+            self.patience.hear(now);
         }
         self.connection.answer(answer, &mut turn(now, out))
     }
@@ -127,39 +93,15 @@ impl Adaptor for CoapAdaptor {
     }
 
     fn timeout(&mut self, now: Now, out: &mut Out<'_>) -> Result<(), Close> {
-        if self.since_ns.is_none() {
-            self.hear(now);
+        self.patience.begin(now);
+        match self.deadline().filter(|(mono_ns, _)| *mono_ns <= now.mono_ns) {
+            Some((_, due)) => self.patience.timeout(due, &mut self.connection, &mut turn(now, out)),
+            None => Ok(()),
         }
-        let Some((_, due)) = self.deadline().filter(|(mono_ns, _)| *mono_ns <= now.mono_ns) else { return Ok(()) };
-        let mut turn = turn(now, out);
-        let text = match due {
-            Due::Clock => return Ok(()),
-            Due::Conversation => return self.connection.timeout(&mut turn),
-            Due::Opening => return Err(self.connection.abort_unserved(&mut turn)),
-            Due::Ping => {
-                self.connection.ping(&mut turn);
-                (self.heard_ns, self.pinged) = (now.mono_ns, true);
-                return Ok(());
-            }
-            Due::Pong => "silent, and a Ping was not answered",
-            Due::Message => "a message began and was not completed in time",
-        };
-        let reason = if due == Due::Pong { Reason::KeepAliveTimeout } else { Reason::ImplementationSpecific };
-        Err(self.connection.abort(Refusal::new(reason, text), None, &mut turn))
     }
 
     fn next_timeout(&self) -> Option<Deadline> {
-        self.deadline().map(|(mono_ns, due)| Deadline {
-            mono_ns,
-            reason: match due {
-                Due::Clock => "start of the conversation",
-                Due::Opening => "CSM",
-                Due::Message => "rest of a message",
-                Due::Ping => "Ping",
-                Due::Pong => "Pong of the client",
-                Due::Conversation => "conversation",
-            },
-        })
+        self.deadline().map(|(mono_ns, due)| due.deadline(mono_ns))
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::codec::stream::{encode, encode_whole, encoded_bytes};
 use crate::common::Common;
 use crate::message::{Code, Kind, Message, Token};
-use crate::requests::{Carriage, Conversation, Cut, Hall, Notification, Said, Site};
+use crate::no_response::NoResponse;
+use crate::requests::{Carriage, Conversation, Cut, Hall, Notification, RequestId, Said, Site};
 use crate::resources::{self, Response, Wanted};
 use crate::signalling::{Capabilities, Csm, Custody, Signal};
 use althing_core::hash::seeded;
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     is_csm_sent: bool,
     /// Of a Ping that is answered when everything before it has been seen to.
     custody: Option<Token>,
+    /// Requests whose responses the client does not want to hear all of.
+    unwanted: Vec<(RequestId, NoResponse)>,
 }
 
 impl Drop for Connection {
@@ -94,6 +97,7 @@ impl Connection {
             message_bytes_max,
             is_csm_sent: false,
             custody: None,
+            unwanted: Vec::new(),
         }
     }
 
@@ -172,7 +176,7 @@ impl Connection {
     fn csm(&mut self, csm: Csm, turn: &mut Turn<'_>) {
         self.peer.update(csm);
         let message_bytes_max = self.peer.message_bytes_max.min(self.common().limits.packet_bytes_max);
-        self.conversation.carriage = Carriage { message_bytes_max, has_bert: self.peer.has_bert() };
+        self.conversation.carriage = Carriage { message_bytes_max, is_reliable: true, has_bert: self.peer.has_bert() };
         if let Some(connect) = self.connect.take() {
             self.say_csm(turn);
             turn.requests.push_back(Request::Connect(connect));
@@ -189,17 +193,20 @@ impl Connection {
     }
 
     fn request(&mut self, message: &Message, turn: &mut Turn<'_>) {
-        let token = message.token;
+        let (token, no_response) = (message.token, NoResponse::of(message));
         let Some(wanted) = resources::wanted(turn.now, message, &self.site.common) else { return };
         match (wanted, &self.phase) {
             (Wanted::Response(response), _) => {
                 let carriage = self.conversation.carriage;
                 let (response, _) = Cut::of(message).apply(response, carriage, &self.site.common.config);
-                self.respond(token, response, turn)
+                self.respond(token, no_response, response, turn)
             }
-            (_, Phase::Refused(refusal)) => self.respond(token, Response::refusal(refusal), turn),
+            (_, Phase::Refused(refusal)) => self.respond(token, no_response, Response::refusal(refusal), turn),
             (wanted, _) => {
                 let request = self.site.next_request();
+                if !no_response.is_none() {
+                    self.unwanted.push((request, no_response));
+                }
                 self.converse(turn, |conversation, hall| conversation.request(request, message, wanted, hall));
             }
         }
@@ -301,9 +308,13 @@ impl Connection {
         act(&mut self.conversation, &mut hall);
         while let Some(next) = said.pop_front() {
             match next {
-                Said::Response { token, response, .. } => self.respond(token, response, turn),
+                Said::Response { request, token, response } => {
+                    let place = self.unwanted.iter().position(|(unwanted, _)| *unwanted == request);
+                    let no_response = place.map(|place| self.unwanted.swap_remove(place).1);
+                    self.respond(token, no_response.unwrap_or_default(), response, turn);
+                }
                 Said::Notification(Notification { token, response, settles, .. }) => {
-                    self.respond(token, response, turn);
+                    self.respond(token, NoResponse::default(), response, turn);
                     let (now, site) = (turn.now, &mut self.site);
                     let mut hall = Hall { now, site, asked: turn.requests, said: &mut said };
                     self.conversation.told(settles, Outcome::Accept, &mut hall);
@@ -314,8 +325,11 @@ impl Connection {
         }
     }
 
-    /// Writes a response, or that it does not fit into what the client takes.
-    fn respond(&mut self, token: Token, response: Response, turn: &mut Turn<'_>) {
+    /// Writes a response that is wanted, or that it does not fit into what the client takes.
+    fn respond(&mut self, token: Token, no_response: NoResponse, response: Response, turn: &mut Turn<'_>) {
+        if no_response.suppresses(&response) {
+            return;
+        }
         let message = message_of(token, response);
         if encoded_bytes(&message) <= self.peer.message_bytes_max {
             return turn.messages.put(&message);

@@ -1,6 +1,7 @@
-//! The server's side of a connection over WebSocket (RFC 8323 §4), which finds out itself whether the client is there.
+//! The server's side of a connection over WebSocket (RFC 8323 §4).
 
-use super::connection::{Connection, Messages, Turn, after_ms};
+use super::connection::{Connection, Messages, Turn};
+use super::patience::Patience;
 use crate::codec::stream::decode_whole;
 use crate::common::Common;
 use althing_core::verbs::{Connect, Reason, Refusal};
@@ -13,8 +14,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct CoapMessageAdaptor {
     connection: Connection,
-    /// When the conversation began; `None` before any call has told us the time.
-    since_ns: Option<u64>,
+    patience: Patience,
 }
 
 impl CoapMessageAdaptor {
@@ -29,13 +29,14 @@ impl CoapMessageAdaptor {
         let address = link.remote.map(|remote| remote.ip());
         let message_bytes_max = message_bytes_max.min(common.limits.packet_bytes_max);
         let connect = Connect { username, password, ..Connect::new(crate::PROTOCOL.name) };
-        Self { connection: Connection::new(address, common, connect, message_bytes_max), since_ns: None }
+        let connection = Connection::new(address, common, connect, message_bytes_max);
+        Self { connection, patience: Patience::default() }
     }
 }
 
 impl MessageAdaptor for CoapMessageAdaptor {
     fn receive(&mut self, now: Now, message: WholeMessage, out: &mut MessageOut<'_>) -> Result<Receive, Close> {
-        self.since_ns.get_or_insert(now.mono_ns);
+        self.patience.hear(now);
         let mut turn = turn(now, out);
         let refusal = if message.is_text {
             Refusal::new(Reason::ProtocolError, "CoAP's messages are binary inside WebSocket (RFC 8323 §4.2)")
@@ -54,6 +55,9 @@ impl MessageAdaptor for CoapMessageAdaptor {
     }
 
     fn answer(&mut self, now: Now, answer: Answer, out: &mut MessageOut<'_>) -> Result<(), Close> {
+        if self.connection.must_wait() {
+            self.patience.hear(now);
+        }
         self.connection.answer(answer, &mut turn(now, out))
     }
 
@@ -62,27 +66,19 @@ impl MessageAdaptor for CoapMessageAdaptor {
     }
 
     fn timeout(&mut self, now: Now, out: &mut MessageOut<'_>) -> Result<(), Close> {
-        self.since_ns.get_or_insert(now.mono_ns);
-        if self.next_timeout().is_none_or(|deadline| deadline.mono_ns > now.mono_ns) {
-            return Ok(());
-        }
-        let mut turn = turn(now, out);
-        match self.connection.is_opening() {
-            true => Err(self.connection.abort_unserved(&mut turn)),
-            false => self.connection.timeout(&mut turn),
+        self.patience.begin(now);
+        match self.patience.deadline(&self.connection).filter(|(mono_ns, _)| *mono_ns <= now.mono_ns) {
+            Some((_, due)) => self.patience.timeout(due, &mut self.connection, &mut turn(now, out)),
+            None => Ok(()),
         }
     }
 
     fn next_timeout(&self) -> Option<Deadline> {
-        let Some(since_ns) = self.since_ns else {
-            return Some(Deadline { mono_ns: 0, reason: "start of the conversation" });
-        };
-        if self.connection.is_opening() {
-            let connect_timeout_ms = self.connection.common().limits.connect_timeout_ms;
-            return Some(Deadline { mono_ns: after_ms(since_ns, connect_timeout_ms), reason: "CSM" });
-        }
-        let mono_ns = self.connection.due_ns();
-        (mono_ns < u64::MAX).then_some(Deadline { mono_ns, reason: "conversation" })
+        self.patience.deadline(&self.connection).map(|(mono_ns, due)| due.deadline(mono_ns))
+    }
+
+    fn has_pings(&self) -> bool {
+        true
     }
 }
 

@@ -145,3 +145,31 @@ fn the_client_half_proves_itself_without_being_told() {
     world.run_ms(1_000);
     assert_eq!(world.payloads(0, token).last().unwrap(), "newer");
 }
+
+#[test]
+fn a_body_in_blocks_begins_with_a_proof() {
+    let mut world = world(1);
+    let mut first = request(Kind::Confirmable, Code::PUT, 2, &["t", "a"]);
+    // Block 0 of 16 bytes, and more follows.
+    first.options.add_uint(number::BLOCK1, 8);
+    first.payload = Bytes::from_static(&[1; 16]);
+    let challenge = world.ask(0, &first).remove(0);
+    assert_eq!(challenge.code, Code::UNAUTHORIZED);
+    assert_eq!((world.door.common().transfer_bytes(), world.door.endpoints_len()), (0, 0));
+    first.id = 3;
+    first.options.add(number::ECHO, challenge.options.get(number::ECHO).unwrap().clone());
+    assert_eq!(world.ask(0, &first)[0].code, Code::CONTINUE);
+}
+
+#[test]
+fn a_challenge_is_never_repeated() {
+    let mut world = world(1);
+    (world.weather.loss_percent, world.weather.verify_ms) = (100, 2_000);
+    world.ask(0, &request(Kind::Confirmable, Code::GET, 1, &["t", "large"]));
+    world.run_ms(200_000);
+    let sent: Vec<Message> =
+        world.sent.iter().map(|(_, sent)| codec::decode(&Bytes::copy_from_slice(sent)).unwrap()).collect();
+    let told: Vec<(Kind, Code)> = sent.iter().map(|message| (message.kind, message.code)).collect();
+    // After the empty acknowledgement it cannot ride on one: then nobody has to confirm it (RFC 9175 §2.4).
+    assert_eq!(told, [(Kind::Acknowledgement, Code::EMPTY), (Kind::NonConfirmable, Code::UNAUTHORIZED)]);
+}

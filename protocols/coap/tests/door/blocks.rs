@@ -63,6 +63,7 @@ impl Asker<'_> {
             assert_eq!((block.number, block.size_exponent), (number, size_exponent));
             assert!(!block.has_more || answer.payload.len() == block.size_bytes());
             let this = answer.options.get(number::ETAG).cloned();
+            assert!(this.is_some());
             assert_eq!(*etag.get_or_insert(this.clone()), this);
             body.extend_from_slice(&answer.payload);
             if !block.has_more {
@@ -300,4 +301,124 @@ fn notifications_carry_the_first_block_and_the_rest_is_read() {
     let rest = Asker { world: &mut world, client: 0, id: 9 }.get(&["t", "a"], 1, 2);
     assert_eq!(rest.options.get(number::ETAG), notification.options.get(number::ETAG));
     assert_eq!((rest.payload.len(), rest.options.get(number::OBSERVE)), (36, None));
+}
+
+#[test]
+fn the_last_block_may_have_any_size() {
+    let mut world = world(CoapConfig::default());
+    let mut asker = asker(&mut world, 0);
+    let last = |number: u32, bytes: usize| {
+        let mut message = request(Code::PUT, &["t", "a"]);
+        message.options.add_uint(number::BLOCK1, Block { number, has_more: false, size_exponent: 1 }.to_uint());
+        message.payload = vec![3; bytes].into();
+        message
+    };
+    assert_eq!(asker.ask(last(0, 100)).code, Code::CHANGED, "one block is the whole body (RFC 7959 §2.3)");
+    assert_eq!(asker.get_all(&["t", "a"], 6), [3; 100]);
+    assert_eq!(asker.put(&["t", "a"], &[3; 40], 0, 1).code, Code::CONTINUE);
+    assert_eq!(asker.ask(last(1, 50)).code, Code::CHANGED);
+    assert_eq!(asker.get_all(&["t", "a"], 6), [3; 82]);
+    assert_eq!(asker.put(&["t", "a"], &[3; 40], 0, 1).code, Code::CONTINUE);
+    assert_eq!(asker.ask(last(1, 0)).code, Code::CHANGED, "nothing is left");
+    assert_eq!(asker.get_all(&["t", "a"], 6), [3; 32]);
+}
+
+#[test]
+fn the_more_bit_of_who_asks_for_a_block_means_nothing() {
+    let mut world = world(CoapConfig::default());
+    world.publish("a", vec![7; 100], Guarantee::AtLeastOnce, true);
+    let mut asker = asker(&mut world, 0);
+    for (number, bytes, has_more) in [(0, 64, true), (1, 36, false)] {
+        let mut message = request(Code::GET, &["t", "a"]);
+        message.options.add_uint(number::BLOCK2, Block { number, has_more: true, size_exponent: 2 }.to_uint());
+        let answer = asker.ask(message);
+        let expected = Block { number, has_more, size_exponent: 2 };
+        assert_eq!((block(&answer, number::BLOCK2), answer.payload.len()), (Some(expected), bytes));
+    }
+}
+
+#[test]
+fn block_options_that_are_repeated_or_too_long_are_unknown_ones() {
+    let mut world = world(CoapConfig::default());
+    let values: [&[&[u8]]; 2] = [&[b"\x06", b"\x06"], &[b"\0\0\0\x06"]];
+    let mut id = 0;
+    for number in [number::BLOCK1, number::BLOCK2] {
+        for values in values {
+            for (kind, expected) in [(Kind::Confirmable, Some(Code::BAD_OPTION)), (Kind::NonConfirmable, None)] {
+                id += 1;
+                let mut message = Message { kind, id, ..request(Code::PUT, &["t", "a"]) };
+                values.iter().for_each(|value| message.options.add(number, *value));
+                let answers = world.ask(0, &message);
+                assert_eq!(answers.first().map(|answer| answer.code), expected, "{number} {values:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn more_is_asked_for_without_a_payload_and_without_a_block_of_the_response() {
+    let mut world = world(CoapConfig::default());
+    let mut first = block_of(&["t", "a"], &[1; 100], 0, 1);
+    first.options.add_uint(number::BLOCK2, Block { number: 0, has_more: false, size_exponent: 0 }.to_uint());
+    let answer = asker(&mut world, 0).ask(first);
+    let acknowledged = Block { number: 0, has_more: true, size_exponent: 1 };
+    assert_eq!((answer.code, block(&answer, number::BLOCK1)), (Code::CONTINUE, Some(acknowledged)));
+    assert_eq!((block(&answer, number::BLOCK2), answer.payload.len()), (None, 0));
+}
+
+#[test]
+fn only_who_sends_blocks_has_them_acknowledged() {
+    let mut world = world(CoapConfig::default());
+    let mut asker = asker(&mut world, 0);
+    let mut whole = request(Code::PUT, &["t", "a"]);
+    whole.payload = Bytes::from_static(b"x");
+    assert_eq!(block(&asker.ask(whole), number::BLOCK1), None);
+    for (body, number) in [(&[1; 20][..], 0), (&[1; 20], 1)] {
+        let answer = asker.put(&["t", "a"], body, number, 0);
+        let expected = Block { number, has_more: number == 0, size_exponent: 0 };
+        assert_eq!(block(&answer, number::BLOCK1), Some(expected));
+    }
+}
+
+#[test]
+fn a_body_that_waits_longer_than_its_repeats_can_take_is_forgotten() {
+    for (wait_ms, expected) in [(246_000, Code::CHANGED), (248_000, Code::REQUEST_ENTITY_INCOMPLETE)] {
+        let mut world = world(CoapConfig::default());
+        let body = [1; 40];
+        assert_eq!(asker(&mut world, 0).put(&["t", "a"], &body, 0, 1).code, Code::CONTINUE);
+        world.run_ms(wait_ms);
+        let mut asker = Asker { world: &mut world, client: 0, id: 9 };
+        assert_eq!(asker.put(&["t", "a"], &body, 1, 1).code, expected);
+    }
+}
+
+#[test]
+fn lists_of_request_tags_tell_operations_apart_and_nothing_else() {
+    let mut world = world(CoapConfig::default());
+    let mut asker = asker(&mut world, 0);
+    let tags: [&[&[u8]]; 4] = [&[], &[b""], &[b"\xff\0\x80"], &[b"", b""]];
+    let tagged = |mut message: Message, tags: &[&[u8]]| {
+        tags.iter().for_each(|tag| message.options.add(number::REQUEST_TAG, Bytes::copy_from_slice(tag)));
+        message
+    };
+    for number in 0..2 {
+        for (place, tags) in tags.iter().enumerate() {
+            let body = [place as u8; 32];
+            let answer = asker.ask(tagged(block_of(&["t", "a"], &body, number, 0), tags));
+            assert_eq!(answer.code, if number == 0 { Code::CONTINUE } else { Code::CHANGED });
+            assert_eq!(answer.options.get(number::REQUEST_TAG), None, "a response has none (RFC 9175 §3.4)");
+            if number == 1 {
+                assert_eq!(asker.get_all(&["t", "a"], 6), body);
+            }
+        }
+    }
+    // Without a block it means nothing.
+    let mut whole = tagged(request(Code::PUT, &["t", "a"]), tags[2]);
+    whole.payload = Bytes::from_static(b"whole");
+    assert_eq!(asker.ask(whole).code, Code::CHANGED);
+    let value = asker.ask(tagged(request(Code::GET, &["t", "a"]), tags[2]));
+    assert_eq!(
+        (value.code, &value.payload[..], value.options.get(number::REQUEST_TAG)),
+        (Code::CONTENT, &b"whole"[..], None)
+    );
 }

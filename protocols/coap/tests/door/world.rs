@@ -64,6 +64,10 @@ pub fn topic(name: &str) -> Topic {
     Topic::new(name.to_owned().into(), &TopicLimits::default()).unwrap()
 }
 
+pub fn token(bytes: &[u8]) -> Token {
+    Token::new(bytes).unwrap()
+}
+
 pub fn remote(client: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 10_000 + client as u16))
 }
@@ -103,6 +107,12 @@ impl World {
     /// A request of the peer inside.
     pub fn local(&mut self, request: Request) {
         self.broker.request(self.now, LOCAL, request, &mut self.effects);
+        self.settle();
+    }
+
+    /// Other rules and quotas from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.broker.set_policy(self.now, Arc::new(policy), &mut self.effects);
         self.settle();
     }
 

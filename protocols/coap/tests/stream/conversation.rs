@@ -2,7 +2,7 @@
 
 use crate::world::{World, bytes_of, codes, csm, observe, payloads, put, request};
 use althing_coap::CoapConfig;
-use althing_coap::message::{Code, number};
+use althing_coap::message::{Code, Kind, Message, number};
 use althing_core::verbs::Reason;
 use althing_core::{Guarantee, WholeMessage};
 use bytes::Bytes;
@@ -33,6 +33,28 @@ fn requests_are_answered_under_their_tokens() {
         assert_eq!(payloads(&replies, 2), ["x"]);
         let names: Vec<_> = replies.iter().map(|reply| reply.token.as_slice()[0]).collect();
         assert_eq!(names, [1, 2, 3]);
+    });
+}
+
+/// RFC 7967 §2.1; with Observe 0 the response is the first notification.
+#[test]
+fn what_the_client_does_not_want_to_hear_is_not_said() {
+    both(|world, client| {
+        let quiet = |mut message: Message, classes| {
+            message.options.add_uint(number::NO_RESPONSE, classes);
+            message
+        };
+        let requests = [
+            quiet(put(1, &["t", "a"], "x"), 2),
+            quiet(put(2, &["t", "a"], "y"), 24),
+            quiet(request(Code::GET, 3, &["t", "none"]), 8),
+            quiet(request(Code::GET, 4, &["nowhere"]), 26),
+            quiet(observe(5, &["t", "a"], 0), 26),
+        ];
+        let replies = world.say(client, &requests);
+        let names: Vec<_> = replies.iter().map(|reply| reply.token.as_slice()[0]).collect();
+        assert_eq!((codes(&replies), names), (vec![Code::CHANGED, Code::CONTENT], vec![2, 5]));
+        assert_eq!(payloads(&replies, 5), ["y"]);
     });
 }
 
@@ -73,6 +95,75 @@ fn several_blocks_come_in_one_message_to_who_takes_them() {
         let has_more = block >> 3 & 1 == 1;
         assert_eq!(has_more, 2_048 + reply.payload.len() < value.len());
     });
+}
+
+/// The example of RFC 8323 §6.2.
+#[test]
+fn bodies_come_in_several_blocks_at_once() {
+    both(|world, client| {
+        let body: Bytes = (0..8_192 + 16_384 + 5_683_u32).map(|byte| byte as u8).collect();
+        let mut start = 0;
+        for (number, has_more, bytes) in [(0, true, 8_192), (8, true, 16_384), (24, false, 5_683)] {
+            let mut message = put(1, &["t", "a"], body.slice(start..start + bytes));
+            let block = number << 4 | u32::from(has_more) << 3 | 7;
+            message.options.add_uint(number::BLOCK1, block);
+            let reply = world.say(client, &[message]).remove(0);
+            assert_eq!(reply.code, if has_more { Code::CONTINUE } else { Code::CHANGED });
+            assert_eq!(reply.options.uint(number::BLOCK1), Some(block));
+            start += bytes;
+        }
+        let value = world.say(client, &[request(Code::GET, 2, &["t", "a"])]).remove(0);
+        assert_eq!(value.payload, body);
+    });
+}
+
+#[test]
+fn a_block_that_is_not_the_last_is_whole_blocks() {
+    both(|world, client| {
+        for (size_exponent, bytes) in [(7, 1_023), (7, 1_025), (6, 2_048), (0, 15)] {
+            let mut message = put(1, &["t", "a"], vec![1; bytes]);
+            message.options.add_uint(number::BLOCK1, 8 | size_exponent);
+            assert_eq!(codes(&world.say(client, &[message])), [Code::BAD_REQUEST], "{bytes} bytes");
+        }
+    });
+}
+
+#[test]
+fn whoever_takes_no_bert_may_send_it() {
+    let mut world = world();
+    let client = world.accept();
+    // The base values: nothing is said of blocks.
+    world.say(client, &[Message::new(Kind::Confirmable, Code::CSM, 0)]);
+    for (block, bytes, expected) in [(8 | 7, 2_048, Code::CONTINUE), (2 << 4 | 7, 1_500, Code::CHANGED)] {
+        let mut message = put(1, &["t", "a"], vec![1; bytes]);
+        message.options.add_uint(number::BLOCK1, block);
+        let reply = world.say(client, &[message]).remove(0);
+        assert_eq!(
+            (reply.code, reply.options.uint(number::BLOCK1)),
+            (expected, Some(block)),
+            "we have said that we do"
+        );
+    }
+    let mut get = request(Code::GET, 2, &["t", "a"]);
+    get.options.add_uint(number::BLOCK2, 1 << 4 | 7);
+    let reply = world.say(client, &[get]).remove(0);
+    assert!(bytes_of(std::slice::from_ref(&reply)).len() <= 1_152);
+    let block = reply.options.uint(number::BLOCK2).unwrap();
+    assert_eq!((reply.code, (block >> 4) * (16 << (block & 7))), (Code::CONTENT, 1_024), "the place that is asked for");
+}
+
+#[test]
+fn tokens_are_those_of_their_connection() {
+    let mut world = world();
+    let (one, other) = (world.connect(), world.connect());
+    world.say(one, &[observe(1, &["t", "a"], 0)]);
+    world.say(other, &[observe(1, &["t", "b"], 0)]);
+    world.publish("a", "x", Guarantee::AtLeastOnce);
+    assert_eq!(payloads(&world.take(one), 1), ["x"]);
+    assert!(world.take(other).is_empty());
+    world.say(other, &[observe(1, &["t", "b"], 1)]);
+    world.publish("a", "y", Guarantee::AtLeastOnce);
+    assert_eq!(payloads(&world.take(one), 1), ["y"]);
 }
 
 #[test]

@@ -131,10 +131,13 @@ fn empty_messages_unasked_responses_and_unknown_signals_say_nothing() {
 
 #[test]
 fn a_ping_is_answered_with_its_token() {
-    let mut world = world();
-    let client = world.connect();
-    let custody = Custody { token: token(0x42), has_custody: false };
-    assert_eq!(world.say(client, &[Signal::Ping(custody).message()]), [Signal::Pong(custody).message()]);
+    for is_websocket in [false, true] {
+        let mut world = world();
+        let client = if is_websocket { world.upgrade() } else { world.accept() };
+        world.say(client, &[csm()]);
+        let custody = Custody { token: token(0x42), has_custody: false };
+        assert_eq!(world.say(client, &[Signal::Ping(custody).message()]), [Signal::Pong(custody).message()]);
+    }
 }
 
 #[test]
@@ -223,18 +226,55 @@ fn the_rest_of_a_message_is_not_waited_for_without_end() {
 
 #[test]
 fn a_silent_client_is_asked_whether_it_is_there() {
-    let mut world = world();
-    let client = world.connect();
-    for _ in 0..3 {
+    for is_websocket in [false, true] {
+        let mut world = world();
+        let client = if is_websocket { world.upgrade() } else { world.accept() };
+        world.say(client, &[csm(), observe(1, &["t", "a"], 0)]);
+        for _ in 0..3 {
+            assert_eq!(world.step(client), Some("Ping"));
+            let replies = world.take(client);
+            let Signal::Ping(custody) = signal(&replies[0]) else { panic!("{replies:?}") };
+            assert!(world.say(client, &[Signal::Pong(custody).message()]).is_empty());
+        }
+        assert_eq!(world.broker.statistics().subscriptions, 1);
         assert_eq!(world.step(client), Some("Ping"));
-        let replies = world.take(client);
-        let Signal::Ping(custody) = signal(&replies[0]) else { panic!("{replies:?}") };
-        assert!(world.say(client, &[Signal::Pong(custody).message()]).is_empty());
+        assert_eq!(world.step(client), Some("Pong of the client"));
+        world.assert_closed(client, Reason::KeepAliveTimeout);
+        assert_eq!(codes(&world.take(client)), [Code::PING, Code::ABORT]);
+        assert_eq!(world.broker.statistics().subscriptions, 0, "who is gone observes nothing");
     }
-    assert_eq!(world.step(client), Some("Ping"));
-    assert_eq!(world.step(client), Some("Pong of the client"));
-    world.assert_closed(client, Reason::KeepAliveTimeout);
-    assert_eq!(codes(&world.take(client)), [Code::PING, Code::ABORT]);
+}
+
+#[test]
+fn several_blocks_in_one_message_are_for_who_takes_large_ones() {
+    let says =
+        |bytes, block_wise_transfer| Signal::Csm(Csm { message_bytes_max: Some(bytes), block_wise_transfer }).message();
+    let mut world = world();
+    let client = world.accept();
+    world.say(client, &[says(10_000, false)]);
+    world.publish("a", vec![7; 50_000], Guarantee::AtLeastOnce);
+    let size_exponent = |world: &mut World| {
+        let reply = world.say(client, &[request(Code::GET, 1, &["t", "a"])]).remove(0);
+        reply.options.uint(number::BLOCK2).unwrap() & 7
+    };
+    assert!(size_exponent(&mut world) < 7, "nothing is known of blocks");
+    // What is said in one CSM and in another is true together, until it is said anew.
+    world.say(client, &[says(10_000, true)]);
+    assert_eq!(size_exponent(&mut world), 7);
+    world.say(client, &[says(1_152, false)]);
+    assert!(size_exponent(&mut world) < 7);
+    world.say(client, &[says(1_153, false)]);
+    assert_eq!(size_exponent(&mut world), 7);
+}
+
+#[test]
+fn what_the_client_does_not_take_is_not_sent() {
+    let mut world = world();
+    let client = world.accept();
+    let tiny = Signal::Csm(Csm { message_bytes_max: Some(20), block_wise_transfer: false }).message();
+    world.say(client, &[tiny, put(1, &["t", "a"], vec![7; 30])]);
+    let replies = world.say(client, &[request(Code::GET, 2, &["t", "a"])]);
+    assert_eq!((codes(&replies), bytes_of(&replies).len() <= 20), (vec![Code::INTERNAL_SERVER_ERROR], true));
 }
 
 #[test]

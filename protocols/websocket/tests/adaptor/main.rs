@@ -51,7 +51,15 @@ impl Seat {
     /// A language of messages that answers each one with itself.
     fn messages(config: WebSocketConfig, deflate: Option<Deflate>) -> Self {
         let heard = Heard::default();
-        Self::new(config, Inner::Messages(Box::new(Parrot(heard.clone()))), deflate, heard)
+        let parrot = Parrot { has_pings: false, heard: heard.clone() };
+        Self::new(config, Inner::Messages(Box::new(parrot)), deflate, heard)
+    }
+
+    /// The same, of a language that asks the peer itself whether it is there.
+    fn with_pings(config: WebSocketConfig) -> Self {
+        let heard = Heard::default();
+        let parrot = Parrot { has_pings: true, heard: heard.clone() };
+        Self::new(config, Inner::Messages(Box::new(parrot)), None, heard)
     }
 
     /// A language of bytes: words that end with a dot; each is answered with itself.
@@ -175,11 +183,14 @@ fn whole_text(payload: &str) -> WholeMessage {
 }
 
 /// Answers each message with itself; waits for the broker behind `wait`, leaves at `bye`.
-struct Parrot(Heard);
+struct Parrot {
+    has_pings: bool,
+    heard: Heard,
+}
 
 impl MessageAdaptor for Parrot {
     fn receive(&mut self, _: Now, message: WholeMessage, out: &mut MessageOut<'_>) -> Result<Receive, Close> {
-        self.0.lock().expect("nobody has panicked").push(message.clone());
+        self.heard.lock().expect("nobody has panicked").push(message.clone());
         let next = match &message.bytes[..] {
             b"wait" => Receive::Wait,
             b"bye" => return Err(goodbye()),
@@ -205,6 +216,10 @@ impl MessageAdaptor for Parrot {
 
     fn next_timeout(&self) -> Option<Deadline> {
         None
+    }
+
+    fn has_pings(&self) -> bool {
+        self.has_pings
     }
 }
 

@@ -30,6 +30,15 @@ fn a_silent_peer_is_sent_a_ping_and_then_closed() {
 }
 
 #[test]
+fn a_language_with_pings_of_its_own_has_no_others() {
+    let mut seat = Seat::with_pings(WebSocketConfig::default());
+    seat.advance_ms(0);
+    assert_eq!(seat.timeout_ms(), None);
+    seat.advance_ms(1_000_000);
+    assert_eq!((seat.sent(), seat.closed.is_none()), (Vec::new(), true));
+}
+
+#[test]
 fn any_bytes_of_the_peer_are_a_sign_of_life() {
     for bytes in [frame(Opcode::Pong, true, b""), text("a"), vec![0x81]] {
         let mut seat = seat();
