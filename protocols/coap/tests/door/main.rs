@@ -13,4 +13,5 @@ mod requests;
 mod resources;
 mod throttling;
 mod weather;
+#[allow(dead_code, reason = "the tests of /ps look at more of it")]
 mod world;
