@@ -7,27 +7,29 @@ mod dtls;
 mod links;
 mod notation;
 mod options;
+mod response;
 mod show;
 mod streams;
 mod trace;
 mod uri;
+mod wire;
 
 use crate::exit::{ExitCode, Failure};
 use crate::output::{write_stderr, write_stdout};
 use crate::stop::Stop;
-use althing_coap::client::Event;
 use althing_coap::format::LINK_FORMAT;
-use althing_coap::message::{Code, Message, Options, Token, number};
+use althing_coap::message::{Code, number};
 use arguments::{CoapCommand, ObserveArguments, PingArguments, RequestArguments};
 use bytes::Bytes;
-use conversation::Conversation;
 use serde_json::json;
 use show::Shown;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use uri::Uri;
 
-pub use datagrams::{Datagrams, open as open_datagrams};
+pub use conversation::{Conversation, Manner, Told};
+pub use response::Response;
+pub use uri::{Carrier, Server};
 
 /// How long an observation that is given up may take to say so.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,10 +61,15 @@ async fn request(code: Code, arguments: &RequestArguments, payload: Bytes) -> Re
     let options = options::of_request(&uri, arguments)?;
     let silent = options.uint(number::NO_RESPONSE).is_some_and(|kinds| kinds > 0);
     until_stopped(arguments.timeout, async {
-        let mut conversation = Conversation::open(&uri, &arguments.carrying).await?;
-        let token = conversation.ask(code, options, payload, arguments.non);
-        if silent && (arguments.non || uri.is_on_connection()) {
-            conversation.flush().await?;
+        let mut conversation = Conversation::open(&uri.server, &arguments.carrying.manner()).await?;
+        let token = conversation.ask(arguments.kind(), code, options, payload);
+        if silent && uri.server.carrier.is_connection() {
+            // What is answered after the request has come after it.
+            let ping = conversation.ping();
+            conversation.pong(ping).await?;
+        }
+        if silent && (arguments.non || uri.server.carrier.is_connection()) {
+            conversation.close().await;
             return Ok(ExitCode::Ok);
         }
         let Some(response) = conversation.response(token).await? else { return Ok(ExitCode::Ok) };
@@ -91,69 +98,20 @@ fn show(response: &Response, arguments: &RequestArguments, uri: &Uri) -> Result<
     Ok(response.failure().map_or(ExitCode::Ok, |failure| failure.code))
 }
 
-/// What became of a request.
-#[derive(Debug)]
-pub struct Response {
-    code: Code,
-    options: Options,
-    payload: Bytes,
-    is_observed: bool,
-}
-
-impl Response {
-    /// An error as a sentence.
-    fn failure(&self) -> Option<Failure> {
-        if self.code.is_success() {
-            return None;
-        }
-        let why = String::from_utf8_lossy(&self.payload);
-        let text = format!("the server refused: {} {}", show::code_name(self.code), why.trim());
-        Some(Failure::new(ExitCode::Refused, text.trim_end()))
-    }
-
-    /// The code and what describes the payload, in one line.
-    fn summary(&self) -> String {
-        let options = show::options(&self.as_message());
-        format!("{} {options}", show::code_name(self.code)).trim_end().to_owned()
-    }
-
-    fn as_message(&self) -> Message {
-        let mut message = Message::new(althing_coap::message::Kind::Acknowledgement, self.code, 0);
-        message.options = self.options.clone();
-        message
-    }
-
-    fn json(&self, uri: &Uri) -> serde_json::Value {
-        let shown = Shown::new(&self.options, &self.payload);
-        let location: Vec<String> =
-            self.options.all(8).map(|segment| String::from_utf8_lossy(segment).into_owned()).collect();
-        json!({
-            "url": uri.text(),
-            "code": self.code.to_string(),
-            "name": show::code_name(self.code),
-            "content_format": self.options.uint(number::CONTENT_FORMAT),
-            "max_age_s": self.options.uint(number::MAX_AGE),
-            "etag": self.options.get(number::ETAG).map(|etag| show::hexadecimal(etag)),
-            "observe": self.options.uint(number::OBSERVE).filter(|_| self.code.is_success()),
-            "location": (!location.is_empty()).then(|| format!("/{}", location.join("/"))),
-            "payload": shown.text(),
-            "payload_b64": shown.base64(),
-            "value": shown.value(),
-        })
-    }
-}
-
 /// Prints notifications until something ends it.
 async fn observe(arguments: &ObserveArguments) -> Result<ExitCode, Failure> {
     let asking = &arguments.request;
+    if asking.output.is_some() {
+        return Err(Failure::usage("-o is for one response: leave it out, or redirect the output"));
+    }
     let uri = Uri::parse(&asking.url)?;
     let mut options = options::of_request(&uri, asking)?;
     options.add_uint(number::OBSERVE, 0);
     let code = if arguments.payload.is_given() { Code::FETCH } else { Code::GET };
     let payload = arguments.payload.read()?;
     let mut stop = Stop::new(asking.timeout)?;
-    let mut conversation = Conversation::open(&uri, &asking.carrying).await?;
-    let token = conversation.ask(code, options, payload, asking.non);
+    let mut conversation = Conversation::open(&uri.server, &asking.carrying.manner()).await?;
+    let token = conversation.ask(asking.kind(), code, options, payload);
     let mut printed = 0;
     let watching = async {
         while arguments.count.is_none_or(|count| printed < count) {
@@ -215,8 +173,8 @@ async fn discover(arguments: &arguments::DiscoverArguments) -> Result<ExitCode, 
         options.add_uint(number::ACCEPT, u32::from(LINK_FORMAT));
     }
     until_stopped(asking.timeout, async {
-        let mut conversation = Conversation::open(&uri, &asking.carrying).await?;
-        let token = conversation.ask(Code::GET, options, Bytes::new(), asking.non);
+        let mut conversation = Conversation::open(&uri.server, &asking.carrying.manner()).await?;
+        let token = conversation.ask(asking.kind(), Code::GET, options, Bytes::new());
         let Some(response) = conversation.response(token).await? else { return Ok(ExitCode::Ok) };
         conversation.close().await;
         let is_links = response.options.uint(number::CONTENT_FORMAT) == Some(u32::from(LINK_FORMAT));
@@ -235,7 +193,7 @@ async fn discover(arguments: &arguments::DiscoverArguments) -> Result<ExitCode, 
 async fn ping(arguments: &PingArguments) -> Result<ExitCode, Failure> {
     let uri = Uri::parse(&arguments.url)?;
     until_stopped(arguments.timeout, async {
-        let mut conversation = Conversation::open(&uri, &arguments.carrying).await?;
+        let mut conversation = Conversation::open(&uri.server, &arguments.carrying.manner()).await?;
         for number in 1..=arguments.count {
             let started = Instant::now();
             let token = conversation.ping();
@@ -243,7 +201,7 @@ async fn ping(arguments: &PingArguments) -> Result<ExitCode, Failure> {
             let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
             let line = match arguments.json {
                 true => json!({ "url": uri.text(), "ping": number, "elapsed_ms": elapsed_ms }).to_string(),
-                false => format!("{} answered ping {number} in {elapsed_ms:.3} ms", uri.authority()),
+                false => format!("{} answered ping {number} in {elapsed_ms:.3} ms", uri.server.endpoint()),
             };
             write_stdout(format!("{line}\n").as_bytes())?;
         }
@@ -266,23 +224,4 @@ async fn until_stopped(
         },
         result = command => result,
     }
-}
-
-/// An event about `token` as a response; `None` for one about something else.
-fn of_token(event: Event, awaited: Token) -> Option<Result<Option<Response>, Failure>> {
-    match event {
-        Event::Response { token, code, options, payload, is_observed } if token == awaited => {
-            Some(Ok(Some(Response { code, options, payload, is_observed })))
-        }
-        Event::Acknowledged { token } if token == awaited => Some(Ok(None)),
-        Event::Failed { token } if token == awaited => Some(Err(no_answer())),
-        Event::Broken { token, why } if token == awaited => Some(Err(Failure::new(ExitCode::Protocol, why))),
-        Event::Closed { text } => Some(Err(Failure::new(ExitCode::Protocol, text))),
-        _ => None,
-    }
-}
-
-fn no_answer() -> Failure {
-    let text = "the server does not answer, or rejects what was asked: is a CoAP server running there?";
-    Failure::new(ExitCode::CannotConnect, text)
 }

@@ -1,5 +1,6 @@
 //! How to reach a broker and as whom: the options that every client command shares, and the CONNECT they make.
 
+use crate::coap::arguments::{SecretArguments, SecurityArguments};
 use crate::credentials::Credentials;
 use crate::exit::Failure;
 use crate::foreign::{ForeignPlan, Language};
@@ -37,8 +38,8 @@ pub struct ConnectionArguments {
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     unix: Option<PathBuf>,
     /// Host, credentials and topic in one: mqtt://[user[:password]@]host[:port][/topic], mqtts:// with TLS; in a WebSocket
-    /// ws://host[:port][/path], wss://; pub and sub take coap://, stomp://, stomps://, http:// and https:// too
-    /// (http://host[:port][/topics/topic])
+    /// ws://host[:port][/path], wss://; pub and sub take stomp://, stomps://, http:// and https:// too
+    /// (http://host[:port][/topics/topic]), and coap:// (UDP), coaps:// (DTLS), coap+tcp://, coaps+tcp://, coap+ws://, coaps+ws://
     #[arg(short = 'L', long)]
     url: Option<String>,
     /// User name [default: $ALTHING_USERNAME, or the first line of the file $ALTHING_USERNAME_FILE]
@@ -70,8 +71,6 @@ pub struct ConnectionArguments {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
     #[command(flatten)]
-    tls: TlsArguments,
-    #[command(flatten)]
     will: WillArguments,
     #[arg(short = 'D', long = "property", num_args = 3..=4, allow_negative_numbers = true,
           value_names = ["COMMAND", "PROPERTY", "VALUE"], help = properties_help())]
@@ -82,6 +81,10 @@ pub struct ConnectionArguments {
     /// Say nothing on stderr
     #[arg(long, conflicts_with = "debug")]
     pub quiet: bool,
+    #[command(flatten, next_help_heading = "TLS, on port 8883 unless -p or the URL say otherwise")]
+    tls: TlsArguments,
+    #[command(flatten, next_help_heading = "CoAP's shared secrets")]
+    secrets: SecretArguments,
 }
 
 /// The will (§3.1.2.5).
@@ -162,6 +165,7 @@ impl ConnectionArguments {
         if let Some(language) = url.as_ref().and_then(|url| url.language) {
             return Err(Failure::usage(format!("{}:// is for pub and sub alone: use mqtt://", language.scheme())));
         }
+        self.check_secrets(None)?;
         let properties = Given::parse(&self.properties)?;
         let version = self.protocol_version;
         if version != Version::V5 && (!properties.is_empty() || self.session_expiry_interval.is_some()) {
@@ -211,15 +215,15 @@ impl ConnectionArguments {
                 return Err(Failure::usage(text));
             }
         }
+        self.check_secrets(Some(language))?;
         let is_tls = self.is_tls(Some(&url))?;
-        if is_tls && language == Language::Coap {
-            return Err(Failure::usage("coap:// is without TLS: leave the options of TLS out or use mqtts://"));
-        }
         let Credentials { username, password } = self.credentials(Some(&url))?;
         Ok(Some(ForeignPlan {
             language,
             port: url.port.unwrap_or(language.port_default(is_tls)),
-            tls: is_tls.then(|| self.tls.prepare(&url.host)).transpose()?,
+            // CoAP has more than TLS.
+            tls: (is_tls && !language.is_coap()).then(|| self.tls.prepare(&url.host)).transpose()?,
+            security: SecurityArguments { secrets: self.secrets.clone(), tls: self.tls.clone() },
             host: url.host,
             username,
             password,
@@ -227,6 +231,14 @@ impl ConnectionArguments {
             topic: url.topic,
             properties,
         }))
+    }
+
+    /// Secrets that the language cannot use.
+    fn check_secrets(&self, language: Option<Language>) -> Result<(), Failure> {
+        if self.secrets.any() && !language.is_some_and(Language::is_coap) {
+            return Err(Failure::usage("--psk is for coaps://: leave it out, or use -u and -P, or --cert and --key"));
+        }
+        Ok(())
     }
 
     /// MQTT's names in a WebSocket: that of 3.1 is older than the registered one.
@@ -238,7 +250,7 @@ impl ConnectionArguments {
     fn is_tls(&self, url: Option<&Url>) -> Result<bool, Failure> {
         match url {
             Some(url) if !url.tls && self.tls.any() => Err(Failure::usage(
-                "this URL is without TLS: use mqtts://, wss://, https:// or stomps://, or leave the options of TLS out",
+                "this URL is without TLS: use mqtts://, wss://, https://, stomps:// or coaps://, or leave the options of TLS out",
             )),
             Some(url) => Ok(url.tls),
             None if self.unix.is_some() && self.tls.any() => {

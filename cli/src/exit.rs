@@ -40,9 +40,14 @@ const MEANINGS: [(ExitCode, &str); 13] = [
 
 /// The table of exit codes as help text.
 pub fn exit_codes_help() -> String {
+    table_of_codes(&MEANINGS)
+}
+
+/// The same for commands that say more exactly what a code means, or know fewer.
+pub fn table_of_codes(meanings: &[(ExitCode, &str)]) -> String {
     let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in MEANINGS {
-        text.push_str(&format!("  {:>3}  {meaning}\n", code as u8));
+    for (code, meaning) in meanings {
+        text.push_str(&format!("  {:>3}  {meaning}\n", *code as u8));
     }
     text
 }

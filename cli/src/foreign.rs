@@ -5,6 +5,8 @@ mod http;
 mod stomp;
 
 use crate::arguments::{PublishArguments, SubscribeArguments};
+use crate::coap::Carrier;
+use crate::coap::arguments::SecurityArguments;
 use crate::connection::{Endpoint, guarantee, topic_name};
 use crate::exit::{ExitCode, Failure};
 use crate::message::Received;
@@ -29,7 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A language besides MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    Coap,
+    Coap(Carrier),
     Http,
     Stomp,
 }
@@ -38,16 +40,21 @@ impl Language {
     /// As in URLs.
     pub fn scheme(self) -> &'static str {
         match self {
-            Self::Coap => "coap",
+            Self::Coap(_) => "coap",
             Self::Http => "http",
             Self::Stomp => "stomp",
         }
     }
 
+    /// Whatever carries it.
+    pub fn is_coap(self) -> bool {
+        matches!(self, Self::Coap(_))
+    }
+
     /// Where its brokers listen.
     pub fn port_default(self, is_tls: bool) -> u16 {
         let row = match self {
-            Self::Coap => &althing_coap::PROTOCOL,
+            Self::Coap(carrier) => return carrier.port_default(),
             // What a URL says without a port (RFC 9110 §4.2).
             Self::Http => return if is_tls { 443 } else { 80 },
             Self::Stomp => &althing_stomp::PROTOCOL,
@@ -63,8 +70,10 @@ pub struct ForeignPlan {
     /// Name or address.
     pub host: String,
     pub port: u16,
-    /// How TLS is spoken, if it is.
+    /// How TLS is spoken, if it is; not for CoAP.
     pub tls: Option<Tls>,
+    /// What protects CoAP.
+    pub security: SecurityArguments,
     pub username: Option<String>,
     pub password: Option<String>,
     /// How long connecting, and each answer of the broker, may take.
@@ -144,7 +153,7 @@ impl Link {
     pub async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
         let connecting = async {
             Ok(match plan.language {
-                Language::Coap => Self::Coap(Box::new(coap::Link::connect(plan).await?)),
+                Language::Coap(carrier) => Self::Coap(Box::new(coap::Link::connect(plan, carrier).await?)),
                 Language::Http => Self::Http(Box::new(http::Link::connect(plan).await?)),
                 Language::Stomp => Self::Stomp(Box::new(stomp::Link::connect(plan).await?)),
             })
@@ -305,7 +314,7 @@ fn filters(arguments: &SubscribeArguments, plan: &ForeignPlan) -> Result<Vec<Fil
     if filters.is_empty() {
         return Err(Failure::usage("nothing to subscribe to: add a filter"));
     }
-    if plan.language == Language::Coap && filters.iter().any(|filter| !filter.is_exact() || filter.group().is_some()) {
+    if plan.language.is_coap() && filters.iter().any(|filter| !filter.is_exact() || filter.group().is_some()) {
         return Err(plan.cannot_say("wildcards and shared subscriptions, since it observes one topic at a time"));
     }
     Ok(filters)
@@ -319,10 +328,7 @@ pub async fn in_time<T>(plan: &ForeignPlan, step: impl Future<Output = Result<T,
     })
 }
 
-/// The connection broke; a datagram learns only when it has been sent that nobody listens.
+/// The connection broke.
 fn lost(error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::ConnectionRefused {
-        return Failure::new(ExitCode::CannotConnect, "nothing listens there: start a broker or check the URL");
-    }
     Failure::new(ExitCode::Runtime, format!("the connection is lost: {error}"))
 }

@@ -12,13 +12,13 @@ use std::io::{Error, ErrorKind};
 /// No connection came about.
 pub fn cannot_connect(endpoint: &Endpoint, error: &Error) -> Failure {
     let advice = match error.kind() {
-        ErrorKind::ConnectionRefused => "nothing listens there: start a broker or check -h and -p",
+        ErrorKind::ConnectionRefused => "nothing listens there: start a broker or check host and port",
         ErrorKind::NotFound => "there is no such socket: check --unix",
         ErrorKind::PermissionDenied => "this user may not: check the permissions of the socket",
         _ => {
             return Failure::new(
                 ExitCode::CannotConnect,
-                format!("cannot connect to {endpoint}: {error}: check -h and -p"),
+                format!("cannot connect to {endpoint}: {error}: check host and port"),
             );
         }
     };

@@ -1,4 +1,4 @@
-//! TLS towards a broker: mosquitto's options, and what its errors mean to the user.
+//! TLS towards a server: mosquitto's options, and what its errors mean to the user.
 
 use crate::connection::Endpoint;
 use crate::exit::{ExitCode, Failure};
@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 /// The options; names and meanings are mosquitto's. Each of them asks for TLS.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "TLS, on port 8883 unless -p or the URL say otherwise")]
 pub struct TlsArguments {
     /// Trust the CAs whose certificates are in this file, in PEM
     #[arg(long, value_name = "FILE")]
@@ -30,19 +29,19 @@ pub struct TlsArguments {
     /// Trust the CAs that the system trusts [default: without --cafile and --capath]
     #[arg(long)]
     tls_use_os_certs: bool,
-    /// Show the broker this certificate, in PEM; those between it and its CA may follow in the file
+    /// Show the server this certificate, in PEM; those between it and its CA may follow in the file
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Its private key, in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Do not check that the broker's certificate is for this host; it must come from a trusted CA all the same
+    /// Do not check that the server's certificate is for this host; it must come from a trusted CA all the same
     #[arg(long)]
     insecure: bool,
     /// Speak only this version [default: 1.3 or 1.2]
     #[arg(long, value_enum, value_name = "VERSION")]
     tls_version: Option<TlsVersion>,
-    /// Offer this application protocol (ALPN), for brokers that share a port with others
+    /// Offer this application protocol (ALPN), for servers that share a port with others
     #[arg(long, value_name = "PROTOCOL")]
     tls_alpn: Option<String>,
 }
@@ -78,6 +77,12 @@ impl TlsArguments {
             || self.tls_alpn.is_some()
     }
 
+    /// The first of those that are given and that DTLS has no use for.
+    pub fn not_for_dtls(&self) -> Option<&'static str> {
+        let alpn = self.tls_alpn.as_ref().map(|_| "--tls-alpn");
+        self.tls_version.map(|_| "--tls-version").or(alpn)
+    }
+
     /// Reads the files and prepares for this host; errors are usage errors.
     pub fn prepare(&self, host: &str) -> Result<Tls, Failure> {
         let name = ServerName::try_from(host.to_owned())
@@ -96,7 +101,7 @@ impl TlsArguments {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = Arc::new(trust.roots()?);
         if roots.is_empty() {
-            let text = "this system has no list of trusted CAs: name the broker's CA with --cafile";
+            let text = "this system has no list of trusted CAs: name the server's CA with --cafile";
             return Err(Failure::usage(text));
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();

@@ -1,5 +1,6 @@
 //! `mqtt://user:password@host:port/topic` and its like for other languages, as the tools of other brokers write it.
 
+use crate::coap::Carrier;
 use crate::exit::Failure;
 use crate::foreign::Language;
 
@@ -35,7 +36,7 @@ enum PathIs {
 }
 
 /// Scheme, language besides MQTT, whether TLS is spoken, what the path is; the names that other tools use, ours first.
-const SCHEMES: [(&str, Option<Language>, bool, PathIs); 14] = [
+const SCHEMES: [(&str, Option<Language>, bool, PathIs); 19] = [
     ("mqtt", None, false, PathIs::Topic),
     ("tcp", None, false, PathIs::Topic),
     ("mqtts", None, true, PathIs::Topic),
@@ -43,7 +44,12 @@ const SCHEMES: [(&str, Option<Language>, bool, PathIs); 14] = [
     ("tls", None, true, PathIs::Topic),
     ("ws", None, false, PathIs::WebSocket),
     ("wss", None, true, PathIs::WebSocket),
-    ("coap", Some(Language::Coap), false, PathIs::Topic),
+    ("coap", Some(Language::Coap(Carrier::Udp)), false, PathIs::Topic),
+    ("coaps", Some(Language::Coap(Carrier::Dtls)), true, PathIs::Topic),
+    ("coap+tcp", Some(Language::Coap(Carrier::Tcp)), false, PathIs::Topic),
+    ("coaps+tcp", Some(Language::Coap(Carrier::Tls)), true, PathIs::Topic),
+    ("coap+ws", Some(Language::Coap(Carrier::Ws)), false, PathIs::Topic),
+    ("coaps+ws", Some(Language::Coap(Carrier::Wss)), true, PathIs::Topic),
     ("stomp", Some(Language::Stomp), false, PathIs::Topic),
     ("stomps", Some(Language::Stomp), true, PathIs::Topic),
     ("stomp+tls", Some(Language::Stomp), true, PathIs::Topic),
@@ -51,9 +57,6 @@ const SCHEMES: [(&str, Option<Language>, bool, PathIs); 14] = [
     ("http", Some(Language::Http), false, PathIs::TopicResource),
     ("https", Some(Language::Http), true, PathIs::TopicResource),
 ];
-
-/// What other tools know and this one does not, and what to use instead.
-const NOT_SPOKEN: [(&str, &str); 1] = [("coaps", "coap")];
 
 /// Where most brokers speak MQTT in a WebSocket.
 const WEB_SOCKET_DEFAULT: &str = "/mqtt";
@@ -65,9 +68,6 @@ impl Url {
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| Failure::usage("that is no URL: write mqtt://[user[:password]@]host[:port][/topic]"))?;
-        if let Some((_, other)) = NOT_SPOKEN.iter().find(|(name, _)| *name == scheme) {
-            return Err(Failure::usage(format!("{scheme}:// is not spoken yet: use {other}://")));
-        }
         let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
         let (_, language, tls, path_is) = *known.ok_or_else(|| {
             let ours = SCHEMES.iter().map(|(name, ..)| format!("{name}://")).collect::<Vec<_>>().join(", ");
@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn the_scheme_is_the_language() {
         assert_eq!(url("mqtt://h").language, None);
-        assert_eq!(url("coap://h:5683/a/b").language, Some(Language::Coap));
+        assert_eq!(url("coap://h:5683/a/b").language, Some(Language::Coap(Carrier::Udp)));
+        assert_eq!(url("coaps+ws://h/a").language, Some(Language::Coap(Carrier::Wss)));
         assert_eq!(url("stomp://ann:secret@h/a").language, Some(Language::Stomp));
     }
 
@@ -262,7 +263,6 @@ mod tests {
         for text in [
             "localhost",
             "gopher://h",
-            "coaps://h",
             "mqtt://",
             "mqtt://:1883",
             "mqtt://h:port",

@@ -1,4 +1,4 @@
-//! A WebSocket as a stream of bytes, so that MQTT is spoken on it as on any other one (MQTT 5.0 §6).
+//! A WebSocket: message by message, or as a stream of bytes, so that MQTT is spoken on it as on any other one (MQTT 5.0 §6).
 
 use crate::connection::Endpoint;
 use crate::exit::{ExitCode, Failure};
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Room for one read.
 const READ_BYTES: usize = 64 * 1_024;
@@ -36,6 +36,16 @@ pub async fn upgrade(
     upgrade: &Upgrade,
     tls: Option<&Tls>,
 ) -> Result<Socket, Failure> {
+    open(socket, endpoint, upgrade, tls).await.map(Socket::over)
+}
+
+/// Opens a WebSocket on a stream to a server.
+pub async fn open(
+    socket: Socket,
+    endpoint: &Endpoint,
+    upgrade: &Upgrade,
+    tls: Option<&Tls>,
+) -> Result<WebSocket, Failure> {
     let options = Options {
         host: endpoint.to_string(),
         path: upgrade.path.clone(),
@@ -51,11 +61,11 @@ pub async fn upgrade(
     };
     stream.client.connect();
     stream.shake_hands(endpoint, upgrade, tls).await?;
-    Ok(Socket::over(stream))
+    Ok(stream)
 }
 
 /// The frames and what is below them.
-struct WebSocket {
+pub struct WebSocket {
     client: Client,
     stream: Pin<Box<dyn Stream>>,
     input: BytesMut,
@@ -66,6 +76,30 @@ struct WebSocket {
 }
 
 impl WebSocket {
+    /// Sends one message.
+    pub async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.write_all(message).await?;
+        self.flush().await
+    }
+
+    /// The next message. Nothing is lost when the future is dropped.
+    pub async fn receive(&mut self) -> io::Result<Bytes> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
+            }
+            if self.is_over {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the WebSocket"));
+            }
+            std::future::poll_fn(|context| self.poll_exchange(context)).await?;
+        }
+    }
+
+    /// Says goodbye.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.shutdown().await
+    }
+
     async fn shake_hands(&mut self, endpoint: &Endpoint, upgrade: &Upgrade, tls: Option<&Tls>) -> Result<(), Failure> {
         while !self.client.is_open() {
             let moved = std::future::poll_fn(|context| self.poll_exchange(context)).await;

@@ -1,6 +1,7 @@
 //! Whole worlds in one thread, seeded, without sleeps or a real clock: what tests of several crates stand on.
 //!
 //! - [`pair`]: one adaptor and one client half on a virtual clock;
+//! - [`network`]: a door and client halves on a network that loses, copies, delays and moves addresses;
 //! - [`house`]: brokers in one or three shards with many peers on byte pipes, a virtual clock and a store that
 //!   confirms when it pleases;
 //! - [`disk`]: a disk in memory that loses power and fails where it is told to;
@@ -17,6 +18,7 @@ pub mod house;
 pub mod ledger;
 pub mod life;
 pub mod model;
+pub mod network;
 pub mod pair;
 pub mod scribe;
 pub mod trace;

@@ -66,7 +66,7 @@ pub struct AdminArguments {
     /// [default: $ALTHING_TOKEN, or the first line of the file $ALTHING_TOKEN_FILE]
     #[arg(long, help_heading = "Broker")]
     pub token: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "TLS, with https://")]
     pub tls: TlsArguments,
     /// Print JSON, one object a line
     #[arg(long, help_heading = "Output")]

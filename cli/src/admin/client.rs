@@ -187,7 +187,7 @@ fn parse_url(url: &str) -> Result<Place, Failure> {
 /// What the system's refusal means for whoever wants to administer.
 fn explain(place: &Place, failure: Failure) -> Failure {
     let Place::Socket(path) = place else {
-        return Failure::new(failure.code, failure.text.replace("check -h and -p", "check --url"));
+        return Failure::new(failure.code, failure.text.replace("check host and port", "check --url"));
     };
     let shown = path.display();
     let text = match std::os::unix::net::UnixStream::connect(path).map_err(|error| error.kind()) {

@@ -1,16 +1,35 @@
 //! The options of the CoAP commands.
 
+use super::conversation::Manner;
 use crate::connection::parse_duration;
-use crate::exit::{Failure, exit_codes_help};
+use crate::exit::{ExitCode, Failure, table_of_codes};
 use crate::payload::read_source;
+use crate::tls::TlsArguments;
+use althing_coap::message::Kind;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How the commands end.
+const EXIT_CODES: [(ExitCode, &str); 9] = [
+    (ExitCode::Ok, "done: a response of success (2.xx), an answered ping"),
+    (ExitCode::Runtime, "something failed while running: the connection was lost, a file cannot be written"),
+    (ExitCode::Usage, "the command line is wrong"),
+    (ExitCode::CannotConnect, "no connection, no DTLS, or no answer after all retransmissions"),
+    (ExitCode::Refused, "a response of an error (4.xx, 5.xx)"),
+    (ExitCode::Protocol, "one of the two sides broke the protocol"),
+    (ExitCode::Timeout, "the time of -W was up"),
+    (ExitCode::Interrupted, "interrupted (SIGINT)"),
+    (ExitCode::Terminated, "terminated (SIGTERM)"),
+];
+
+/// What follows on options with a heading of their own goes back to those without.
+const OPTIONS: Option<&str> = None;
+
 /// What `--help` ends with.
 fn examples(lines: &str) -> String {
-    format!("Examples:\n{lines}\n{}", exit_codes_help())
+    format!("Examples:\n{lines}\n{}", table_of_codes(&EXIT_CODES))
 }
 
 /// CoAP from the command line.
@@ -39,10 +58,10 @@ pub enum CoapCommand {
     #[command(after_help = examples("  althing fetch coap://127.0.0.1/ps -f wanted.cbor -t 606\n"))]
     Fetch(PayloadRequestArguments),
     /// Change a part of a CoAP resource (RFC 8132)
-    #[command(after_help = exit_codes_help())]
+    #[command(after_help = examples("  althing patch coap://127.0.0.1/lamp '{\"on\":true}' -t application/merge-patch+json\n"))]
     Patch(PayloadRequestArguments),
     /// Change a part of a CoAP resource, such that doing it twice does no more (RFC 8132)
-    #[command(after_help = exit_codes_help())]
+    #[command(after_help = examples("  althing ipatch coap://127.0.0.1/ps/h9392 -f changed.cbor -t 606\n"))]
     Ipatch(PayloadRequestArguments),
     /// Print a CoAP resource whenever it changes; on a broker: subscribe
     ///
@@ -77,7 +96,8 @@ impl CoapCommand {
 /// One request.
 #[derive(Args, Debug)]
 pub struct RequestArguments {
-    /// The resource: coap://HOST[:PORT]/PATH[?QUERY], or coaps://, coap+tcp://, coaps+tcp://
+    /// The resource: coap://HOST[:PORT]/PATH[?QUERY]; coaps:// in DTLS, coap+tcp:// and coaps+tcp:// on a connection, coap+ws://
+    /// and coaps+ws:// in a WebSocket
     #[arg(value_name = "URL")]
     pub url: String,
     /// Have the request acknowledged, and repeated until it is (the default)
@@ -116,7 +136,7 @@ pub struct RequestArguments {
 pub struct PayloadRequestArguments {
     #[command(flatten)]
     pub request: RequestArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = OPTIONS)]
     pub payload: CoapPayloadArguments,
 }
 
@@ -138,6 +158,27 @@ pub struct CoapPayloadArguments {
     stdin_file: bool,
 }
 
+impl SecretArguments {
+    /// Whether there is one.
+    pub fn any(&self) -> bool {
+        self.psk.is_some()
+    }
+}
+
+impl RequestArguments {
+    /// What `--con` and `--non` mean.
+    pub fn kind(&self) -> Kind {
+        if self.non { Kind::NonConfirmable } else { Kind::Confirmable }
+    }
+}
+
+impl CarryingArguments {
+    /// The same for a conversation.
+    pub fn manner(&self) -> Manner {
+        Manner { block_bytes: self.block_size, is_shown: self.verbose, security: self.security.clone() }
+    }
+}
+
 impl CoapPayloadArguments {
     /// The payload, read whole.
     pub fn read(&self) -> Result<Bytes, Failure> {
@@ -155,10 +196,10 @@ impl CoapPayloadArguments {
 pub struct ObserveArguments {
     #[command(flatten)]
     pub request: RequestArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = OPTIONS)]
     pub payload: CoapPayloadArguments,
     /// Stop after so many notifications
-    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'C', long, help_heading = OPTIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
 
@@ -168,17 +209,17 @@ pub struct DiscoverArguments {
     #[command(flatten)]
     pub request: RequestArguments,
     /// Only links with this attribute, as rt=core.ps or if=sensor*
-    #[arg(value_name = "NAME=VALUE")]
+    #[arg(help_heading = OPTIONS, value_name = "NAME=VALUE")]
     pub filters: Vec<String>,
     /// One link a line instead of a tree
-    #[arg(long)]
+    #[arg(long, help_heading = OPTIONS)]
     pub flat: bool,
 }
 
 /// `althing ping`
 #[derive(Args, Debug)]
 pub struct PingArguments {
-    /// The server, as coap://HOST
+    /// The server: coap://HOST[:PORT], or any other scheme of CoAP
     #[arg(value_name = "URL")]
     pub url: String,
     /// So many times
@@ -200,7 +241,7 @@ pub struct CarryingArguments {
     /// Blocks of this size both ways: 16, 32, 64, 128, 256, 512 or 1024 bytes [default: 1024, when there is more than that]
     #[arg(short, long, value_name = "BYTES")]
     pub block_size: Option<usize>,
-    /// Show each message on stderr, and which are sent again
+    /// Show each message on stderr: type, message id, token and options, and which are sent again
     #[arg(short, long)]
     pub verbose: bool,
     /// Say nothing on stderr
@@ -210,16 +251,22 @@ pub struct CarryingArguments {
     pub security: SecurityArguments,
 }
 
-/// What protects the messages, with coaps:// and coaps+tcp://.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Security, with coaps:// and its like")]
+/// What protects the messages.
+#[derive(Args, Clone, Debug, Default)]
 pub struct SecurityArguments {
-    /// The pre-shared key, as text or 0xHEX (DTLS)
+    #[command(flatten, next_help_heading = "Shared secrets")]
+    pub secrets: SecretArguments,
+    #[command(flatten, next_help_heading = "Certificates, with coaps://, coaps+tcp:// and coaps+ws://")]
+    pub tls: TlsArguments,
+}
+
+/// What both ends know.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SecretArguments {
+    /// The pre-shared key of DTLS, with coaps://, as text or 0xHEX; other users of this machine can see it in the process list
     #[arg(long, value_name = "KEY", requires = "psk_identity")]
     pub psk: Option<String>,
-    /// Who it is shared with (DTLS)
+    /// Who we are to the server that knows the key
     #[arg(long, value_name = "NAME", requires = "psk")]
     pub psk_identity: Option<String>,
-    #[command(flatten)]
-    pub tls: crate::tls::TlsArguments,
 }

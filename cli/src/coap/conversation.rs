@@ -1,45 +1,31 @@
 //! One conversation with one server: the client half on whatever carries it.
 
-use super::arguments::CarryingArguments;
+use super::arguments::SecurityArguments;
+use super::response::Response;
 use super::trace::Trace;
-use super::uri::{Carrier, Uri};
-use super::{Response, datagrams, dtls, no_answer, of_token, streams};
+use super::uri::Server;
+use super::wire::Wire;
+use crate::connection::Endpoint;
 use crate::exit::{ExitCode, Failure};
 use crate::link::Clock;
-use crate::subscriber::entropy;
-use althing_coap::CoapConfig;
 use althing_coap::client::{Client, Event};
 use althing_coap::message::{Code, Kind, Options, Token};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::time::Instant;
 use tokio::time::sleep_until;
 
-/// What carries messages both ways.
-pub enum Wire {
-    Udp(datagrams::Datagrams),
-    Dtls(Box<dtls::Session>),
-    Stream(streams::Stream),
-}
-
-impl Wire {
-    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Udp(wire) => wire.send(bytes).await,
-            Self::Dtls(wire) => wire.send(bytes).await,
-            Self::Stream(wire) => wire.send(bytes).await,
-        }
-    }
-
-    /// What has come. Nothing is lost when the future is dropped.
-    async fn receive(&mut self) -> io::Result<Bytes> {
-        match self {
-            Self::Udp(wire) => wire.receive().await,
-            Self::Dtls(wire) => wire.receive().await,
-            Self::Stream(wire) => wire.receive().await,
-        }
-    }
+/// How a conversation is led.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// Blocks of this size both ways, where they are asked for.
+    pub block_bytes: Option<usize>,
+    /// Whether each message is shown on stderr.
+    pub is_shown: bool,
+    /// What protects it.
+    pub security: SecurityArguments,
 }
 
 /// One conversation.
@@ -49,45 +35,42 @@ pub struct Conversation {
     events: VecDeque<Event>,
     clock: Clock,
     trace: Option<Trace>,
-    authority: String,
+    endpoint: Endpoint,
+}
+
+/// What the server says about something that was asked.
+#[derive(Debug)]
+pub enum Told {
+    /// A response or a notification.
+    Response(Box<Response>),
+    /// The request has arrived, and no response was wanted.
+    Acknowledged,
+    /// The answer to a ping.
+    Pong,
 }
 
 impl Conversation {
     /// Opens it, with the handshakes that belong to it.
-    pub async fn open(uri: &Uri, arguments: &CarryingArguments) -> Result<Self, Failure> {
-        let config = CoapConfig::default();
-        let (wire, client) = match uri.carrier {
-            Carrier::Udp => (Wire::Udp(datagrams::connect(uri).await?), Client::new(config, entropy())),
-            Carrier::Dtls => {
-                let session = dtls::Session::open(uri, &arguments.security).await?;
-                (Wire::Dtls(Box::new(session)), Client::new(config, entropy()))
-            }
-            Carrier::Tcp | Carrier::Tls => {
-                let stream = streams::Stream::open(uri, &arguments.security).await?;
-                (Wire::Stream(stream), Client::on_stream(config, entropy()))
-            }
-        };
-        let client = match arguments.block_size {
-            None => client,
-            Some(block_bytes) => client
+    pub async fn open(server: &Server, manner: &Manner) -> Result<Self, Failure> {
+        // What lies between is not known (NSTART, §4.7).
+        let mut client = Wire::client(server.carrier).with_interactions_max(1);
+        if let Some(block_bytes) = manner.block_bytes {
+            client = client
                 .with_block_bytes(block_bytes)
-                .ok_or_else(|| Failure::usage("--block-size is one of 16, 32, 64, 128, 256, 512 and 1024"))?,
-        };
-        let trace = arguments.verbose.then(|| Trace::new(uri.carrier));
+                .ok_or_else(|| Failure::usage("--block-size is one of 16, 32, 64, 128, 256, 512 and 1024"))?;
+        }
         Ok(Self {
-            // What lies between is not known (NSTART, §4.7).
-            client: client.with_interactions_max(1),
-            wire,
+            client,
+            wire: Wire::open(server, &manner.security).await?,
             events: VecDeque::new(),
             clock: Clock::new(),
-            trace,
-            authority: uri.authority(),
+            trace: manner.is_shown.then(|| Trace::new(server.carrier)),
+            endpoint: server.endpoint(),
         })
     }
 
     /// Asks; the token names the request.
-    pub fn ask(&mut self, code: Code, options: Options, payload: Bytes, non: bool) -> Token {
-        let kind = if non { Kind::NonConfirmable } else { Kind::Confirmable };
+    pub fn ask(&mut self, kind: Kind, code: Code, options: Options, payload: Bytes) -> Token {
         self.client.request(self.clock.now(), kind, code, &[], |message| {
             for (number, value) in options.iter() {
                 message.options.add(*number, value.clone());
@@ -106,26 +89,41 @@ impl Conversation {
         self.client.cancel(self.clock.now(), token);
     }
 
+    /// The next thing that is said, and to which request. What was asked and will not be answered is a failure.
+    pub async fn next(&mut self) -> Result<(Token, Told), Failure> {
+        Ok(match self.event().await? {
+            Event::Response { token, code, options, payload, is_observed } => {
+                (token, Told::Response(Box::new(Response { code, options, payload, is_observed })))
+            }
+            Event::Acknowledged { token } => (token, Told::Acknowledged),
+            Event::Pong { token } => (token, Told::Pong),
+            Event::Failed { .. } => {
+                let text = format!(
+                    "{} does not answer, or rejects what it was asked: is a CoAP server running there?",
+                    self.endpoint
+                );
+                return Err(Failure::new(ExitCode::CannotConnect, text));
+            }
+            Event::Broken { why, .. } => return Err(Failure::new(ExitCode::Protocol, why)),
+            Event::Closed { text } => return Err(Failure::new(ExitCode::Protocol, text)),
+        })
+    }
+
     /// The next response to a request; `None` when none is wanted.
     pub async fn response(&mut self, awaited: Token) -> Result<Option<Response>, Failure> {
         loop {
-            let event = self.event().await?;
-            if let Some(result) = of_token(event, awaited) {
-                return result;
+            match self.next().await? {
+                (token, Told::Response(response)) if token == awaited => return Ok(Some(*response)),
+                (token, Told::Acknowledged) if token == awaited => return Ok(None),
+                _ => {}
             }
         }
     }
 
     /// Returns when the ping is answered.
     pub async fn pong(&mut self, awaited: Token) -> Result<(), Failure> {
-        loop {
-            match self.event().await? {
-                Event::Pong { token } if token == awaited => return Ok(()),
-                Event::Failed { token } if token == awaited => return Err(no_answer()),
-                Event::Closed { text } => return Err(Failure::new(ExitCode::Protocol, text)),
-                _ => {}
-            }
-        }
+        while !matches!(self.next().await?, (token, Told::Pong) if token == awaited) {}
+        Ok(())
     }
 
     /// Sends what waits.
@@ -134,7 +132,7 @@ impl Conversation {
             if let Some(trace) = &mut self.trace {
                 trace.sent(&bytes);
             }
-            self.wire.send(&bytes).await.map_err(|error| lost(&self.authority, &error))?;
+            self.wire.send(&bytes).await.map_err(|error| lost(&self.endpoint, &error))?;
         }
         Ok(())
     }
@@ -142,9 +140,7 @@ impl Conversation {
     /// Says goodbye where the carrier has a word for it. Whether it arrives is of no consequence.
     pub async fn close(&mut self) {
         let _ = self.flush().await;
-        if let Wire::Dtls(session) = &mut self.wire {
-            let _ = session.close().await;
-        }
+        let _ = self.wire.close().await;
     }
 
     async fn event(&mut self) -> Result<Event, Failure> {
@@ -157,7 +153,7 @@ impl Conversation {
             let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
             tokio::select! {
                 received = self.wire.receive() => {
-                    let bytes = received.map_err(|error| lost(&self.authority, &error))?;
+                    let bytes = received.map_err(|error| lost(&self.endpoint, &error))?;
                     if let Some(trace) = &mut self.trace {
                         trace.received(&bytes);
                     }
@@ -172,13 +168,19 @@ impl Conversation {
     }
 }
 
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conversation({})", self.endpoint)
+    }
+}
+
 /// The conversation broke; over datagrams one learns only when one has been sent that nobody listens.
-fn lost(authority: &str, error: &io::Error) -> Failure {
+fn lost(endpoint: &Endpoint, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Failure::new(
             ExitCode::CannotConnect,
-            format!("nothing listens at {authority}: start a server or check the URL"),
+            format!("nothing listens at {endpoint}: start a server or check the URL"),
         ),
-        _ => Failure::new(ExitCode::Runtime, format!("the conversation with {authority} is lost: {error}")),
+        _ => Failure::new(ExitCode::Runtime, format!("the conversation with {endpoint} is lost: {error}")),
     }
 }

@@ -1,7 +1,6 @@
 //! A datagram socket for one server.
 
-use super::uri::Uri;
-use crate::connection::Endpoint;
+use super::uri::Server;
 use crate::exit::Failure;
 use crate::refusal;
 use bytes::Bytes;
@@ -31,15 +30,14 @@ impl Datagrams {
     }
 }
 
-/// A socket for the server of a URL.
-pub async fn connect(uri: &Uri) -> Result<Datagrams, Failure> {
-    let endpoint = Endpoint::Tcp(uri.host.clone(), uri.port);
-    open(&uri.host, uri.port).await.map_err(|error| refusal::cannot_connect(&endpoint, &error))
+/// A socket for one server.
+pub async fn connect(server: &Server) -> Result<Datagrams, Failure> {
+    open(&server.host, server.port).await.map_err(|error| refusal::cannot_connect(&server.endpoint(), &error))
 }
 
-/// A socket for one server. Of several addresses an IPv4 one is taken: a datagram does not tell which of them has
+/// Of several addresses an IPv4 one is taken: a datagram does not tell which of them has
 /// a server, and `localhost` is 127.0.0.1 to a broker that nobody has told otherwise.
-pub async fn open(host: &str, port: u16) -> io::Result<Datagrams> {
+async fn open(host: &str, port: u16) -> io::Result<Datagrams> {
     let address = lookup_host((host, port)).await?.min_by_key(|address| address.is_ipv6());
     let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
     let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;

@@ -3,7 +3,8 @@
 use super::arguments::SecurityArguments;
 use super::datagrams::{self, Datagrams};
 use super::options::parse_hexadecimal;
-use super::uri::Uri;
+use super::uri::Server;
+use crate::connection::Endpoint;
 use crate::exit::{ExitCode, Failure};
 use crate::tls::Tls;
 use bytes::Bytes;
@@ -28,7 +29,7 @@ pub struct Session {
     is_over: bool,
     /// Whom to trust; `None` with a pre-shared key.
     trust: Option<Tls>,
-    authority: String,
+    endpoint: Endpoint,
 }
 
 /// The one key of this client.
@@ -42,10 +43,10 @@ impl PskResolver for OneKey {
 
 impl Session {
     /// Shakes hands.
-    pub async fn open(uri: &Uri, security: &SecurityArguments) -> Result<Self, Failure> {
+    pub async fn open(server: &Server, security: &SecurityArguments) -> Result<Self, Failure> {
         let now = Instant::now();
         let unusable = |error| Failure::usage(format!("DTLS cannot be used so: {error}"));
-        let (mut dtls, trust) = match (&security.psk, &security.psk_identity) {
+        let (mut dtls, trust) = match (&security.secrets.psk, &security.secrets.psk_identity) {
             (Some(key), Some(identity)) => {
                 let key = key_bytes(key)?;
                 let config = Config::builder().with_psk_client(identity.clone().into_bytes(), Arc::new(OneKey(key)));
@@ -54,15 +55,15 @@ impl Session {
             _ => {
                 let (certificate, private_key) = security.tls.pair_or_throwaway()?;
                 let config = Arc::new(Config::builder().build().map_err(unusable)?);
-                let trust = security.tls.prepare(&uri.host)?;
+                let trust = security.tls.prepare(&server.host)?;
                 (Dtls::new_12(config, DtlsCertificate { certificate, private_key }, now), Some(trust))
             }
         };
         dtls.set_active(true);
-        let socket = datagrams::connect(uri).await?;
-        let (received, authority) = (VecDeque::new(), uri.authority());
+        let socket = datagrams::connect(server).await?;
+        let (received, endpoint) = (VecDeque::new(), server.endpoint());
         let mut session =
-            Self { dtls, socket, wake: None, received, is_connected: false, is_over: false, trust, authority };
+            Self { dtls, socket, wake: None, received, is_connected: false, is_over: false, trust, endpoint };
         session.shake_hands().await?;
         Ok(session)
     }
@@ -86,8 +87,7 @@ impl Session {
                 "check --cafile, --cert and --key; a server with shared keys wants --psk-identity and --psk"
             }
         };
-        let authority = &self.authority;
-        Failure::new(ExitCode::CannotConnect, format!("no DTLS with {authority}: {error}: {advice}"))
+        Failure::new(ExitCode::CannotConnect, format!("no DTLS with {}: {error}: {advice}", self.endpoint))
     }
 
     /// Sends one datagram, protected.

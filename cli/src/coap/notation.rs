@@ -28,6 +28,7 @@ fn item(decoder: &mut Decoder<'_>, depth: usize) -> Result<String, Error> {
         Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => {
             decoder.int()?.to_string()
         }
+        Type::F16 => format!("{:?}", half(decoder)?),
         Type::F32 => format!("{:?}", decoder.f32()?),
         Type::F64 => format!("{:?}", decoder.f64()?),
         Type::Bytes | Type::BytesIndef => {
@@ -57,6 +58,22 @@ fn item(decoder: &mut Decoder<'_>, depth: usize) -> Result<String, Error> {
         Type::Simple => format!("simple({})", decoder.simple()?),
         _ => return Err(Error::message("not written here")),
     })
+}
+
+/// A number of two bytes (RFC 8949 Appendix D).
+fn half(decoder: &mut Decoder<'_>) -> Result<f32, Error> {
+    let place = decoder.position();
+    let bytes = decoder.input().get(place + 1..place + 3).ok_or_else(Error::end_of_input)?;
+    let bits = u16::from_be_bytes([bytes[0], bytes[1]]);
+    decoder.set_position(place + 3);
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2_f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (fraction + 1_024.0) * 2_f32.powi(exponent - 25),
+    };
+    Ok(if bits >> 15 == 1 { -size } else { size })
 }
 
 /// So many, or those up to the break.
@@ -89,9 +106,15 @@ mod tests {
             (b"\x9f\x20\xff", "[-1]"),
             (b"\xc1\x1a\x00\x00\x00\x01", "1(1)"),
             (b"\x42\x0a\xff", "h'0aff'"),
+            (b"\xf9\x3e\x00", "1.5"),
+            (b"\xf9\xc4\x00", "-4.0"),
+            (b"\xf9\x00\x01", "5.9604645e-8"),
+            (b"\xf9\x7b\xff", "65504.0"),
+            (b"\xfa\x3f\x80\x00\x00", "1.0"),
         ] {
             assert_eq!(diagnostic(bytes).as_deref(), Some(text));
         }
+        assert_eq!(diagnostic(b"\xf9\x3e"), None);
         assert_eq!(diagnostic(b"\x82\x01"), None);
         assert_eq!(diagnostic(&[0x81; 100_000]), None);
     }

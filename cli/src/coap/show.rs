@@ -4,7 +4,7 @@ use super::{links, notation};
 use althing_coap::annotate::annotate;
 use althing_coap::codec;
 use althing_coap::format;
-use althing_coap::message::{Code, Message, Options, number};
+use althing_coap::message::{Code, Kind, Message, Options, number};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -97,10 +97,16 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// `2.05 Content`
+/// `2.05 Content`; methods have their names alone.
 pub fn code_name(code: Code) -> String {
-    let name = match code {
-        Code::EMPTY => return "Empty".to_owned(),
+    let name = code_phrase(code);
+    if code == Code::EMPTY || code.is_request() { name } else { format!("{code} {name}") }
+}
+
+/// `Content`
+pub fn code_phrase(code: Code) -> String {
+    match code {
+        Code::EMPTY => "Empty",
         Code::CSM => "CSM",
         Code::PING => "Ping",
         Code::PONG => "Pong",
@@ -108,12 +114,11 @@ pub fn code_name(code: Code) -> String {
         Code::ABORT => "Abort",
         _ => {
             let mut datagram = Vec::new();
-            codec::encode(&Message::new(althing_coap::message::Kind::NonConfirmable, code, 0), &mut datagram);
-            let name = annotate(&datagram).name.unwrap_or_default();
-            return if code.is_request() { name.to_owned() } else { format!("{code} {name}") };
+            codec::encode(&Message::new(Kind::NonConfirmable, code, 0), &mut datagram);
+            annotate(&datagram).name.unwrap_or_default()
         }
-    };
-    format!("{code} {name}")
+    }
+    .to_owned()
 }
 
 /// `Content-Format: 50, application/json; Max-Age: 60 seconds`, in the order of their numbers.

@@ -1,10 +1,6 @@
-//! Connections to one server: TCP and TLS (RFC 8323).
+//! A byte stream to one server: TCP, or TLS on top of it (RFC 8323).
 
-use super::arguments::SecurityArguments;
-use super::uri::{Carrier, Uri};
-use crate::connection::Endpoint;
-use crate::exit::Failure;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -13,14 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Room for one read.
 const READ_BYTES: usize = 64 << 10;
 
-/// A byte stream.
-pub struct Stream(Pin<Box<dyn crate::socket::Stream>>);
+/// The stream.
+pub struct Stream(Pin<Box<dyn socket::Stream>>);
 
 impl Stream {
-    /// Connects, with TLS where the URL says so.
-    pub async fn open(uri: &Uri, security: &SecurityArguments) -> Result<Self, Failure> {
-        let socket = connect(uri, security).await?;
-        Ok(Self(socket.into_stream()))
+    /// What is connected already.
+    pub fn over(socket: Socket) -> Self {
+        Self(socket.into_stream())
     }
 
     /// Sends all of it.
@@ -37,17 +32,9 @@ impl Stream {
             _ => Ok(input.freeze()),
         }
     }
-}
 
-async fn connect(uri: &Uri, security: &SecurityArguments) -> Result<Socket, Failure> {
-    if security.psk.is_some() {
-        return Err(Failure::usage("pre-shared keys are for coaps://: leave out --psk, or use --cert and --key"));
+    /// Nothing more will be sent.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.0.shutdown().await
     }
-    let endpoint = Endpoint::Tcp(uri.host.clone(), uri.port);
-    // The application protocol of TLS (RFC 8323 §8.2).
-    let tls = match uri.carrier {
-        Carrier::Tls => Some(security.tls.prepare(&uri.host)?.with_protocol("coap")),
-        _ => None,
-    };
-    Socket::connect(&endpoint, tls.as_ref()).await
 }

@@ -54,6 +54,11 @@ impl Trace {
                     Err(_) => self.write(is_sent, &format!("{} bytes that are no message", bytes.len())),
                 }
             }
+            Carrier::Ws | Carrier::Wss => {
+                if let Ok(message) = stream::decode_whole(bytes) {
+                    self.say(is_sent, &message, false, "");
+                }
+            }
             Carrier::Tcp | Carrier::Tls if is_sent => {
                 if let Ok(Some(message)) = stream::decode(&mut BytesMut::from(&bytes[..]), usize::MAX) {
                     self.say(true, &message, false, "");

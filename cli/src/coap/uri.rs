@@ -1,5 +1,6 @@
 //! `coap://host:port/path?query` (§6; RFC 8323 §8).
 
+use crate::connection::Endpoint;
 use crate::exit::Failure;
 use crate::url::{percent_decode, split_port};
 use althing_coap::message::{Options, number};
@@ -12,23 +13,59 @@ pub enum Carrier {
     Dtls,
     Tcp,
     Tls,
+    /// A WebSocket.
+    Ws,
+    /// A WebSocket inside TLS.
+    Wss,
 }
 
 /// Scheme, carrier, default port.
-const SCHEMES: [(&str, Carrier, u16); 4] = [
+const SCHEMES: [(&str, Carrier, u16); 6] = [
     ("coap", Carrier::Udp, 5683),
     ("coaps", Carrier::Dtls, 5684),
     ("coap+tcp", Carrier::Tcp, 5683),
     ("coaps+tcp", Carrier::Tls, 5684),
+    ("coap+ws", Carrier::Ws, 80),
+    ("coaps+ws", Carrier::Wss, 443),
 ];
 
-/// A resource of a server.
+impl Carrier {
+    /// Where its servers listen.
+    pub fn port_default(self) -> u16 {
+        SCHEMES.iter().find(|(_, carrier, _)| *carrier == self).map_or(5683, |(_, _, port)| *port)
+    }
+
+    /// As in URLs.
+    pub fn scheme(self) -> &'static str {
+        SCHEMES.iter().find(|(_, carrier, _)| *carrier == self).map_or("coap", |(name, ..)| name)
+    }
+
+    /// Whether a connection carries the messages, which arrive without being repeated.
+    pub fn is_connection(self) -> bool {
+        !matches!(self, Self::Udp | Self::Dtls)
+    }
+}
+
+/// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uri {
+pub struct Server {
     pub carrier: Carrier,
     /// A name or address, without the brackets of IPv6.
     pub host: String,
     pub port: u16,
+}
+
+impl Server {
+    /// Host and port.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Tcp(self.host.clone(), self.port)
+    }
+}
+
+/// A resource of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uri {
+    pub server: Server,
     path: Vec<String>,
     query: Vec<String>,
     text: String,
@@ -44,7 +81,7 @@ impl Uri {
             return Err(Failure::usage(format!("this speaks CoAP: for {scheme}:// use curl")));
         }
         let known = SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme));
-        let (_, carrier, default_port) = *known.ok_or_else(|| {
+        let (_, carrier, port_default) = *known.ok_or_else(|| {
             let ours = SCHEMES.iter().map(|(name, ..)| format!("{name}://")).collect::<Vec<_>>().join(", ");
             Failure::usage(format!("the URL has no scheme of CoAP: use one of {ours}"))
         })?;
@@ -63,8 +100,8 @@ impl Uri {
         let path =
             if path.is_empty() { Vec::new() } else { path.split('/').map(percent_decode).collect::<Result<_, _>>()? };
         let query = query.map(|query| query.split('&').map(percent_decode).collect::<Result<_, _>>()).transpose()?;
-        let (port, query, text) = (port.unwrap_or(default_port), query.unwrap_or_default(), text.to_owned());
-        Ok(Self { carrier, host, port, path, query, text })
+        let server = Server { carrier, host, port: port.unwrap_or(port_default) };
+        Ok(Self { server, path, query: query.unwrap_or_default(), text: text.to_owned() })
     }
 
     /// With this path when it names none.
@@ -77,8 +114,8 @@ impl Uri {
 
     /// Adds what names the resource (§6.4).
     pub fn add_to(&self, options: &mut Options) {
-        if self.host.parse::<IpAddr>().is_err() {
-            options.add(number::URI_HOST, self.host.to_lowercase().into_bytes());
+        if self.server.host.parse::<IpAddr>().is_err() {
+            options.add(number::URI_HOST, self.server.host.to_lowercase().into_bytes());
         }
         for segment in &self.path {
             options.add(number::URI_PATH, segment.clone().into_bytes());
@@ -88,23 +125,9 @@ impl Uri {
         }
     }
 
-    /// Whether a connection carries the messages, which arrive without being repeated.
-    pub fn is_on_connection(&self) -> bool {
-        !matches!(self.carrier, Carrier::Udp | Carrier::Dtls)
-    }
-
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// Host and port.
-    pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
     }
 }
 
@@ -130,10 +153,12 @@ mod tests {
             ("coaps://h/", Carrier::Dtls, 5684),
             ("coap+tcp://[::1]:7/x", Carrier::Tcp, 7),
             ("coaps+tcp://h", Carrier::Tls, 5684),
+            ("coap+ws://h/x", Carrier::Ws, 80),
+            ("COAPS+WS://h", Carrier::Wss, 443),
         ] {
             let uri = Uri::parse(text).unwrap();
             assert_eq!(
-                (uri.carrier, uri.port, uri.path.len()),
+                (uri.server.carrier, uri.server.port, uri.path.len()),
                 (carrier, port, usize::from(text.ends_with('x'))),
                 "{text}"
             );

@@ -1,81 +1,59 @@
-//! The client half of CoAP on a datagram socket.
+//! The client half of CoAP, whatever carries it: topics are resources below `/t`.
 
-use super::{ForeignPlan, Message, Publication, Said, lost};
-use crate::coap::{Datagrams, open_datagrams};
+use super::{ForeignPlan, Message, Publication, Said};
+use crate::coap::{Carrier, Conversation, Manner, Response, Server, Told};
 use crate::exit::{ExitCode, Failure};
-use crate::link::Clock;
-use crate::subscriber::entropy;
-use althing_coap::client::{Client, Event};
-use althing_coap::message::{Code, Kind, Token, number};
+use althing_coap::message::{Code, Kind, Options, Token, number};
 use althing_core::{Filter, Topic};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::time::Instant;
-use tokio::time::sleep_until;
 
-/// One socket, and what is observed through it.
+/// One conversation, and what is observed in it.
 #[derive(Debug)]
 pub struct Link {
-    client: Client,
-    socket: Datagrams,
-    events: VecDeque<Event>,
+    conversation: Conversation,
+    carrier: Carrier,
     observed: Vec<(Token, Topic)>,
     /// Messages that came while something else was waited for.
     messages: VecDeque<Message>,
-    clock: Clock,
 }
 
 impl Link {
-    /// Opens the socket; nothing is said yet.
-    pub async fn connect(plan: &ForeignPlan) -> Result<Self, Failure> {
+    /// Opens the conversation; over datagrams nothing is said yet.
+    pub async fn connect(plan: &ForeignPlan, carrier: Carrier) -> Result<Self, Failure> {
         if plan.username.is_some() || plan.password.is_some() {
             return Err(plan.cannot_say("a user name and a password"));
         }
-        let socket = open_datagrams(&plan.host, plan.port).await.map_err(|error| plan.cannot_connect(&error))?;
-        Ok(Self {
-            client: Client::new(Default::default(), entropy()),
-            socket,
-            events: VecDeque::new(),
-            observed: Vec::new(),
-            messages: VecDeque::new(),
-            clock: Clock::new(),
-        })
+        let server = Server { carrier, host: plan.host.clone(), port: plan.port };
+        let manner = Manner { security: plan.security.clone(), ..Manner::default() };
+        let conversation = Conversation::open(&server, &manner).await?;
+        Ok(Self { conversation, carrier, observed: Vec::new(), messages: VecDeque::new() })
     }
 
     /// PUT for the topic's last value, POST else; confirmable when it is to be confirmed.
     pub async fn publish(&mut self, publication: &Publication, payload: Bytes) -> Result<(), Failure> {
-        let kind = if publication.is_confirmed { Kind::Confirmable } else { Kind::NonConfirmable };
         let code = if publication.retain { Code::PUT } else { Code::POST };
-        let path = path(publication.topic.as_str());
-        let token = self.client.request(self.clock.now(), kind, code, &path, |message| message.payload = payload);
-        if publication.is_confirmed {
+        let token = self.ask(code, publication.topic.as_str(), publication.is_confirmed, Options::default(), payload);
+        if publication.is_confirmed || self.carrier.is_connection() {
             return self.response(token).await.map(drop);
         }
-        self.flush().await
+        self.conversation.flush().await
     }
 
     /// GET with Observe; the value that the topic has already is its first message.
     pub async fn subscribe(&mut self, filter: &Filter, is_acknowledged: bool) -> Result<(), Failure> {
         let name = filter.to_string();
         let topic = crate::connection::topic_name(&name)?;
-        let kind = if is_acknowledged { Kind::Confirmable } else { Kind::NonConfirmable };
-        let token = self.client.request(self.clock.now(), kind, Code::GET, &path(&name), |message| {
-            message.options.add_uint(number::OBSERVE, 0);
-        });
-        let (payload, is_observed) = self.response(token).await?;
-        if !is_observed {
+        let mut options = Options::default();
+        options.add_uint(number::OBSERVE, 0);
+        let token = self.ask(Code::GET, &name, is_acknowledged, options, Bytes::new());
+        let response = self.response(token).await?;
+        if !response.is_observed {
             return Err(Failure::new(ExitCode::Refused, format!("the broker does not let {name} be observed")));
         }
         // A topic without a value is represented by nothing.
-        if !payload.is_empty() {
-            let topic = topic.clone();
-            self.messages.push_back(Message {
-                topic,
-                payload,
-                retain: true,
-                acknowledgement: None,
-                said: Said::default(),
-            });
+        if !response.payload.is_empty() {
+            self.messages.push_back(message(&topic, response.payload, true));
         }
         self.observed.push((token, topic));
         Ok(())
@@ -87,91 +65,63 @@ impl Link {
             if let Some(message) = self.messages.pop_front() {
                 return Ok(message);
             }
-            let event = self.event().await?;
-            self.note(event)?;
+            if let (token, Told::Response(response)) = self.conversation.next().await? {
+                self.note(token, *response)?;
+            }
         }
     }
 
     /// Observes nothing any longer.
     pub async fn close(&mut self) -> Result<(), Failure> {
-        for (token, topic) in std::mem::take(&mut self.observed) {
-            self.client.forget(self.clock.now(), token, &path(topic.as_str()));
-            self.flush().await?;
+        for (token, _) in std::mem::take(&mut self.observed) {
+            self.conversation.cancel(token);
+            // The next one may not be said before this one has arrived.
+            if self.conversation.response(token).await.is_err() {
+                break;
+            }
         }
+        self.conversation.close().await;
         Ok(())
     }
 
-    /// The response to a request, and whether more may follow; an error is a failure.
-    async fn response(&mut self, awaited: Token) -> Result<(Bytes, bool), Failure> {
+    /// A request about a topic. Connections know no kinds: there a parameter says what they would say.
+    fn ask(&mut self, code: Code, topic: &str, is_acknowledged: bool, mut options: Options, payload: Bytes) -> Token {
+        for segment in std::iter::once("t").chain(topic.split('/')) {
+            options.add(number::URI_PATH, Bytes::copy_from_slice(segment.as_bytes()));
+        }
+        if self.carrier.is_connection() && !is_acknowledged {
+            options.add(number::URI_QUERY, &b"qos=0"[..]);
+        }
+        let kind = if is_acknowledged { Kind::Confirmable } else { Kind::NonConfirmable };
+        self.conversation.ask(kind, code, options, payload)
+    }
+
+    /// The response to a request; an error is a failure.
+    async fn response(&mut self, awaited: Token) -> Result<Response, Failure> {
         loop {
-            match self.event().await? {
-                Event::Response { token, code, payload, is_observed, .. } if token == awaited => {
-                    check(code, &payload)?;
-                    return Ok((payload, is_observed));
-                }
-                Event::Failed { token } if token == awaited => {
-                    return Err(Failure::new(ExitCode::CannotConnect, "the broker does not answer"));
-                }
-                event => self.note(event)?,
+            let (token, Told::Response(response)) = self.conversation.next().await? else { continue };
+            if token != awaited {
+                self.note(token, *response)?;
+                continue;
             }
+            return match response.failure() {
+                Some(failure) => Err(failure),
+                None => Ok(*response),
+            };
         }
     }
 
     /// A notification becomes a message.
-    fn note(&mut self, event: Event) -> Result<(), Failure> {
-        let Event::Response { token, code, payload, .. } = event else { return Ok(()) };
-        let observed = self.observed.iter().find(|(observed, _)| *observed == token);
-        let Some((_, topic)) = observed else { return Ok(()) };
-        check(code, &payload)?;
-        let topic = topic.clone();
-        self.messages.push_back(Message {
-            topic,
-            payload,
-            retain: false,
-            acknowledgement: None,
-            said: Said::default(),
-        });
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        for datagram in self.client.output() {
-            self.socket.send(&datagram).await.map_err(|error| lost(&error))?;
+    fn note(&mut self, token: Token, response: Response) -> Result<(), Failure> {
+        let Some((_, topic)) = self.observed.iter().find(|(observed, _)| *observed == token) else { return Ok(()) };
+        if let Some(failure) = response.failure() {
+            return Err(failure);
         }
+        self.messages.push_back(message(topic, response.payload, false));
         Ok(())
-    }
-
-    async fn event(&mut self) -> Result<Event, Failure> {
-        loop {
-            self.flush().await?;
-            if let Some(event) = self.events.pop_front() {
-                return Ok(event);
-            }
-            let mut events = Vec::new();
-            let deadline = self.client.next_timeout().map(|deadline| self.clock.instant(deadline.mono_ns));
-            tokio::select! {
-                received = self.socket.receive() => {
-                    let datagram = received.map_err(|error| lost(&error))?;
-                    self.client.receive(self.clock.now(), &datagram, &mut events);
-                }
-                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
-                    self.client.timeout(self.clock.now(), &mut events);
-                }
-            }
-            self.events.extend(events);
-        }
     }
 }
 
-/// The resource of a topic.
-fn path(topic: &str) -> Vec<&str> {
-    std::iter::once("t").chain(topic.split('/')).collect()
-}
-
-fn check(code: Code, payload: &Bytes) -> Result<(), Failure> {
-    if code.is_success() {
-        return Ok(());
-    }
-    let diagnostic = String::from_utf8_lossy(payload);
-    Err(Failure::new(ExitCode::Refused, format!("the broker refused: {code} {diagnostic}").trim_end()))
+fn message(topic: &Topic, payload: Bytes, retain: bool) -> Message {
+    Message { topic: topic.clone(), payload, retain, acknowledgement: None, said: Said::default() }
 }

@@ -105,6 +105,11 @@ impl CoapDoor {
         self.shared.site.observations_len()
     }
 
+    /// Message ids that are remembered.
+    pub fn exchanges_len(&self) -> usize {
+        self.shared.exchanges.len()
+    }
+
     /// Entries among the timers, void ones included.
     pub fn timers_len(&self) -> usize {
         self.timers.len()
