@@ -15,4 +15,5 @@ mod sessions;
 mod throttling;
 mod transmission;
 mod weather;
+#[allow(dead_code, reason = "the tests of /ps look at more of it")]
 mod world;

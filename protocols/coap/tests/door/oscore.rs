@@ -155,3 +155,56 @@ fn several_observe_at_one_address_each_for_itself() {
     assert_eq!((world.door.endpoints_len(), world.door.observations_len(), world.peers.len()), (0, 0, 0));
     assert_eq!(world.broker.statistics().subscriptions, 0);
 }
+
+#[test]
+fn what_cannot_be_read_is_told_apart_and_never_carried_out() {
+    let (mut world, client, _) = world();
+    let protected = |id| protect_request(&client, &request(Code::PUT, id, "kept")).unwrap().0;
+    let with_option = |outer: Message, value: &[u8]| {
+        let mut changed = Message { options: Default::default(), ..outer };
+        changed.options.add(number::OSCORE, Bytes::copy_from_slice(value));
+        changed
+    };
+    let with_payload = |outer: Message, payload: Vec<u8>| Message { payload: payload.into(), ..outer };
+    let garbled = |id| {
+        let outer = protected(id);
+        let payload = outer.payload.iter().map(|byte| byte ^ 1).collect();
+        with_payload(outer, payload)
+    };
+    let cases = [
+        // A kid that nobody has; a reserved bit; a length beyond the value; a reserved length of the number; no payload.
+        (with_option(protected(1), b"\x09\x01zz"), Code::UNAUTHORIZED, "Security context not found"),
+        (with_option(protected(2), b"\x29\x01c"), Code::BAD_OPTION, "Failed to decode COSE"),
+        (with_option(protected(3), b"\x0d\x01"), Code::BAD_OPTION, "Failed to decode COSE"),
+        (with_option(protected(4), b"\x0e\x01\x01\x01\x01\x01\x01c"), Code::BAD_OPTION, "Failed to decode COSE"),
+        (with_payload(protected(5), Vec::new()), Code::BAD_OPTION, "Failed to decode COSE"),
+        (garbled(6), Code::BAD_REQUEST, "Decryption failed"),
+    ];
+    for (outer, code, text) in cases {
+        let answer = world.ask(0, &outer).remove(0);
+        assert_eq!((answer.code, std::str::from_utf8(&answer.payload)), (code, Ok(text)));
+        // It is told unprotected, and nobody keeps it for others.
+        let (oscore, max_age) = (answer.options.get(number::OSCORE), answer.options.uint(number::MAX_AGE));
+        assert_eq!((oscore, max_age), (None, Some(0)));
+    }
+    let (_, response, _) = ask(&mut world, &client, &request(Code::GET, 9, ""));
+    assert_eq!(response.code, Code::NOT_FOUND, "none of it was published");
+}
+
+#[test]
+fn what_was_not_protected_of_a_protected_request_is_not_believed() {
+    let (mut world, client, _) = world();
+    let (mut outer, mut binding) = protect_request(&client, &request(Code::PUT, 1, "kept")).unwrap();
+    assert_eq!(outer.code, Code::POST, "nobody on the way sees the method");
+    // Options that would be inside, as somebody on the way might write them.
+    outer.code = Code::DELETE;
+    outer.options.add(number::URI_PATH, "elsewhere");
+    outer.options.add(number::IF_NONE_MATCH, Bytes::new());
+    outer.options.add_uint(number::MAX_AGE, 1);
+    let answer = world.ask(0, &outer).remove(0);
+    assert_eq!((answer.code, answer.options.get(number::OSCORE).is_some()), (Code::CHANGED, true));
+    assert_eq!(unprotect_response(&mut binding, &answer).unwrap().code, Code::CHANGED);
+    world.run_ms(10_000);
+    let (_, response, _) = ask(&mut world, &client, &request(Code::GET, 2, ""));
+    assert_eq!((&response.payload[..], response.options.get(number::MAX_AGE)), (&b"kept"[..], None));
+}

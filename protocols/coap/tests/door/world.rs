@@ -4,7 +4,7 @@
 use althing_coap::client::{Client, Event};
 use althing_coap::message::{Code, Kind, Message, Token, number};
 use althing_coap::{CoapConfig, CoapDoor, Common, codec};
-use althing_core::authorisation::Policy;
+use althing_core::authorisation::{Policy, Rule};
 use althing_core::broker::Broker;
 use althing_core::door::{Datagrams, PeerIds, Source};
 use althing_core::effects::{Delivery, Effects, Verdict};
@@ -123,6 +123,12 @@ impl World {
     /// Other rules and quotas from now on.
     pub fn set_policy(&mut self, policy: Policy) {
         self.broker.set_policy(self.now, Arc::new(policy), &mut self.effects);
+        self.settle();
+    }
+
+    /// From now on these rules hold, and what they do not speak of is allowed.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.broker.set_policy(self.now, Arc::new(Policy::new(rules, true)), &mut self.effects);
         self.settle();
     }
 
