@@ -5,6 +5,7 @@
 //! - `ALTHING_LINES=100000` shows more of the trace of a failure.
 
 use crate::house::{House, Setup};
+use crate::trace::Trace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The numbers of shards that every test runs with.
@@ -56,6 +57,15 @@ pub fn seeds_at(cost: u64, count: u64, test: impl Fn(u64)) {
             resume_unwind(panic);
         }
     }
+}
+
+/// A trace with as many lines as are asked for.
+pub fn trace_wanted() -> Trace {
+    let mut trace = Trace::default();
+    if let Some(lines) = number_of("ALTHING_LINES") {
+        trace.keep_lines(lines as usize);
+    }
+    trace
 }
 
 fn seeds_wanted(cost: u64, default: u64) -> std::ops::Range<u64> {
