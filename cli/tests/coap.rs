@@ -259,3 +259,23 @@ fn oscore_protects_each_message_and_uses_no_number_twice() {
     assert!(stderr(&refused).contains("Security context not found"), "{}", stderr(&refused));
     let _ = fs::remove_dir_all(directory);
 }
+
+#[test]
+fn a_load_is_verified_by_our_own_broker() {
+    let house = House::start();
+    let url = format!("{}/t/bench", house.coap);
+    for words in [
+        &["--payload-bytes", "64", "--count", "200", "--window", "4"][..],
+        &["--method", "put", "--non", "--count", "200", "--endpoints", "5"],
+        &["--method", "observe", "--endpoints", "10", "--count", "20"],
+    ] {
+        let output = run(&[&["bench", "coap", &url, "--json"], words].concat());
+        assert_exit(&output, 0);
+        let report: Value = serde_json::from_str(stdout(&output).trim_end()).unwrap();
+        assert_eq!(report["completed"], 200, "{report}");
+        assert!(report["latency_us"]["p90"].is_f64() && report["lost"] == 0, "{report}");
+    }
+    let refused = run(&["bench", "coap", &format!("{}/t/none", house.coap)]);
+    assert_exit(&refused, 4);
+    assert!(stderr(&refused).contains("4.04: this topic has no value"), "{}", stderr(&refused));
+}
