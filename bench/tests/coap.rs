@@ -57,7 +57,7 @@ fn serve(socket: &UdpSocket, fault: Fault) {
         }
         let kind = if request.kind == Kind::Confirmable { Kind::Acknowledgement } else { Kind::NonConfirmable };
         let mut response = Message::new(kind, Code::CONTENT, request.id);
-        response.token = request.token.clone();
+        response.token = request.token;
         match request.options.uint(number::OBSERVE) {
             Some(0) => {
                 response.options.add_uint(number::OBSERVE, sequence);
@@ -86,7 +86,7 @@ fn serve(socket: &UdpSocket, fault: Fault) {
             {
                 sequence += 1;
                 let mut notification = Message::new(Kind::NonConfirmable, Code::CONTENT, sequence as u16);
-                notification.token = registration.token.clone();
+                notification.token = registration.token;
                 notification.options.add_uint(number::OBSERVE, sequence);
                 notification.payload = (*state).clone();
                 say(socket, *to, &notification);

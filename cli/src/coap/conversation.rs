@@ -57,7 +57,7 @@ impl Conversation {
     /// Opens it, with the handshakes that belong to it.
     pub async fn open(server: &Server, manner: &Manner) -> Result<Self, Failure> {
         // What lies between is not known (NSTART, §4.7).
-        let mut client = Wire::client(server.carrier).with_interactions_max(1);
+        let mut client = Wire::client(server.carrier).with_interactions_max(1).with_renewal();
         if let Some(block_bytes) = manner.block_bytes {
             client = client
                 .with_block_bytes(block_bytes)

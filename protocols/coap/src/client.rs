@@ -5,6 +5,7 @@
 
 mod connection;
 mod protection;
+mod renewal;
 mod transfer;
 
 use crate::block::SIZE_EXPONENT_MAX;
@@ -18,6 +19,7 @@ use althing_core::{Deadline, Entropy, Now};
 use bytes::Bytes;
 use connection::Connection;
 use protection::Bindings;
+use renewal::Renewal;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use transfer::{Progress, Room, Transfer};
@@ -41,6 +43,8 @@ pub struct Client {
     interactions_max: usize,
     /// What protects requests and responses (RFC 8613); `None` without OSCORE.
     context: Option<Arc<Context>>,
+    /// Whether observations are registered anew.
+    renews: bool,
 }
 
 /// What the server has said, or not said.
@@ -112,6 +116,8 @@ struct Request {
     is_echoed: bool,
     /// The number and the time of the newest notification; `None` unless something is observed.
     newest: Option<(u32, u64)>,
+    /// `None` unless something is observed that is to be renewed.
+    renewal: Option<Renewal>,
 }
 
 /// One message and its response.
@@ -150,6 +156,7 @@ impl Client {
             block_exponent: None,
             interactions_max: usize::MAX,
             context: None,
+            renews: false,
         }
     }
 
@@ -233,9 +240,16 @@ impl Client {
         finish(&mut message);
         let newest = (message.options.uint(number::OBSERVE) == Some(0)).then_some((0, 0));
         let token = message.token;
-        let (transfer, exchange, bindings) = (Transfer::default(), None, Bindings::new());
-        let request = Request { message, transfer, is_waiting: true, exchange, bindings, is_echoed: false, newest };
-        self.requests.push(request);
+        self.requests.push(Request {
+            message,
+            transfer: Transfer::default(),
+            is_waiting: true,
+            exchange: None,
+            bindings: Bindings::new(),
+            is_echoed: false,
+            newest,
+            renewal: None,
+        });
         self.go_on(now);
         token
     }
@@ -288,6 +302,7 @@ impl Client {
             }
             goes_on
         });
+        self.renew(now);
         self.go_on(now);
     }
 
@@ -298,7 +313,9 @@ impl Client {
             repeat_ns.min(exchange.expires_ns)
         };
         let exchanges = self.requests.iter().filter_map(|request| request.exchange.as_ref());
-        let mono_ns = exchanges.map(due_ns).min()?;
+        let idle = self.requests.iter().filter(|request| request.exchange.is_none() && !request.is_waiting);
+        let renewals = idle.filter_map(|request| request.renewal.as_ref()).map(|renewal| renewal.due_ns);
+        let mono_ns = exchanges.map(due_ns).chain(renewals).min()?;
         Some(Deadline { mono_ns, reason: "a request is not answered" })
     }
 
@@ -336,6 +353,7 @@ impl Client {
         // What is observed has its token to itself (RFC 7959 §2.6).
         let token = if request.transfer.has_begun() { fresh } else { request.message.token };
         let mut message = request.transfer.message(&request.message, room);
+        request.add_etag(&mut message);
         (message.token, message.id) = (token, self.next_id);
         let message = self.protect(place, message);
         let transmission = self.send(now, &message);
@@ -453,11 +471,16 @@ impl Client {
             return;
         }
         request.exchange = None;
-        let token = request.message.token;
+        let (token, kind) = (request.message.token, response.kind);
         match request.transfer.take(&request.message, response) {
             Progress::Again => request.is_waiting = true,
-            Progress::Whole(Message { code, options, payload, .. }) => {
+            Progress::Whole(whole) => {
                 let is_observed = request.newest.is_some();
+                let is_renewed = is_observed && self.renews && self.connection.is_none();
+                if is_renewed && !request.note_told(now, kind, &whole, &mut self.entropy) {
+                    return;
+                }
+                let Message { code, options, payload, .. } = whole;
                 if !is_observed {
                     self.requests.remove(place);
                 }
