@@ -8,6 +8,7 @@ const PAGE: Page = Page {
     subject: "document",
     lists: &[
         List { name: "RFC 7252", title: "RFC 7252: CoAP", prefix: "7252-", text: include_str!("rfc7252.txt") },
+        List { name: "RFC 7641", title: "RFC 7641: Observe", prefix: "7641-", text: include_str!("rfc7641.txt") },
         List {
             name: "RFC 7959",
             title: "RFC 7959: block-wise transfers",
