@@ -230,7 +230,8 @@ fn oscore_protects_each_message_and_uses_no_number_twice() {
     let ours = directory.join("ours.toml");
     fs::write(&ours, format!("{entry}sender_id = '00'\nrecipient_id = '01'\n")).unwrap();
     let set = format!("coap.oscore_file={}", contexts.display());
-    let serve = ["serve", "--set", "mqtt.bind=127.0.0.1:0", "--set", "coap.bind=127.0.0.1:0", "--set", &set];
+    let data = directory.join("data");
+    let serve = ["serve", "--data", data.to_str().unwrap(), "--set", "mqtt.bind=127.0.0.1:0", "--set", &set];
     let mut process = Running::start(althing(&serve));
     let banner = lines(process.child().stdout.take().unwrap());
     let url = loop {
