@@ -222,7 +222,7 @@ impl CoapDoor {
             if self.endpoints.len() >= self.shared.site.common.config.endpoints_max {
                 return None;
             }
-            let endpoint = Endpoint::new(now, self.shared.entropy.next_u64() as u16);
+            let endpoint = Endpoint::new(now, self.shared.proofs.first_id(now, remote.ip()));
             self.endpoints.insert(remote, endpoint);
         }
         let peer = out.peers.open_with_key(remote, context.map(protection::shared_key));

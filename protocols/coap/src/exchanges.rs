@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 /// EXCHANGE_LIFETIME (§4.8.2): how long the id of a confirmable message may come back. That of a non-confirmable one is
 /// remembered as long, although NON_LIFETIME is 145 s: all leave in the order in which they came.
-const EXCHANGE_LIFETIME_S: u32 = 247;
+pub(crate) const EXCHANGE_LIFETIME_S: u32 = 247;
 
 /// What is known of a message id.
 #[derive(Clone, Debug, PartialEq, Eq)]
