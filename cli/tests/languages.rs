@@ -19,34 +19,47 @@ struct House {
 
 impl House {
     fn start() -> Self {
-        let any = "bind=127.0.0.1:0";
-        let set: Vec<String> = ["mqtt", "coap", "stomp", "http"].iter().map(|name| format!("{name}.{any}")).collect();
-        let mut arguments = vec!["serve"];
-        for key in &set {
-            arguments.extend(["--set", key]);
+        let (process, addresses) = serve(&["mqtt", "stomp", "coap", "http"], &[]);
+        let [mqtt, stomp, coap, http] = &addresses[..] else { panic!("four listeners: {addresses:?}") };
+        Self {
+            _process: process,
+            mqtt: format!("mqtt://{mqtt}"),
+            coap: format!("coap://{coap}"),
+            stomp: format!("stomp://{stomp}"),
+            http: format!("http://{http}"),
+            ws: format!("ws://{http}"),
         }
-        let mut process = Running::start(althing(&arguments));
-        let banner = lines(process.child().stdout.take().unwrap());
-        let url = |name: &str| loop {
-            let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
-            let mut words = line.split_whitespace();
-            if words.next() == Some(name) {
-                // That of HTTP is a URL already.
-                break format!(
-                    "{name}://{}",
-                    words.next().unwrap().trim_start_matches("http://").trim_end_matches('/')
-                );
-            }
-        };
-        // In the order of the protocol table.
-        let (mqtt, stomp, coap, http) = (url("mqtt"), url("stomp"), url("coap"), url("http"));
-        let ws = http.replace("http://", "ws://");
-        Self { _process: process, mqtt, coap, stomp, http, ws }
     }
 
     fn urls(&self) -> [&str; 5] {
         [&self.mqtt, &self.coap, &self.stomp, &self.http, &self.ws]
     }
+}
+
+/// A broker with these listeners on free ports, in the order of its banner, and their addresses.
+fn serve(listeners: &[&str], set: &[String]) -> (Running, Vec<String>) {
+    let binds = listeners.iter().map(|name| match name.strip_suffix("-tls") {
+        Some(name) => format!("{name}.tls_bind=127.0.0.1:0"),
+        None => format!("{name}.bind=127.0.0.1:0"),
+    });
+    let set: Vec<String> = binds.chain(set.iter().cloned()).collect();
+    let mut arguments = vec!["serve"];
+    for key in &set {
+        arguments.extend(["--set", key]);
+    }
+    let mut process = Running::start(althing(&arguments));
+    let banner = lines(process.child().stdout.take().unwrap());
+    let address = |name: &&str| loop {
+        let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
+        let mut words = line.split_whitespace();
+        if words.next() == Some(name) {
+            // That of HTTP is a URL already.
+            let address = words.next().unwrap();
+            break address.rsplit_once("//").map_or(address, |(_, address)| address).to_owned();
+        }
+    };
+    let addresses = listeners.iter().map(address).collect();
+    (process, addresses)
 }
 
 #[test]
@@ -65,6 +78,36 @@ fn each_language_is_heard_in_every_other() {
             }
         }
     }
+}
+
+#[test]
+fn each_language_is_heard_in_every_other_inside_tls() {
+    let directory = scratch_directory();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    assert_exit(&run(&["cert", "ca", &path("")]), 0);
+    assert_exit(&run(&["cert", "server", &path(""), "--name", "localhost"]), 0);
+    let set = [format!("tls.certificate={}", path("localhost.crt")), format!("tls.key={}", path("localhost.key"))];
+    let listeners = ["mqtt", "mqtt-tls", "stomp", "stomp-tls", "http", "http-tls"];
+    let (_process, addresses) = serve(&listeners, &set);
+    let ca = path("ca.crt");
+    let urls = [("mqtts", 1), ("stomps", 3), ("https", 5), ("wss", 5)].map(|(scheme, index)| {
+        let (_, port) = addresses[index].rsplit_once(':').unwrap();
+        format!("{scheme}://localhost:{port}")
+    });
+    for from in &urls {
+        let hearing: Vec<Running> = (urls.iter())
+            .map(|to| Running::subscribed(&["sub", "-L", to, "--cafile", &ca, "-t", "a/b", "-q", "1", "-C", "1", "-v"]))
+            .collect();
+        assert_exit(&run(&["pub", "-L", from, "--cafile", &ca, "-t", "a/b", "-m", "hi", "-q", "1"]), 0);
+        for (hearer, to) in hearing.into_iter().zip(&urls) {
+            let output = hearer.finish();
+            assert_exit(&output, 0);
+            assert_eq!(stdout(&output), "a/b hi\n", "from {from} to {to}");
+        }
+        let untrusted = run(&["pub", "-L", from, "-t", "a/b", "-m", "hi", "-q", "1"]);
+        assert_ne!(untrusted.status.code(), Some(0), "{from} without its CA");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -10,9 +10,11 @@
 //! - [`life`]: a store on such a disk through crashes and failures, compared with a ledger;
 //! - [`worlds`]: runs a test in many such worlds and says how to replay the one that failed;
 //! - [`model`]: what must be true of any history, checked against random ones;
+//! - [`conformance`]: pages that say which test shows what of a specification;
 //! - [`trace`]: what happened, as text and as a hash.
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod disk;
 pub mod house;
 pub mod ledger;
