@@ -15,6 +15,7 @@ use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
 use crate::no_response::NoResponse;
 use crate::oscore::{Binding, protect_response};
+use crate::protection::{Protection, shared_key};
 use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
 use althing_core::door::Source;
@@ -25,7 +26,6 @@ use bytes::Bytes;
 use endpoint::{Endpoint, Party, Reply};
 use hashbrown::HashMap;
 use proof::{Allowance, Proofs};
-use protection::Protection;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -225,7 +225,7 @@ impl CoapDoor {
             let endpoint = Endpoint::new(now, self.shared.proofs.first_id(now, remote.ip()));
             self.endpoints.insert(remote, endpoint);
         }
-        let peer = out.peers.open_with_key(remote, context.map(protection::shared_key));
+        let peer = out.peers.open_with_key(remote, context.map(shared_key));
         let conversation = Conversation::new(Some(remote.ip()));
         let protection = context.map(|context| Protection::new(Arc::clone(context)));
         let parties = self.endpoints.get_mut(&remote).map(|endpoint| &mut endpoint.parties);

@@ -1,9 +1,9 @@
 //! The message layer of one remote address (§4): what is owed to it and what is under way.
 
 use super::proof::Allowance;
-use super::protection::Protection;
 use crate::message::{Kind, Message, Token};
 use crate::no_response::NoResponse;
+use crate::protection::Protection;
 use crate::requests::{Conversation, RequestId};
 use crate::resources::Response;
 use crate::transmission::Transmission;
