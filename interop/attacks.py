@@ -27,8 +27,6 @@ from raw import (
 )
 from report import expect, within
 
-TABLE = []
-
 # Shorter than the defaults, so that the deadlines come while the case runs.
 DEADLINES = ["limits.connect_timeout_ms=1500", "limits.packet_timeout_ms=1500"]
 
@@ -36,27 +34,39 @@ DEADLINES = ["limits.connect_timeout_ms=1500", "limits.packet_timeout_ms=1500"]
 STRANGER_KIB_MAX = 64
 
 
-def case(name, *settings):
-    def add(function):
-        TABLE.append((name, settings, function))
-        return function
+def case_of(table):
+    """`case` for a module with one table: a name, and what its broker is told besides."""
 
-    return add
+    def case(name, *settings, **given):
+        def add(function):
+            table.append((name, {"settings": [*DEADLINES, *settings], **given}, function))
+            return function
+
+        return add
+
+    return case
 
 
-async def run(client, broker, report, wanted):
-    for number, (name, settings, function) in enumerate(TABLE):
-        if wanted(name):
-            attacked = Attacked(broker, f"attacks/{number}")
-            act = functools.partial(attacked.under_attack, function, settings)
-            await report.run(client, name, attacked.attempt(act), broker.deviates.get(name))
+def column(table):
+    async def run(client, broker, report, wanted):
+        for number, (name, given, function) in enumerate(table):
+            if wanted(name):
+                attacked = Attacked(broker, f"{client.replace(' ', '-')}/{number}")
+                act = functools.partial(attacked.under_attack, function, given)
+                await report.run(client, name, attacked.attempt(act), broker.deviates.get(name))
+
+    return run
+
+
+TABLE = []
+case = case_of(TABLE)
 
 
 class Attacked(House):
     """A house with a broker of its own, in which an ordinary client publishes and hears itself all the time."""
 
-    async def under_attack(self, function, settings, _):
-        await self.another_broker(settings=[*DEADLINES, *settings])
+    async def under_attack(self, function, given, _):
+        await self.another_broker(**given)
         self.served, self.is_over = 0, False
         ordinary = asyncio.ensure_future(self.ordinary_life())
         try:

@@ -12,6 +12,7 @@ import attacks
 import browser
 import cases
 import coap
+import coap_attacks
 import coap_cli
 import coap_dtls
 import coap_node
@@ -59,7 +60,8 @@ COLUMNS = {
     "mqtt.js wss 5": cases.column(MqttJsSecureWebPeer, 5),
     "node-red": node_red.run,
     "raw socket": raw.run,
-    "attacks": attacks.run,
+    "attacks": attacks.column(attacks.TABLE),
+    "coap attacks": attacks.column(coap_attacks.TABLE),
     "rights": rights.run,
     "operations": operations.run,
     "administration": administration.run,

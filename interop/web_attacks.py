@@ -14,32 +14,23 @@ from frames import (
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, Socket, close, frame, request,
 )
 from raw import connect as connect_packet
-from report import Skip, expect, within
+from report import Skip, case_of, expect, within
 from web import Web
 
 ROWS, TABLE, FLOODS = [], [], []
 DEFLATE = {"Sec_WebSocket_Extensions": "permessage-deflate"}
 
-
-def case(name, table=TABLE, *settings):
-    def add(function):
-        table.append((name, settings, function))
-        return function
-
-    return add
+case = case_of(TABLE)
+flood = attacks.case_of(FLOODS)
 
 
 async def run(client, broker, report, wanted):
     if broker.name != "althing":
         return
-    for number, (name, _, function) in enumerate(TABLE):
+    for number, (name, function) in enumerate(TABLE):
         if wanted(name):
             await report.run(client, name, Attacker(broker, f"web-attacks/{number}").attempt(function), None)
-    for number, (name, settings, function) in enumerate(FLOODS):
-        if wanted(name):
-            attacked = attacks.Attacked(broker, f"web-floods/{number}")
-            act = lambda house, function=function, settings=settings: house.under_attack(function, settings, None)
-            await report.run(client, name, attacked.attempt(lambda _, act=act, house=attacked: act(house)), None)
+    await attacks.column(FLOODS)(client, broker, report, wanted)
 
 
 class Attacker(Web):
@@ -457,7 +448,7 @@ async def slow_post(web, said):
 # Floods, with a broker of their own.
 
 
-@case("floods: pings that nobody reads the answers of", FLOODS)
+@flood("floods: pings that nobody reads the answers of")
 async def _(house):
     strangers = [await Socket.connect(house.broker.web_port) for _ in range(20)]
     for socket in strangers:
@@ -481,7 +472,7 @@ async def _(house):
         socket.abort()
 
 
-@case("floods: bombs in small frames, a hundred at once", FLOODS)
+@flood("floods: bombs in small frames, a hundred at once")
 async def _(house):
     bomb = frame(TEXT, deflated(b"\0" * (1 << 26)), FIN | RSV1)
     strangers = []
@@ -497,7 +488,7 @@ async def _(house):
     expect(grown <= 32_768, True, f"{grown} KiB after a hundred bombs")
 
 
-@case("floods: upgrades that claim 2^62 bytes, and say ten", FLOODS)
+@flood("floods: upgrades that claim 2^62 bytes, and say ten")
 async def _(house):
     before, strangers = house.memory_kib(), []
     for _ in range(300):
@@ -510,7 +501,7 @@ async def _(house):
     expect(grown <= attacks.STRANGER_KIB_MAX * 300 + 8_192, True, f"{grown} KiB for 300 strangers")
 
 
-@case("floods: heads that never end, said slowly", FLOODS)
+@flood("floods: heads that never end, said slowly")
 async def _(house):
     strangers = [await house.stranger(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", port=house.broker.web_port) for _ in range(300)]
 
@@ -525,14 +516,14 @@ async def _(house):
     dribbling.cancel()
 
 
-@case("floods: bodies that never come", FLOODS)
+@flood("floods: bodies that never come")
 async def _(house):
     head = b"PUT /topics/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
     strangers = [await house.stranger(head, b"x" * 100, port=house.broker.web_port) for _ in range(300)]
     await house.costs_little(strangers, house.are_let_go(strangers))
 
 
-@case("floods: thousands who say nothing to the web", FLOODS)
+@flood("floods: thousands who say nothing to the web")
 async def _(house):
     strangers = [await house.stranger(port=house.broker.web_port) for _ in range(2_000)]
     await house.costs_little(strangers, house.is_served())
@@ -560,7 +551,7 @@ HTTP2_FLOODS = {
 
 
 def _http2_flood(name, each):
-    @case(f"floods: HTTP/2, {name}", FLOODS)
+    @flood(f"floods: HTTP/2, {name}")
     async def _(house):
         before, strangers = house.memory_kib(), []
         for _ in range(5):

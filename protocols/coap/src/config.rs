@@ -21,6 +21,9 @@ althing_core::described! {
         /// Observers hear a confirmable message at least this often (RFC 7641 §4.5: 24 hours at most), and before
         /// the first one is acknowledged nothing but that one.
         pub observer_check_s: u32,
+        /// Bytes of notifications that an address is told without being asked to confirm one, and one byte a second more (PROBING_RATE,
+        /// §4.7): then the next one is confirmable, and until it is acknowledged nothing else is told.
+        pub unconfirmed_bytes_max: u32,
         /// Keys that are shared with devices for DTLS: lines `IDENTITY:KEY`, the key in hexadecimal digits. Nobody but its owner
         /// may read the file.
         pub psk_file: Option<PathBuf>,
@@ -64,6 +67,18 @@ althing_core::described! {
     }
 }
 
+impl CoapConfig {
+    /// EXCHANGE_LIFETIME (§4.8.2): from the first time that a confirmable message is sent to the last moment at which something about it
+    /// may arrive.
+    pub fn exchange_lifetime_ms(&self) -> u64 {
+        const LATENCY_MAX_MS: u64 = 100_000;
+        let repeats = 1_u64.checked_shl(u32::from(self.max_retransmit)).map_or(u64::MAX, |sum| sum - 1);
+        let span_ms = self.ack_timeout_ms.saturating_mul(repeats).saturating_mul(3) / 2;
+        let processing_ms = self.ack_timeout_ms;
+        span_ms.saturating_add(2 * LATENCY_MAX_MS).saturating_add(processing_ms)
+    }
+}
+
 /// Who has to prove that it is where it says, before it gets more than three times what it sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressProof {
@@ -84,6 +99,7 @@ impl Default for CoapConfig {
             max_retransmit: 4,
             separate_after_ms: 500,
             observer_check_s: 86_400,
+            unconfirmed_bytes_max: 16_384,
             psk_file: None,
             dtls_sessions_max: 10_000,
             dtls_idle_s: 3_600,

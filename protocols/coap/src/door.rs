@@ -5,6 +5,7 @@
 //! answered without any.
 
 mod endpoint;
+mod ids;
 mod proof;
 mod protection;
 mod sending;
@@ -25,6 +26,7 @@ use althing_core::{Answer, Deadline, Delivery, Door, DoorOut, Entropy, Now, Peer
 use bytes::Bytes;
 use endpoint::{Endpoint, Party, Reply};
 use hashbrown::HashMap;
+use ids::IdClock;
 use proof::{Allowance, Proofs};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -48,6 +50,7 @@ struct Shared {
     entropy: Entropy,
     exchanges: Exchanges,
     proofs: Proofs,
+    id_clock: IdClock,
     /// What a conversation says and asks; empty between calls, kept for its memory.
     said: VecDeque<Said>,
     asked: VecDeque<Request>,
@@ -82,6 +85,7 @@ impl CoapDoor {
             shared: Shared {
                 exchanges: Exchanges::new(config.exchanges_max, config.exchanges_bytes_max, hasher.clone()),
                 proofs: Proofs::new(config, &mut entropy),
+                id_clock: IdClock::new(config, &mut entropy),
                 site: Site::new(common, hasher),
                 entropy,
                 said: VecDeque::new(),
@@ -222,7 +226,8 @@ impl CoapDoor {
             if self.endpoints.len() >= self.shared.site.common.config.endpoints_max {
                 return None;
             }
-            let endpoint = Endpoint::new(now, self.shared.proofs.first_id(now, remote.ip()));
+            // The same one when the address comes back: its ids go on where they were.
+            let endpoint = Endpoint::new(now, self.shared.id_clock.ids_of(remote));
             self.endpoints.insert(remote, endpoint);
         }
         let peer = out.peers.open_with_key(remote, context.map(shared_key));
@@ -269,8 +274,10 @@ impl CoapDoor {
         let (kind, id) = match request.kind {
             Kind::Confirmable => (Kind::Acknowledgement, request.id),
             _ => {
-                let known = self.endpoints.get_mut(&remote).map(Endpoint::take_id);
-                (Kind::NonConfirmable, known.unwrap_or_else(|| self.shared.entropy.next_u64() as u16))
+                let known = self.endpoints.get_mut(&remote);
+                let id = known.and_then(|endpoint| endpoint.ids.take_for_answer(now, self.shared.id_clock));
+                // Where nothing is known of an address, the ids of its own requests are as good.
+                (Kind::NonConfirmable, id.unwrap_or(request.id))
             }
         };
         let message = message_of(kind, id, request.token, response);
@@ -297,7 +304,7 @@ impl CoapDoor {
     ) {
         let Some(endpoint) = self.endpoints.get_mut(&remote) else { return };
         act(endpoint, &mut Turn { now, remote, shared: &mut self.shared, out });
-        let due_ns = endpoint.due_ns(self.shared.site.common.config.endpoint_idle_s);
+        let due_ns = endpoint.due_ns(self.shared.site.common.config.endpoint_idle_s, self.shared.id_clock);
         if due_ns < endpoint.armed_ns {
             endpoint.armed_ns = due_ns;
             self.timers.push(Reverse((due_ns, remote)));
@@ -354,6 +361,7 @@ impl Door for CoapDoor {
     }
 
     fn left(&mut self, now: Now, remote: SocketAddr, out: &mut DoorOut<'_>) {
+        self.shared.exchanges.leave(now, remote);
         self.close_all(now, remote, Reason::Normal, out);
     }
 

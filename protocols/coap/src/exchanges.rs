@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 /// EXCHANGE_LIFETIME (§4.8.2): how long the id of a confirmable message may come back. That of a non-confirmable one is
 /// remembered as long, although NON_LIFETIME is 145 s: all leave in the order in which they came.
-pub(crate) const EXCHANGE_LIFETIME_S: u32 = 247;
+const EXCHANGE_LIFETIME_S: u32 = 247;
 
 /// What is known of a message id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub struct Exchanges {
     /// The number of the first in `recent`; they count up.
     first: u64,
     index: HashMap<(SocketAddr, u16), u64, Seeded>,
+    /// Where the exchanges of addresses begin that somebody else had before; in order, and for as long as older ones are there.
+    begin: HashMap<SocketAddr, u64, Seeded>,
+    begin_order: VecDeque<(SocketAddr, u64)>,
     reply_bytes: usize,
     count_max: usize,
     bytes_max: usize,
@@ -48,8 +51,16 @@ struct Exchange {
 impl Exchanges {
     /// Room for `count_max` exchanges with answers of `bytes_max` bytes together.
     pub fn new(count_max: usize, bytes_max: usize, hasher: Seeded) -> Self {
-        let index = HashMap::with_hasher(hasher);
-        Self { recent: VecDeque::new(), first: 0, index, reply_bytes: 0, count_max: count_max.max(1), bytes_max }
+        Self {
+            recent: VecDeque::new(),
+            first: 0,
+            index: HashMap::with_hasher(hasher.clone()),
+            begin: HashMap::with_hasher(hasher),
+            begin_order: VecDeque::new(),
+            reply_bytes: 0,
+            count_max: count_max.max(1),
+            bytes_max,
+        }
     }
 
     /// What is known of this id.
@@ -82,6 +93,20 @@ impl Exchanges {
         }
     }
 
+    /// Somebody else is at this address from now on, and hears nothing of what was answered there.
+    pub fn leave(&mut self, now: Now, remote: SocketAddr) {
+        self.expire(now);
+        if self.recent.is_empty() {
+            return;
+        }
+        while self.begin_order.len() >= self.count_max {
+            self.forget_oldest();
+        }
+        let next = self.first + self.recent.len() as u64;
+        self.begin.insert(remote, next);
+        self.begin_order.push_back((remote, next));
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.recent.len()
@@ -100,8 +125,11 @@ impl Exchanges {
     }
 
     fn exchange(&mut self, remote: SocketAddr, id: u16) -> Option<&mut Exchange> {
-        let place = self.index.get(&(remote, id))? - self.first;
-        self.recent.get_mut(place as usize)
+        let number = *self.index.get(&(remote, id))?;
+        if self.begin.get(&remote).is_some_and(|begin| number < *begin) {
+            return None;
+        }
+        self.recent.get_mut((number - self.first) as usize)
     }
 
     fn forget_oldest(&mut self) {
@@ -111,6 +139,12 @@ impl Exchanges {
             self.index.remove(&oldest.key);
         }
         self.first += 1;
+        while let Some((remote, begin)) = self.begin_order.front().filter(|(_, begin)| *begin <= self.first).copied() {
+            self.begin_order.pop_front();
+            if self.begin.get(&remote) == Some(&begin) {
+                self.begin.remove(&remote);
+            }
+        }
     }
 }
 
@@ -137,6 +171,31 @@ mod tests {
         now.mono_ns = now.after_s(1);
         assert_eq!(exchanges.find(now, remote(1), 7), Seen::Never);
         assert!(exchanges.is_empty() && exchanges.index.is_empty() && exchanges.reply_bytes == 0);
+    }
+
+    #[test]
+    fn nothing_is_known_of_those_who_had_an_address_before() {
+        let mut exchanges = Exchanges::new(10, 1_000, seeded(1));
+        let mut now = Now::default();
+        for round in 0..100 {
+            for port in 1..3 {
+                assert_eq!(
+                    exchanges.find(now, remote(port), 7) == Seen::Never,
+                    port == 1 || round % 20 == 0,
+                    "{round}"
+                );
+                exchanges.begin(now, remote(port), 7);
+            }
+            exchanges.leave(now, remote(1));
+            exchanges.leave(now, remote(1));
+            assert_eq!(exchanges.find(now, remote(2), 7), Seen::Pending);
+            assert!(exchanges.begin_order.len() <= 10 && exchanges.begin.len() <= 1);
+            if round % 20 == 19 {
+                now.mono_ns = now.after_s(247);
+            }
+        }
+        exchanges.expire(now);
+        assert!(exchanges.begin.is_empty() && exchanges.begin_order.is_empty() && exchanges.index.is_empty());
     }
 
     #[test]

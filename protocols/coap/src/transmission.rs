@@ -27,6 +27,16 @@ impl Transmission {
         Self { id, due_ns: now.mono_ns + wait_ns, datagram, wait_ns, left: config.max_retransmit }
     }
 
+    /// Whether it has been sent often enough.
+    pub fn is_exhausted(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Another message takes over the repeats that are left, and their patience (RFC 7641 §4.5.2).
+    pub fn supersede(&mut self, id: u16, datagram: Bytes) {
+        (self.id, self.datagram) = (id, datagram);
+    }
+
     /// The time is up: the datagram to send once more, or `None` when it has been sent often enough.
     pub fn again(&mut self, now: Now) -> Option<&[u8]> {
         self.left = self.left.checked_sub(1)?;

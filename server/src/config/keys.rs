@@ -28,8 +28,8 @@ const KEYS: &[&[Field<Config>]] = &[
     fields!(Config, "coap.", [coap], CoapConfig {
         live: [oscore_file psk_file dtls_sessions_max dtls_idle_s],
         restart: [
-            address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s payload_bytes_max endpoints_max endpoint_idle_s
-            pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max
+            address_proof ack_timeout_ms max_retransmit separate_after_ms observer_check_s unconfirmed_bytes_max payload_bytes_max
+            endpoints_max endpoint_idle_s pending_per_endpoint_max observations_per_address_max observations_max exchanges_max exchanges_bytes_max transfer_bytes_max
             demo topics_max topic_publishes_per_s ping_after_s
             pong_timeout_s
         ],

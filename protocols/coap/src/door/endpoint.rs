@@ -1,5 +1,6 @@
 //! The message layer of one remote address (§4): what is owed to it and what is under way.
 
+use super::ids::{IdClock, MessageIds};
 use super::proof::Allowance;
 use crate::message::{Kind, Message, Token};
 use crate::no_response::NoResponse;
@@ -12,17 +13,22 @@ use althing_core::{Now, PeerId};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
+/// PROBING_RATE (§4.8): what may go to somebody who does not respond.
+const PROBING_RATE_BYTES_PER_S: u64 = 1;
+
 /// One remote address with at least one session.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// Its sessions. The first one is that of the address itself; others are proven message by message.
     pub parties: SmallVec<[Party; 1]>,
-    /// Of our next confirmable or non-confirmable message.
-    pub next_id: u16,
+    /// Of our confirmable and non-confirmable messages.
+    pub ids: MessageIds,
     /// When it last said something.
     pub heard_ns: u64,
     /// When it last acknowledged something of ours, which proves that it is where it says.
     pub confirmed_ns: Option<u64>,
+    /// What it has been told since without being asked to acknowledge it.
+    pub unconfirmed_bytes: usize,
     /// Whether it has proven that it is where it says.
     pub is_proven: bool,
     /// The deadline of its entry among the timers; `u64::MAX` when there is none.
@@ -76,6 +82,8 @@ pub(crate) struct InFlight {
     pub token: Token,
     /// See [`Outgoing::settles`].
     pub settles: u32,
+    /// A newer value may take over what is left of its repeats.
+    pub is_replaceable: bool,
 }
 
 /// A confirmable message that we owe.
@@ -92,12 +100,13 @@ pub(crate) struct Outgoing {
 }
 
 impl Endpoint {
-    pub fn new(now: Now, next_id: u16) -> Self {
+    pub fn new(now: Now, ids: MessageIds) -> Self {
         Self {
             parties: SmallVec::new(),
-            next_id,
+            ids,
             heard_ns: now.mono_ns,
             confirmed_ns: None,
+            unconfirmed_bytes: 0,
             is_proven: false,
             armed_ns: u64::MAX,
             replies: Vec::new(),
@@ -107,21 +116,22 @@ impl Endpoint {
         }
     }
 
-    /// An id for a message of ours.
-    pub fn take_id(&mut self) -> u16 {
-        self.next_id = self.next_id.wrapping_add(1);
-        self.next_id
-    }
-
-    /// Whether it may hear something without being asked to confirm it (RFC 7641 §4.5).
-    pub fn is_confirmed(&self, now: Now, observer_check_s: u32) -> bool {
-        let check_ns = u64::from(observer_check_s) * SECOND_NS;
-        self.confirmed_ns.is_some_and(|confirmed_ns| now.mono_ns < confirmed_ns.saturating_add(check_ns))
+    /// Whether it may hear something without being asked to confirm it: it has confirmed something lately (RFC 7641 §4.5), and what it
+    /// has been told since is within what may be sent to somebody who does not respond (§4.7).
+    pub fn may_hear_unconfirmed(&self, now: Now, observer_check_s: u32, bytes_max: u32) -> bool {
+        let Some(confirmed_ns) = self.confirmed_ns else { return false };
+        let silent_s = now.mono_ns.saturating_sub(confirmed_ns) / SECOND_NS;
+        let bytes_max = u64::from(bytes_max).saturating_add(silent_s * PROBING_RATE_BYTES_PER_S);
+        silent_s < u64::from(observer_check_s) && (self.unconfirmed_bytes as u64) < bytes_max
     }
 
     /// When something is to be done for it.
-    pub fn due_ns(&self, idle_s: u32) -> u64 {
-        let repeat_ns = self.in_flight.as_ref().map_or(u64::MAX, |it| it.transmission.due_ns);
+    pub fn due_ns(&self, idle_s: u32, clock: IdClock) -> u64 {
+        let repeat_ns = match &self.in_flight {
+            Some(in_flight) => in_flight.transmission.due_ns,
+            None if self.outgoing.is_empty() => u64::MAX,
+            None => self.ids.free_ns(clock),
+        };
         let acknowledge_ns = self.replies.iter().map(|reply| reply.acknowledge_ns).min().unwrap_or(u64::MAX);
         let party_ns = self.parties.iter().map(|party| party.conversation.due_ns()).min().unwrap_or(u64::MAX);
         repeat_ns.min(acknowledge_ns).min(party_ns).min(self.idle_ns(idle_s))
@@ -129,7 +139,8 @@ impl Endpoint {
 
     /// When it counts as gone; never while something is under way.
     pub fn idle_ns(&self, idle_s: u32) -> u64 {
-        let is_busy = self.in_flight.is_some() || self.parties.iter().any(|party| party.conversation.is_busy());
+        let is_sending = self.in_flight.is_some() || !self.outgoing.is_empty();
+        let is_busy = is_sending || self.parties.iter().any(|party| party.conversation.is_busy());
         if is_busy { u64::MAX } else { self.heard_ns.saturating_add(u64::from(idle_s) * SECOND_NS) }
     }
 

@@ -5,7 +5,6 @@
 //! addresses that have not proven themselves: the value itself says for whom it was made, and when.
 
 use crate::config::{AddressProof, CoapConfig};
-use crate::exchanges::EXCHANGE_LIFETIME_S;
 use crate::message::{Code, Message, number};
 use crate::resources::Response;
 use althing_core::time::SECOND_NS;
@@ -13,7 +12,7 @@ use althing_core::{Entropy, Now};
 use bytes::Bytes;
 use siphasher::sip::SipHasher24;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// How long a value may be sent back, in seconds: many round trips, and too short to be worth collecting.
 const VALIDITY_S: u32 = 300;
@@ -81,15 +80,6 @@ impl Proofs {
         let made_s = u32::from_be_bytes(*made_s);
         let age_s = ((now.mono_ns / SECOND_NS) as u32).wrapping_sub(made_s);
         age_s <= VALIDITY_S && *seal == self.seal(remote, made_s).to_be_bytes()
-    }
-
-    /// Where the ids of our own messages to an address begin (§4.4). They go on with the time, so that a host that was
-    /// forgotten, or has come to another port, hears none again within EXCHANGE_LIFETIME; and nobody else can guess them.
-    pub fn first_id(&self, now: Now, host: IpAddr) -> u16 {
-        const ID_NS: u64 = EXCHANGE_LIFETIME_S as u64 * SECOND_NS / (1 << 16);
-        let mut hasher = SipHasher24::new_with_keys(self.key[0], self.key[1]);
-        host.hash(&mut hasher);
-        (hasher.finish() as u16).wrapping_add((now.mono_ns / ID_NS) as u16)
     }
 
     fn seal(&self, remote: SocketAddr, made_s: u32) -> u64 {

@@ -62,7 +62,10 @@ impl Endpoint {
         }
         let (kind, id) = match reply.kind {
             Kind::Confirmable if !reply.is_acknowledged => (Kind::Acknowledgement, reply.id),
-            _ => (Kind::NonConfirmable, self.take_id()),
+            _ => {
+                let id = self.ids.take_for_answer(turn.now, turn.shared.id_clock);
+                (Kind::NonConfirmable, id.unwrap_or(reply.id))
+            }
         };
         let message = message_of(kind, id, token, response);
         let message = turn.shared.within(reply.allowance, turn.now, turn.remote, message);
@@ -87,16 +90,15 @@ impl Endpoint {
         let is_under_way = self.in_flight.as_ref().is_some_and(|it| it.peer == peer && it.token == token)
             || self.outgoing.iter().any(is_of_it);
         let is_replaceable = guarantee == Guarantee::AtMostOnce && !is_last;
-        if is_replaceable && !is_under_way && self.is_confirmed(turn.now, observer_check_s) {
-            let id = self.take_id();
-            self.note_told(peer, token, id);
-            let message = message_of(Kind::NonConfirmable, id, token, response);
-            if let Some(message) = self.protect(peer, message) {
-                turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
-            }
-            return;
+        let bytes_max = turn.shared.site.common.config.unconfirmed_bytes_max;
+        if is_replaceable
+            && !is_under_way
+            && self.may_hear_unconfirmed(turn.now, observer_check_s, bytes_max)
+            && let Some(id) = self.ids.take(turn.now, turn.shared.id_clock)
+        {
+            return self.tell_unconfirmed(peer, id, token, response, turn);
         }
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || !self.ids.has_one(turn.now, turn.shared.id_clock) {
             // What waits must not pin the buffer that it was read into.
             response.payload = Bytes::copy_from_slice(&response.payload);
         }
@@ -106,6 +108,16 @@ impl Endpoint {
         }
         let is_notification = true;
         self.outgoing.push_back(Outgoing { peer, token, response, is_notification, settles, is_replaceable });
+    }
+
+    /// Tells somebody something once.
+    fn tell_unconfirmed(&mut self, peer: PeerId, id: u16, token: Token, response: Response, turn: &mut Turn<'_, '_>) {
+        self.note_told(peer, token, id);
+        let message = message_of(Kind::NonConfirmable, id, token, response);
+        if let Some(message) = self.protect(peer, message) {
+            let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
+            self.unconfirmed_bytes = self.unconfirmed_bytes.saturating_add(datagram.len());
+        }
     }
 
     /// Drops what was to be told under a token.
@@ -119,38 +131,63 @@ impl Endpoint {
         }
     }
 
-    /// Sends the next confirmable message when none is under way.
+    /// Sends the next confirmable message when none is under way, and there is an id for it.
     fn pump(&mut self, turn: &mut Turn<'_, '_>) {
         while self.in_flight.is_none()
+            && !self.outgoing.is_empty()
+            && let Some(id) = self.ids.take(turn.now, turn.shared.id_clock)
             && let Some(next) = self.outgoing.pop_front()
         {
-            self.send(next, turn);
+            self.send(id, next, turn);
         }
     }
 
     /// Sends a confirmable message for the first time, unless it cannot be protected.
-    fn send(&mut self, outgoing: Outgoing, turn: &mut Turn<'_, '_>) {
-        let Outgoing { peer, token, response, is_notification, settles, .. } = outgoing;
-        let id = self.take_id();
-        if is_notification {
-            self.note_told(peer, token, id);
-        }
-        let message = message_of(Kind::Confirmable, id, token, response);
-        let Some(message) = self.protect(peer, message) else {
+    fn send(&mut self, id: u16, outgoing: Outgoing, turn: &mut Turn<'_, '_>) {
+        let Outgoing { peer, token, settles, is_replaceable, .. } = outgoing;
+        let Some(datagram) = self.confirmable(id, outgoing) else {
             return self.told_of(peer, settles, Outcome::Discard, turn);
         };
-        let datagram = turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
-        let datagram = Bytes::copy_from_slice(datagram);
+        turn.out.datagrams.push(turn.remote, &datagram);
         let shared = &mut *turn.shared;
         let config = &shared.site.common.config;
         let transmission = Transmission::new(turn.now, id, datagram, config, &mut shared.entropy);
-        self.in_flight = Some(InFlight { peer, transmission, token, settles });
+        self.in_flight = Some(InFlight { peer, transmission, token, settles, is_replaceable });
+    }
+
+    /// A confirmable message as it is sent; `None` when it cannot be protected.
+    fn confirmable(&mut self, id: u16, outgoing: Outgoing) -> Option<Bytes> {
+        let Outgoing { peer, token, response, is_notification, .. } = outgoing;
+        if is_notification {
+            self.note_told(peer, token, id);
+        }
+        let message = self.protect(peer, message_of(Kind::Confirmable, id, token, response))?;
+        let mut datagram = Vec::new();
+        encode(&message, &mut datagram);
+        Some(datagram.into())
+    }
+
+    /// What is under way is out of date and has not arrived: the newer state takes over its repeats, as a message of its own
+    /// (RFC 7641 §4.5.2).
+    fn supersede(&mut self, turn: &mut Turn<'_, '_>) {
+        let Some(older) = self.in_flight.as_ref().filter(|it| it.is_replaceable) else { return };
+        let is_newer = |it: &Outgoing| it.peer == older.peer && it.token == older.token && it.is_notification;
+        let Some(place) = self.outgoing.iter().position(is_newer) else { return };
+        let Some(id) = self.ids.take(turn.now, turn.shared.id_clock) else { return };
+        let Some(newer) = self.outgoing.remove(place) else { return };
+        let (settles, is_replaceable) = (newer.settles, newer.is_replaceable);
+        if let Some(datagram) = self.confirmable(id, newer)
+            && let Some(in_flight) = &mut self.in_flight
+        {
+            in_flight.transmission.supersede(id, datagram);
+            (in_flight.settles, in_flight.is_replaceable) = (settles, is_replaceable);
+        }
     }
 
     /// The other end has what we sent under this id.
     pub fn was_acknowledged(&mut self, id: u16, turn: &mut Turn<'_, '_>) {
         if let Some(arrived) = self.in_flight.take_if(|it| it.transmission.id == id) {
-            self.confirmed_ns = Some(turn.now.mono_ns);
+            (self.confirmed_ns, self.unconfirmed_bytes) = (Some(turn.now.mono_ns), 0);
             self.heard_ns = turn.now.mono_ns;
             self.told_of(arrived.peer, arrived.settles, Outcome::Accept, turn);
             self.pump(turn);
@@ -184,11 +221,21 @@ impl Endpoint {
                 self.converse(peer, turn, |conversation, hall| conversation.timeout(hall));
             }
         }
-        let due = self.in_flight.as_mut().map(|it| &mut it.transmission);
-        let Some(transmission) = due.filter(|it| it.due_ns <= turn.now.mono_ns) else { return };
-        match transmission.again(turn.now) {
-            Some(datagram) => turn.out.datagrams.push(turn.remote, datagram),
-            None => self.is_lost(turn),
+        let due = self.in_flight.as_ref().map(|it| &it.transmission).filter(|it| it.due_ns <= turn.now.mono_ns);
+        match due.map(Transmission::is_exhausted) {
+            Some(true) => return self.is_lost(turn),
+            Some(false) => self.repeat(turn),
+            None => {}
+        }
+        self.pump(turn);
+    }
+
+    /// Sends once more what is under way.
+    fn repeat(&mut self, turn: &mut Turn<'_, '_>) {
+        self.supersede(turn);
+        let again = self.in_flight.as_mut().and_then(|it| it.transmission.again(turn.now));
+        if let Some(datagram) = again {
+            turn.out.datagrams.push(turn.remote, datagram);
         }
     }
 
@@ -215,10 +262,8 @@ impl Endpoint {
         let (last, outgoing) = waiting.partition::<VecDeque<_>, _>(|it| it.peer == peer);
         self.outgoing = outgoing;
         for Outgoing { token, response, .. } in last {
-            let message = message_of(Kind::NonConfirmable, self.take_id(), token, response);
-            if let Some(message) = self.protect(peer, message) {
-                turn.out.datagrams.push_with(turn.remote, |bytes| encode(&message, bytes));
-            }
+            let Some(id) = self.ids.take(turn.now, turn.shared.id_clock) else { break };
+            self.tell_unconfirmed(peer, id, token, response, turn);
         }
         self.pump(turn);
     }

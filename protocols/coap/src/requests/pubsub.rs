@@ -43,6 +43,8 @@ enum Step {
     LookAtData(Box<Entry>, Box<Message>),
     Publish(Box<Entry>, Code),
     DeleteData(Box<Entry>),
+    /// The configuration as it is: whoever may not write it may not delete the topic, and so not empty it.
+    Confirm(Box<Entry>),
     /// The data, before the configuration.
     Empty(Box<Entry>),
     Delete(Box<Entry>),
@@ -78,12 +80,7 @@ pub(super) fn begin(act: Act, correlation: RequestId, hall: &Hall<'_>) -> Next {
             ask(Step::Look(entry), Some(reservation), request)
         }
         Act::Change { entry, properties } => {
-            let Some(reservation) = collection.reserve(entry.id) else {
-                let mut response =
-                    Response::error(Code::SERVICE_UNAVAILABLE, "somebody else changes this topic; try again");
-                response.options.add_uint(number::MAX_AGE, 1);
-                return Next::Respond(response);
-            };
+            let Some(reservation) = collection.reserve(entry.id) else { return is_changing() };
             let changed = Entry { properties: *properties, ..(*entry).clone() };
             // At once, so that nobody joins who would be one too many.
             collection.insert(changed.clone());
@@ -91,16 +88,15 @@ pub(super) fn begin(act: Act, correlation: RequestId, hall: &Hall<'_>) -> Next {
             ask(Step::Write { entry: Box::new(changed), before: Some(entry) }, Some(reservation), request)
         }
         Act::Select(entry, keys) => ask(Step::Select(keys), None, fetch(correlation, &entry.configuration)),
-        Act::Delete(entry) => match entry.data_path() {
-            Some(_) => {
-                let message = data(&entry.topic, Bytes::new(), None);
-                ask(Step::Empty(entry), None, publish(correlation, message))
-            }
-            None => {
-                let request = configure(correlation, &entry, Bytes::new());
-                ask(Step::Delete(entry), None, request)
-            }
-        },
+        Act::Delete(entry) => {
+            let Some(reservation) = collection.reserve(entry.id) else { return is_changing() };
+            let (step, payload): (fn(_) -> _, _) = match entry.data_path() {
+                Some(_) => (Step::Confirm, entry.properties.encode()),
+                None => (Step::Delete, Bytes::new()),
+            };
+            let request = configure(correlation, &entry, payload);
+            ask(step(entry), Some(reservation), request)
+        }
         Act::Publish(entry, message) => {
             match collection.take_turn(hall.now, entry.id, hall.site.common.config.topic_publishes_per_s) {
                 Err(wait_s) => Next::Respond(too_fast(wait_s)),
@@ -169,6 +165,10 @@ impl Task {
                 collection.note_published(entry.id, false);
                 Next::Respond(Response::new(Code::DELETED))
             }
+            (Step::Confirm(entry), Ok(_)) => {
+                let message = data(&entry.topic, Bytes::new(), None);
+                ask(Step::Empty(entry), publish(correlation, message))
+            }
             (Step::Empty(entry), Ok(_)) => {
                 let request = configure(correlation, &entry, Bytes::new());
                 ask(Step::Delete(entry), request)
@@ -236,6 +236,12 @@ fn add_link(links: &mut String, entry: &Entry, links_to: LinksTo) {
 
 fn in_use() -> Next {
     Next::Respond(Response::error(Code::BAD_REQUEST, "topic-name: there is a topic of this name already"))
+}
+
+fn is_changing() -> Next {
+    let mut response = Response::error(Code::SERVICE_UNAVAILABLE, "somebody else changes this topic; try again");
+    response.options.add_uint(number::MAX_AGE, 1);
+    Next::Respond(response)
 }
 
 fn too_fast(wait_s: u32) -> Response {

@@ -11,6 +11,9 @@ mod observing;
 mod oscore;
 mod requests;
 mod resources;
+mod sessions;
 mod throttling;
+mod transmission;
 mod weather;
+#[allow(dead_code, reason = "the tests of /ps look at more of it")]
 mod world;

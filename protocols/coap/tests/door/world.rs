@@ -2,9 +2,9 @@
 //! one history.
 
 use althing_coap::client::{Client, Event};
-use althing_coap::message::{Code, Message, Token};
+use althing_coap::message::{Code, Kind, Message, Token, number};
 use althing_coap::{CoapConfig, CoapDoor, Common, codec};
-use althing_core::authorisation::Policy;
+use althing_core::authorisation::{Policy, Rule};
 use althing_core::broker::Broker;
 use althing_core::door::{Datagrams, PeerIds, Source};
 use althing_core::effects::{Delivery, Effects, Verdict};
@@ -68,6 +68,16 @@ pub fn token(bytes: &[u8]) -> Token {
     Token::new(bytes).unwrap()
 }
 
+/// A request to begin to observe `/t/a`.
+pub fn observe(id: u16, name: &[u8]) -> Message {
+    let mut message = Message::new(Kind::Confirmable, Code::GET, id);
+    message.token = token(name);
+    message.options.add_uint(number::OBSERVE, 0);
+    message.options.add(number::URI_PATH, Bytes::from_static(b"t"));
+    message.options.add(number::URI_PATH, Bytes::from_static(b"a"));
+    message
+}
+
 pub fn remote(client: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 10_000 + client as u16))
 }
@@ -116,6 +126,12 @@ impl World {
         self.settle();
     }
 
+    /// From now on these rules hold, and what they do not speak of is allowed.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.broker.set_policy(self.now, Arc::new(Policy::new(rules, true)), &mut self.effects);
+        self.settle();
+    }
+
     pub fn subscribe(&mut self, filter: &str) {
         let filter = Filter::new(filter.to_owned().into(), &TopicLimits::default()).unwrap();
         let options = SubscriptionOptions { guarantee: Guarantee::AtLeastOnce, ..Default::default() };
@@ -156,6 +172,33 @@ impl World {
         codec::encode(message, &mut datagram);
         let replies = self.exchange(client, &datagram);
         replies.into_iter().map(|reply| codec::decode(&reply.into()).unwrap()).collect()
+    }
+
+    /// The same, from there and so protected.
+    pub fn ask_from(&mut self, source: Source, message: &Message) -> Vec<Message> {
+        let (before, mut datagram) = (self.sent.len(), Vec::new());
+        codec::encode(message, &mut datagram);
+        self.at_door_from(source, datagram);
+        self.sent_to(usize::from(source.remote.port() - 10_000), before)
+    }
+
+    /// What protected the datagrams of a client has ended, or another one has begun it anew.
+    pub fn leave(&mut self, client: usize) {
+        self.call_door(|door, now, out| door.left(now, remote(client), out));
+        self.settle();
+    }
+
+    /// What left the door for a client since `from`, as messages.
+    pub fn sent_to(&self, client: usize, from: usize) -> Vec<Message> {
+        let of_client = self.sent[from..].iter().filter(|(to, _)| *to == client);
+        of_client.map(|(_, datagram)| codec::decode(&Bytes::copy_from_slice(datagram)).unwrap()).collect()
+    }
+
+    /// A message of a client that is nothing but an id.
+    pub fn say_empty(&mut self, client: usize, kind: Kind, id: u16) {
+        let mut datagram = Vec::new();
+        codec::encode_empty(kind, id, &mut datagram);
+        self.exchange(client, &datagram);
     }
 
     /// Lets time pass until `ms` from now, with all that happens meanwhile.

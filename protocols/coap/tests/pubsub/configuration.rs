@@ -112,3 +112,38 @@ fn a_topic_whose_time_is_over_is_not_found() {
     assert_eq!(house.say(Code::PUT, &format!("{path}/data"), None, "x").code, Code::NOT_FOUND);
     assert_eq!(text(&house.ask(Code::GET, "/ps")), "");
 }
+
+/// RFC 8132 §3: all changes or none.
+#[test]
+fn a_patch_that_is_wrong_in_part_changes_nothing() {
+    let mut house = House::open();
+    let path = house.create(&full("a"));
+    let before = map(&house.ask(Code::GET, &path));
+    let wrong = [
+        Properties { topic_type: Some("new".into()), topic_name: Some("b".into()), ..Properties::default() }.encode(),
+        Properties { max_subscribers: Some(1), expiration_wall_ms: Some(1_000), ..Properties::default() }.encode(),
+        // What comes first is right: topic-type; the second key is unknown, or its value is missing.
+        b"\xa2\x04\x63new\x18\x2a\x01"[..].into(),
+        b"\xa2\x04\x63new\x06"[..].into(),
+    ];
+    for payload in wrong {
+        for method in [Code::IPATCH, Code::POST] {
+            assert_eq!(house.say(method, &path, PUBSUB, payload.clone()).code, Code::BAD_REQUEST);
+            assert_eq!(map(&house.ask(Code::GET, &path)), before);
+        }
+    }
+    // The same again changes nothing more.
+    let patch = Properties { topic_type: Some("new".into()), ..Properties::default() }.encode();
+    let [once, twice] = [0, 1].map(|_| map(&house.say(Code::IPATCH, &path, PUBSUB, patch.clone())));
+    assert_eq!((once.topic_type.as_deref(), &once), (Some("new"), &twice));
+}
+
+#[test]
+fn methods_of_topics_that_do_not_exist_find_nothing() {
+    let mut house = House::open();
+    for uri in ["/ps/0123456789ab", "/ps/0123456789ab/data"] {
+        for method in [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code::FETCH, Code::PATCH, Code::IPATCH] {
+            assert_eq!(house.ask(method, uri).code, Code::NOT_FOUND, "{method} {uri}");
+        }
+    }
+}

@@ -164,3 +164,36 @@ fn every_language_has_the_same_data() {
     assert_eq!(text(&house.ask(Code::GET, &data)), "from MQTT");
     assert_eq!(house.ask(Code::GET, "/t/room/a").code, Code::CONTENT);
 }
+
+#[test]
+fn data_says_how_long_it_holds_and_is_gone_then() {
+    let mut house = House::open();
+    let data = format!("{}/data", house.create(&topic("a")));
+    let put = |message: &mut althing_coap::message::Message| {
+        message.options.add_uint(number::MAX_AGE, 100);
+        message.payload = "x".into();
+    };
+    assert_eq!(house.ask_with(0, Code::PUT, &data, put).code, Code::CREATED);
+    house.world.run_ms(40_000);
+    assert_eq!(house.ask(Code::GET, &data).options.uint(number::MAX_AGE), Some(60));
+    house.world.run_ms(61_000);
+    assert_eq!(house.ask(Code::GET, &data).code, Code::NOT_FOUND);
+    assert_eq!(house.say(Code::PUT, &data, None, "y").code, Code::CREATED, "half created again");
+}
+
+#[test]
+fn a_reset_is_an_unsubscription() {
+    let mut house = House::open();
+    // The client is this test alone.
+    house.world.weather.loss_percent = 100;
+    let data = format!("{}/data", house.create(&topic("a")));
+    house.say(Code::PUT, &data, None, "0");
+    house.observe(1, &data);
+    let from = house.world.sent.len();
+    house.say(Code::PUT, &data, None, "1");
+    let told = house.sent(1, from).remove(0);
+    let mut reset = Vec::new();
+    althing_coap::codec::encode_empty(Kind::Reset, told.id, &mut reset);
+    house.world.exchange(1, &reset);
+    assert_eq!((house.world.door.observations_len(), house.world.broker.statistics().subscriptions), (0, 0));
+}

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a failure of any step fails the test")]
 #![allow(missing_docs, reason = "the names say it")]
 
+mod blocks;
 mod collection;
 mod configuration;
 mod data;
 mod properties;
+mod rights;
 #[path = "../door/world.rs"]
 #[allow(dead_code, reason = "the world of the door has more in it than is needed here")]
 mod world;

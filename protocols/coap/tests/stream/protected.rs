@@ -131,6 +131,6 @@ fn a_connection_of_a_context_that_forgot_what_it_received_asks_for_an_echo() {
     // What was made before the proof may have come before we were started.
     assert_eq!(codes(&world.say(client, &[before])), [Code::UNAUTHORIZED]);
     let (outer, _) = protect_request(&context, &put(3, &["t", "a"], "once")).unwrap();
-    assert_eq!(codes(&world.say(client, &[outer.clone()])), [Code::CHANGED]);
+    assert_eq!(codes(&world.say(client, std::slice::from_ref(&outer))), [Code::CHANGED]);
     assert_eq!(codes(&world.say(client, &[outer])), [Code::UNAUTHORIZED]);
 }
