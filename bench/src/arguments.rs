@@ -327,7 +327,7 @@ fn window() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 /// Runs stay well below the keep alive that the clients promise.
-fn seconds(text: &str) -> Result<f64, String> {
+pub fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..=600.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected 0 to 600 seconds".to_owned()),

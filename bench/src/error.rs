@@ -83,6 +83,23 @@ pub enum BenchError {
         /// The answers that are missing.
         waiting_for: &'static str,
     },
+    /// A CoAP server answered with an error.
+    #[error("the server answered with {code}: {text}")]
+    ErrorResponse {
+        /// As 4.04.
+        code: String,
+        /// Its diagnostic payload.
+        text: String,
+    },
+    /// A CoAP server rejected a message (RST).
+    #[error("the server rejected a message (RST): does it speak CoAP?")]
+    Rejected,
+    /// A CoAP resource cannot be observed.
+    #[error("the server does not let this resource be observed")]
+    NotObserved,
+    /// A CoAP resource was replaced and is not what it was replaced by.
+    #[error("the resource is not what was put there: leave out --payload-bytes to read what is there")]
+    NotKept,
     /// More connections than file descriptors.
     #[error("{needed} connections need more file descriptors than the hard limit of {limit} allows")]
     Descriptors {

@@ -28,6 +28,7 @@ impl Latencies {
         let us = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         (!self.0.is_empty()).then(|| Latency {
             p50: us(0.50),
+            p90: us(0.90),
             p99: us(0.99),
             p999: us(0.999),
             max: self.0.max() as f64 / 1_000.0,
@@ -40,6 +41,8 @@ impl Latencies {
 pub struct Latency {
     /// Median.
     pub p50: f64,
+    /// 90 of 100 deliveries took at most this long.
+    pub p90: f64,
     /// 99 of 100 deliveries took at most this long.
     pub p99: f64,
     /// 999 of 1,000.
@@ -87,9 +90,13 @@ mod tests {
             latencies.record_ns(us * 1_000);
         }
         let latency = latencies.summary().expect("recorded");
-        for (value, expected) in
-            [(latency.p50, 500.0), (latency.p99, 990.0), (latency.p999, 999.0), (latency.max, 1_000.0)]
-        {
+        for (value, expected) in [
+            (latency.p50, 500.0),
+            (latency.p90, 900.0),
+            (latency.p99, 990.0),
+            (latency.p999, 999.0),
+            (latency.max, 1_000.0),
+        ] {
             assert!((value / expected - 1.0).abs() < 0.01, "{value} for {expected}");
         }
     }

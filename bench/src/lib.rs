@@ -1,10 +1,11 @@
-//! The load generator behind `althing bench mqtt`: one thread, one poll, every message verified.
+//! The load generators behind `althing bench mqtt` and `althing bench coap`: one thread, one poll, every message verified.
 //!
 //! [`run`] opens the connections of a scenario ([`setup`]), sends and receives its messages ([`traffic`], over the
 //! sockets of [`fleet`], inside [`tls`] or [`websocket`] when it is asked for), keeps the books that find loss, duplicates and disorder ([`verify`]) and reads what the
 //! broker's process has cost ([`process`]). `bench/README.md` says how two brokers are compared fairly.
 
 mod arguments;
+mod coap;
 mod error;
 mod fleet;
 mod latency;
@@ -20,6 +21,7 @@ mod websocket;
 mod wire;
 
 pub use arguments::{BenchArguments, CommonArguments, Phase, Scenario, VersionArgument};
+pub use coap::{CoapBenchArguments, CoapReport, CoapResource, Method};
 pub use error::BenchError;
 pub use latency::Latency;
 pub use report::Report;
@@ -28,6 +30,11 @@ pub use web_vs_polling::{WebVsPolling, WebVsPollingArguments};
 /// Runs one scenario against the broker. The report may be unclean; see [`Report::is_clean`].
 pub fn run(arguments: &BenchArguments) -> Result<Report, BenchError> {
     scenarios::run(arguments)
+}
+
+/// Asks a CoAP server and verifies what it answers. The report may be unclean; see [`CoapReport::is_clean`].
+pub fn coap(arguments: &CoapBenchArguments, resource: &CoapResource) -> Result<CoapReport, BenchError> {
+    coap::run(arguments, resource)
 }
 
 /// Counts what one message a second takes by HTTP polling and by WebSocket.

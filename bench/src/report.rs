@@ -72,7 +72,7 @@ impl Report {
         self.deliveries_per_s = deliveries as f64 / self.measured_s;
         self.broker_cpu_s = after.broker_cpu_s(before);
         self.deliveries_per_broker_cpu_s = self.broker_cpu_s.map(|cpu_s| deliveries as f64 / cpu_s);
-        self.generator_cpu_s = (after.own_cpu_ns - before.own_cpu_ns) as f64 / 1e9;
+        self.generator_cpu_s = after.own_cpu_s(before);
         self.deliveries_per_generator_cpu_s = deliveries as f64 / self.generator_cpu_s;
     }
 }
@@ -118,7 +118,7 @@ impl fmt::Display for Report {
 }
 
 /// Two decimals below a thousand, none above.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value.abs() < 1_000.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
@@ -151,6 +151,11 @@ impl Sample {
     /// Seconds that passed since `before`.
     pub fn seconds_since(&self, before: &Self) -> f64 {
         self.at.duration_since(before.at).as_secs_f64()
+    }
+
+    /// Processor seconds of the generator since `before`.
+    pub fn own_cpu_s(&self, before: &Self) -> f64 {
+        (self.own_cpu_ns - before.own_cpu_ns) as f64 / 1e9
     }
 
     /// Processor seconds of the broker since `before`.

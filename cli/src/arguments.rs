@@ -10,7 +10,7 @@ use crate::connection::{ConnectionArguments, parse_duration};
 use crate::exit::exit_codes_help;
 use crate::format::FORMAT_HELP;
 use crate::users::UsersCommand;
-use althing_bench::{BenchArguments, WebVsPollingArguments};
+use althing_bench::{BenchArguments, CoapBenchArguments, WebVsPollingArguments};
 use althing_server::issue::{AUTHORITY_DAYS, LEAF_DAYS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -186,6 +186,12 @@ pub enum BenchCommand {
     /// Load an MQTT broker, verify every message, and report what it cost
     #[command(after_help = exit_codes_help())]
     Mqtt(BenchArguments),
+    /// Load a CoAP server over UDP, verify every response, and report what it cost
+    ///
+    /// By itself it reads the resource as fast as one request after the other is answered. A response of an error ends it; what is
+    /// lost or wrong is counted, and makes the exit code 7.
+    #[command(after_help = exit_codes_help())]
+    Coap(CoapBenchArguments),
     /// Count what one message a second takes by HTTP polling and by WebSocket: the textbook's table from real sockets
     #[command(after_help = exit_codes_help())]
     WebVsPolling(WebVsPollingArguments),

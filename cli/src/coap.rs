@@ -7,6 +7,7 @@ mod dtls;
 mod links;
 mod notation;
 mod options;
+mod oscore;
 mod response;
 mod show;
 mod streams;
@@ -17,8 +18,9 @@ mod wire;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{write_stderr, write_stdout};
 use crate::stop::Stop;
+use althing_bench::CoapResource;
 use althing_coap::format::LINK_FORMAT;
-use althing_coap::message::{Code, number};
+use althing_coap::message::{Code, Options, number};
 use arguments::{CoapCommand, ObserveArguments, PingArguments, RequestArguments};
 use bytes::Bytes;
 use serde_json::json;
@@ -209,6 +211,17 @@ async fn ping(arguments: &PingArguments) -> Result<ExitCode, Failure> {
         Ok(ExitCode::Ok)
     })
     .await
+}
+
+/// What `althing bench coap` loads.
+pub fn bench_resource(url: &str) -> Result<CoapResource, Failure> {
+    let uri = Uri::parse(url)?;
+    if uri.server.carrier != Carrier::Udp {
+        return Err(Failure::usage("the load goes over UDP alone: use coap://"));
+    }
+    let mut options = Options::default();
+    uri.add_to(&mut options);
+    Ok(CoapResource { host: uri.server.host, port: uri.server.port, options })
 }
 
 /// Ends early by a signal, or when the time is up.

@@ -236,7 +236,9 @@ impl ConnectionArguments {
     /// Secrets that the language cannot use.
     fn check_secrets(&self, language: Option<Language>) -> Result<(), Failure> {
         if self.secrets.any() && !language.is_some_and(Language::is_coap) {
-            return Err(Failure::usage("--psk is for coaps://: leave it out, or use -u and -P, or --cert and --key"));
+            return Err(Failure::usage(
+                "--psk and --oscore are for CoAP: leave them out, or use -u and -P, or --cert and --key",
+            ));
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(arguments) => serve(arguments)?,
         Command::Bench(BenchCommand::Mqtt(arguments)) => return bench(&arguments),
+        Command::Bench(BenchCommand::Coap(arguments)) => return bench_coap(&arguments),
         Command::Bench(BenchCommand::WebVsPolling(arguments)) => return web_vs_polling(&arguments),
         Command::Pub(arguments) => return block_on(publish::run(&arguments)),
         Command::Sub(arguments) => return block_on(subscribe::run(&arguments)),
@@ -104,6 +105,15 @@ fn bench(arguments: &althing_bench::BenchArguments) -> Result<ExitCode, Failure>
     Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })
 }
 
+fn bench_coap(arguments: &althing_bench::CoapBenchArguments) -> Result<ExitCode, Failure> {
+    let resource = coap::bench_resource(&arguments.url)?;
+    let report = althing_bench::coap(arguments, &resource);
+    let report = report.map_err(|error| Failure::new(bench_code(&error), error.to_string()))?;
+    let text = if arguments.json { format!("{}\n", report.json()) } else { report.to_string() };
+    output::write_stdout(text.as_bytes())?;
+    Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })
+}
+
 fn web_vs_polling(arguments: &althing_bench::WebVsPollingArguments) -> Result<ExitCode, Failure> {
     let table = althing_bench::web_vs_polling(arguments);
     let table = table.map_err(|error| Failure::new(bench_code(&error), error.to_string()))?;
@@ -118,7 +128,8 @@ fn bench_code(error: &althing_bench::BenchError) -> ExitCode {
         BenchError::Resolve { .. } | BenchError::Unix { .. } | BenchError::Session { .. } => ExitCode::CannotConnect,
         BenchError::Tls { .. } => ExitCode::Usage,
         BenchError::Socket { source, .. } if source.kind() == ErrorKind::ConnectionRefused => ExitCode::CannotConnect,
-        BenchError::Refused { .. } => ExitCode::Refused,
+        BenchError::Refused { .. } | BenchError::ErrorResponse { .. } | BenchError::NotObserved => ExitCode::Refused,
+        BenchError::Rejected => ExitCode::CannotConnect,
         BenchError::Malformed { .. } | BenchError::WebSocket { .. } => ExitCode::Protocol,
         BenchError::Silent { .. } => ExitCode::Timeout,
         _ => ExitCode::Runtime,

@@ -197,7 +197,8 @@ fn what_cannot_be_asked_so_says_how_it_can() {
         (&["get", "mqtt://h/x"], "coap+ws://"),
         (&["observe", "coap://h/x", "-o", "file"], "one response"),
         (&["put", "coap://127.0.0.1/x", "y", "-t", "picture"], "number"),
-        (&["pub", "-L", "mqtt://h/a", "-m", "x", "--psk", "k", "--psk-identity", "n"], "coaps://"),
+        (&["get", "coap://h/x", "--oscore", "/nowhere/at/all"], "cannot be read"),
+        (&["pub", "-L", "mqtt://h/a", "-m", "x", "--psk", "k", "--psk-identity", "n"], "for CoAP"),
     ] {
         let output = run(arguments);
         assert_exit(&output, 2);
@@ -218,4 +219,63 @@ fn nobody_there_is_no_connection() {
         assert_exit(&output, 3);
         assert!(stderr(&output).contains("nothing listens"), "{scheme}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn oscore_protects_each_message_and_uses_no_number_twice() {
+    let directory = scratch_directory();
+    let contexts = directory.join("contexts.toml");
+    let entry = "[sensor-1]\nmaster_secret = '0102030405060708090a0b0c0d0e0f10'\n";
+    fs::write(&contexts, format!("{entry}sender_id = '01'\nrecipient_id = '00'\n")).unwrap();
+    let ours = directory.join("ours.toml");
+    fs::write(&ours, format!("{entry}sender_id = '00'\nrecipient_id = '01'\n")).unwrap();
+    let set = format!("coap.oscore_file={}", contexts.display());
+    let serve = ["serve", "--set", "mqtt.bind=127.0.0.1:0", "--set", "coap.bind=127.0.0.1:0", "--set", &set];
+    let mut process = Running::start(althing(&serve));
+    let banner = lines(process.child().stdout.take().unwrap());
+    let url = loop {
+        let line = banner.recv_timeout(PATIENCE).expect("the banner names the listener");
+        if let Some(rest) = line.trim_start().strip_prefix("coap ") {
+            break format!("coap://{}", rest.split_whitespace().next().unwrap());
+        }
+    };
+    let state = directory.join("state");
+    let protected = ["--oscore", ours.to_str().unwrap(), "--oscore-state", state.to_str().unwrap()];
+    assert_exit(&ask("put", &url, "t/a", &[&["21.5"], &protected[..]].concat()), 0);
+    let got = ask("get", &url, "t/a", &[&["-v"], &protected[..]].concat());
+    assert_eq!(stdout(&got), "21.5\n");
+    // The second run goes on behind the numbers of the first: 64.
+    assert!(stderr(&got).contains("OSCORE: 0x0940") && !stderr(&got).contains("Uri-Path"), "{}", stderr(&got));
+    let large = "x".repeat(5_000);
+    assert_exit(&ask("put", &url, "t/large", &[&["-m", &large, "-b", "64"], &protected[..]].concat()), 0);
+    assert_eq!(stdout(&ask("get", &url, "t/large", &[&["--raw"], &protected[..]].concat())), large);
+    let observed = ask("observe", &url, "t/a", &[&["-C", "1"], &protected[..]].concat());
+    assert!(stdout(&observed).ends_with(" 21.5\n"), "{}", stdout(&observed));
+    assert_exit(&run(&[&["pub", "-L", &url, "-t", "a", "-m", "22", "-r", "-q", "1"], &protected[..]].concat()), 0);
+    assert_eq!(stdout(&ask("get", &url, "t/a", &[])), "22\n");
+    let unknown = "master_secret=0102030405060708090a0b0c0d0e0f10,sender_id=07,recipient_id=01";
+    let refused = ask("get", &url, "t/a", &["--oscore", unknown, "--oscore-state", state.to_str().unwrap()]);
+    assert_exit(&refused, 4);
+    assert!(stderr(&refused).contains("Security context not found"), "{}", stderr(&refused));
+    let _ = fs::remove_dir_all(directory);
+}
+
+#[test]
+fn a_load_is_verified_by_our_own_broker() {
+    let house = House::start();
+    let url = format!("{}/t/bench", house.coap);
+    for words in [
+        &["--payload-bytes", "64", "--count", "200", "--window", "4"][..],
+        &["--method", "put", "--non", "--count", "200", "--endpoints", "5"],
+        &["--method", "observe", "--endpoints", "10", "--count", "20"],
+    ] {
+        let output = run(&[&["bench", "coap", &url, "--json"], words].concat());
+        assert_exit(&output, 0);
+        let report: Value = serde_json::from_str(stdout(&output).trim_end()).unwrap();
+        assert_eq!(report["completed"], 200, "{report}");
+        assert!(report["latency_us"]["p90"].is_f64() && report["lost"] == 0, "{report}");
+    }
+    let refused = run(&["bench", "coap", &format!("{}/t/none", house.coap)]);
+    assert_exit(&refused, 4);
+    assert!(stderr(&refused).contains("4.04: this topic has no value"), "{}", stderr(&refused));
 }

@@ -23,6 +23,7 @@ fn help_documents_the_exit_codes() {
         &["request", "--help"],
         &["reply", "--help"],
         &["bench", "mqtt", "--help"],
+        &["bench", "coap", "--help"],
         &["decode", "--help"],
         &["store", "backup", "--help"],
     ] {

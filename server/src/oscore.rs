@@ -6,10 +6,10 @@
 mod file;
 mod numbers;
 
-pub use file::read;
+pub use file::{parse, read};
+pub use numbers::Numbers;
 
 use althing_coap::oscore::{Context, Contexts, Credentials};
-use numbers::Numbers;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -41,7 +41,7 @@ struct State {
 }
 
 /// What numbers are kept under: a key, whatever it is called.
-type Fingerprint = [u8; 16];
+pub type Fingerprint = [u8; 16];
 
 impl Keeper {
     /// Starts with these contexts, with their numbers in the data directory. Without any there is no file.

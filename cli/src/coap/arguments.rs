@@ -161,7 +161,7 @@ pub struct CoapPayloadArguments {
 impl SecretArguments {
     /// Whether there is one.
     pub fn any(&self) -> bool {
-        self.psk.is_some()
+        self.psk.is_some() || self.oscore.is_some()
     }
 }
 
@@ -269,4 +269,11 @@ pub struct SecretArguments {
     /// Who we are to the server that knows the key
     #[arg(long, value_name = "NAME", requires = "psk")]
     pub psk_identity: Option<String>,
+    /// Protect each message by OSCORE, with the context in FILE, the one called NAME of several, or this one:
+    /// master_secret=HEX,sender_id=HEX,recipient_id=HEX[,master_salt=HEX][,id_context=HEX]; we are the sender
+    #[arg(long, value_name = "FILE|FILE#NAME|CONTEXT")]
+    pub oscore: Option<String>,
+    /// Where the sequence numbers of OSCORE are kept, which must never be used again [default: ~/.local/state/althing]
+    #[arg(long, value_name = "DIR", requires = "oscore")]
+    pub oscore_state: Option<PathBuf>,
 }

@@ -1,7 +1,9 @@
 //! One conversation with one server: the client half on whatever carries it.
 
 use super::arguments::SecurityArguments;
+use super::oscore::Oscore;
 use super::response::Response;
+use super::show::code_name;
 use super::trace::Trace;
 use super::uri::Server;
 use super::wire::Wire;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::sleep_until;
 
@@ -32,6 +35,7 @@ pub struct Manner {
 pub struct Conversation {
     client: Client,
     wire: Wire,
+    oscore: Option<Oscore>,
     events: VecDeque<Event>,
     clock: Clock,
     trace: Option<Trace>,
@@ -53,14 +57,21 @@ impl Conversation {
     /// Opens it, with the handshakes that belong to it.
     pub async fn open(server: &Server, manner: &Manner) -> Result<Self, Failure> {
         // What lies between is not known (NSTART, §4.7).
-        let mut client = Wire::client(server.carrier).with_interactions_max(1);
+        let mut client = Wire::client(server.carrier).with_interactions_max(1).with_renewal();
         if let Some(block_bytes) = manner.block_bytes {
             client = client
                 .with_block_bytes(block_bytes)
                 .ok_or_else(|| Failure::usage("--block-size is one of 16, 32, 64, 128, 256, 512 and 1024"))?;
         }
+        let secrets = &manner.security.secrets;
+        let oscore = secrets.oscore.as_ref().map(|text| Oscore::open(text, secrets.oscore_state.as_deref()));
+        let oscore = oscore.transpose()?;
+        if let Some(oscore) = &oscore {
+            client = client.with_oscore(Arc::clone(&oscore.context));
+        }
         Ok(Self {
             client,
+            oscore,
             wire: Wire::open(server, &manner.security).await?,
             events: VecDeque::new(),
             clock: Clock::new(),
@@ -105,6 +116,11 @@ impl Conversation {
                 return Err(Failure::new(ExitCode::CannotConnect, text));
             }
             Event::Broken { why, .. } => return Err(Failure::new(ExitCode::Protocol, why)),
+            Event::Unprotected { code, text, .. } => {
+                let text =
+                    format!("the server does not take the OSCORE context of --oscore: {} ({text})", code_name(code));
+                return Err(Failure::new(ExitCode::Refused, text));
+            }
             Event::Closed { text } => return Err(Failure::new(ExitCode::Protocol, text)),
         })
     }
@@ -128,6 +144,9 @@ impl Conversation {
 
     /// Sends what waits.
     pub async fn flush(&mut self) -> Result<(), Failure> {
+        if let Some(oscore) = &self.oscore {
+            oscore.keep_ahead()?;
+        }
         for bytes in self.client.output() {
             if let Some(trace) = &mut self.trace {
                 trace.sent(&bytes);

@@ -4,18 +4,24 @@
 //! ([`Client::on_stream`]), WebSocket ([`Client::on_websocket`]). What is asked and what is heard is the same.
 
 mod connection;
+mod protection;
+mod renewal;
 mod transfer;
 
 use crate::block::SIZE_EXPONENT_MAX;
 use crate::codec::{DecodeError, decode, encode, encode_empty};
 use crate::config::CoapConfig;
 use crate::message::{Code, Kind, Message, Options, Token, number};
+use crate::oscore::Context;
 use crate::transmission::Transmission;
 use althing_core::time::SECOND_NS;
 use althing_core::{Deadline, Entropy, Now};
 use bytes::Bytes;
 use connection::Connection;
+use protection::Bindings;
+use renewal::Renewal;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use transfer::{Progress, Room, Transfer};
 
 /// One client's side of its conversation with one server.
@@ -35,6 +41,10 @@ pub struct Client {
     block_exponent: Option<u8>,
     /// NSTART (§4.7): confirmable messages that wait for their acknowledgement.
     interactions_max: usize,
+    /// What protects requests and responses (RFC 8613); `None` without OSCORE.
+    context: Option<Arc<Context>>,
+    /// Whether observations are registered anew.
+    renews: bool,
 }
 
 /// What the server has said, or not said.
@@ -75,6 +85,15 @@ pub enum Event {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The server says, without protection, that it does not take the protected request (RFC 8613 §8.2).
+    Unprotected {
+        /// Names the request.
+        token: Token,
+        /// What it calls that.
+        code: Code,
+        /// Why, in its words.
+        text: String,
+    },
     /// The server ends the connection, or has sent what is no message (RFC 8323 §5.5, §5.6). Nothing more will come.
     Closed {
         /// A sentence for people.
@@ -92,10 +111,13 @@ struct Request {
     is_waiting: bool,
     /// The message that waits for its response.
     exchange: Option<Exchange>,
+    bindings: Bindings,
     /// Whether it was asked again with an Echo option (RFC 9175 §2.3).
     is_echoed: bool,
     /// The number and the time of the newest notification; `None` unless something is observed.
     newest: Option<(u32, u64)>,
+    /// `None` unless something is observed that is to be renewed.
+    renewal: Option<Renewal>,
 }
 
 /// One message and its response.
@@ -133,6 +155,8 @@ impl Client {
             connection: None,
             block_exponent: None,
             interactions_max: usize::MAX,
+            context: None,
+            renews: false,
         }
     }
 
@@ -216,8 +240,16 @@ impl Client {
         finish(&mut message);
         let newest = (message.options.uint(number::OBSERVE) == Some(0)).then_some((0, 0));
         let token = message.token;
-        let (transfer, exchange) = (Transfer::default(), None);
-        self.requests.push(Request { message, transfer, is_waiting: true, exchange, is_echoed: false, newest });
+        self.requests.push(Request {
+            message,
+            transfer: Transfer::default(),
+            is_waiting: true,
+            exchange: None,
+            bindings: Bindings::new(),
+            is_echoed: false,
+            newest,
+            renewal: None,
+        });
         self.go_on(now);
         token
     }
@@ -270,6 +302,7 @@ impl Client {
             }
             goes_on
         });
+        self.renew(now);
         self.go_on(now);
     }
 
@@ -280,7 +313,9 @@ impl Client {
             repeat_ns.min(exchange.expires_ns)
         };
         let exchanges = self.requests.iter().filter_map(|request| request.exchange.as_ref());
-        let mono_ns = exchanges.map(due_ns).min()?;
+        let idle = self.requests.iter().filter(|request| request.exchange.is_none() && !request.is_waiting);
+        let renewals = idle.filter_map(|request| request.renewal.as_ref()).map(|renewal| renewal.due_ns);
+        let mono_ns = exchanges.map(due_ns).chain(renewals).min()?;
         Some(Deadline { mono_ns, reason: "a request is not answered" })
     }
 
@@ -300,6 +335,7 @@ impl Client {
 
     fn may_send(&self) -> bool {
         match &self.connection {
+            _ if !self.can_protect() => false,
             Some(connection) => connection.is_ready(),
             None => {
                 let exchanges = self.requests.iter().filter_map(|request| request.exchange.as_ref());
@@ -317,7 +353,9 @@ impl Client {
         // What is observed has its token to itself (RFC 7959 §2.6).
         let token = if request.transfer.has_begun() { fresh } else { request.message.token };
         let mut message = request.transfer.message(&request.message, room);
+        request.add_etag(&mut message);
         (message.token, message.id) = (token, self.next_id);
+        let message = self.protect(place, message);
         let transmission = self.send(now, &message);
         let exchange = Exchange { token, id: message.id, transmission, expires_ns: now.after_s(EXCHANGE_LIFETIME_S) };
         let request = &mut self.requests[place];
@@ -420,7 +458,9 @@ impl Client {
 
     fn respond(&mut self, now: Now, response: Message, events: &mut Vec<Event>) {
         let Some(place) = self.place_of(response.token) else { return };
-        let is_reliable = self.connection.is_some();
+        let Some(response) = self.unprotect(place, response, events) else { return };
+        // The numbers of OSCORE's messages are an order of their own (RFC 8613 §7.4.1).
+        let is_reliable = self.connection.is_some() || self.context.is_some();
         let request = &mut self.requests[place];
         let echo = response.options.get(number::ECHO).filter(|_| response.code == Code::UNAUTHORIZED);
         if let Some(echo) = echo.filter(|_| !request.is_echoed) {
@@ -432,11 +472,16 @@ impl Client {
             return;
         }
         request.exchange = None;
-        let token = request.message.token;
+        let (token, kind) = (request.message.token, response.kind);
         match request.transfer.take(&request.message, response) {
             Progress::Again => request.is_waiting = true,
-            Progress::Whole(Message { code, options, payload, .. }) => {
+            Progress::Whole(whole) => {
                 let is_observed = request.newest.is_some();
+                let is_renewed = is_observed && self.renews && self.connection.is_none();
+                if is_renewed && !request.note_told(now, kind, &whole, &mut self.entropy) {
+                    return;
+                }
+                let Message { code, options, payload, .. } = whole;
                 if !is_observed {
                     self.requests.remove(place);
                 }
@@ -457,8 +502,8 @@ impl Client {
 }
 
 impl Request {
-    /// Takes note of the order of a notification; false for one that is older than the newest. Connections keep the
-    /// order themselves (RFC 8323 §7.1).
+    /// Takes note of the order of a notification; false for one that is older than the newest. What is reliable keeps the
+    /// order itself, as connections do (RFC 8323 §7.1).
     fn note_sequence(&mut self, now: Now, response: &Message, is_reliable: bool) -> bool {
         let Some(newest) = self.newest.filter(|_| response.code != Code::CONTINUE) else { return true };
         let sequence = response.options.uint(number::OBSERVE).filter(|_| response.code.is_success());

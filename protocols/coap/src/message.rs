@@ -187,6 +187,11 @@ impl Options {
         self.add(number, Bytes::copy_from_slice(&bytes[start..]));
     }
 
+    /// Takes all with this number away.
+    pub fn remove(&mut self, number: u16) {
+        self.0.retain(|(other, _)| *other != number);
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &(u16, Bytes)> {
         self.0.iter()

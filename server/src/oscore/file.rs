@@ -1,7 +1,8 @@
-//! `coap.oscore_file`: a table for each context under its name, in TOML or JSON.
+//! `coap.oscore_file`: a table for each context under its name, or one context alone, in TOML or JSON.
 
 use althing_coap::oscore::{Context, Credentials};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -34,15 +35,29 @@ const ALGORITHM: &str = "AES-CCM-16-64-128";
 pub fn read(path: &Path) -> Result<Vec<Credentials>, String> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("coap.oscore_file: {name} cannot be read: {error}"))?;
-    let is_json = text.trim_start().starts_with('{');
-    let entries: BTreeMap<String, Entry> = match is_json {
-        true => serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?,
-        false => toml::from_str(&text).map_err(|error| format!("{name}: {}", error.message()))?,
+    let only = path.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
+    parse(&text, &only).map_err(|error| format!("{name}: {error}"))
+}
+
+/// Reads the contexts in a text; `only` names one that stands there alone, without a name.
+///
+/// # Errors
+/// One sentence with the first mistake.
+pub fn parse(text: &str, only: &str) -> Result<Vec<Credentials>, String> {
+    let file: Value = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(text).map_err(|error| error.to_string())?,
+        false => toml::from_str(text).map_err(|error| error.message().to_owned())?,
     };
+    let is_alone = file.as_object().is_some_and(|file| file.values().any(Value::is_string));
+    let entries: Result<BTreeMap<String, Entry>, _> = match is_alone {
+        true => serde_json::from_value(file).map(|entry| [(only.to_owned(), entry)].into()),
+        false => serde_json::from_value(file),
+    };
+    let entries = entries.map_err(|error| error.to_string())?;
     let mut contexts = Vec::new();
     let (mut recipients, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for (context, entry) in entries {
-        let wrong = |text: &str| format!("{name}: the context {context:?}: {text}");
+        let wrong = |text: &str| format!("the context {context:?}: {text}");
         let credentials = entry.credentials(&context).map_err(|text| wrong(&text))?;
         let derived = Context::derive(credentials.clone()).map_err(|error| wrong(error.0))?;
         if !recipients.insert((credentials.recipient_id.clone(), credentials.id_context.clone())) {
@@ -105,6 +120,8 @@ mod tests {
         assert_eq!((&contexts[0].name[..], &contexts[0].master_secret[..]), ("sensor-1", &[1, 2][..]));
         assert_eq!(contexts[0].id_context.as_deref(), Some(&[0xab][..]));
         assert!(read_text("").unwrap().is_empty());
+        let alone = parse("master_secret = '0102'\nsender_id = '01'\nrecipient_id = ''\nid_context = 'ab'", "sensor-1");
+        assert_eq!(alone, Ok(contexts));
     }
 
     #[test]

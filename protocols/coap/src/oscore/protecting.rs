@@ -127,7 +127,16 @@ pub fn unprotect_response(binding: &mut Binding, response: &Message) -> Result<M
         None => binding.nonce = None,
         newest => binding.newest = newest,
     }
-    Ok(inner)
+    Ok(numbered(inner, cose.partial_iv.unwrap_or(0)))
+}
+
+/// The number of a notification is the end of its Partial IV (§8.4.2): inside, the option is empty.
+fn numbered(mut notification: Message, partial_iv: u64) -> Message {
+    if notification.options.get(number::OBSERVE).is_some() {
+        notification.options.remove(number::OBSERVE);
+        notification.options.add_uint(number::OBSERVE, (partial_iv & 0xff_ffff) as u32);
+    }
+    notification
 }
 
 fn protect(

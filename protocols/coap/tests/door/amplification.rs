@@ -173,3 +173,13 @@ fn a_challenge_is_never_repeated() {
     // After the empty acknowledgement it cannot ride on one: then nobody has to confirm it (RFC 9175 §2.4).
     assert_eq!(told, [(Kind::Acknowledgement, Code::EMPTY), (Kind::NonConfirmable, Code::UNAUTHORIZED)]);
 }
+
+#[test]
+fn an_echo_that_nobody_has_asked_for_means_nothing() {
+    let mut world = World::new(1, 1, CoapConfig::default(), Weather::default());
+    for (id, echo) in [(1, &b""[..]), (2, b"whatever"), (3, &[7; 40])] {
+        let mut message = request(Kind::Confirmable, Code::PUT, id, &["t", "a"]);
+        message.options.add(number::ECHO, Bytes::copy_from_slice(echo));
+        assert_eq!(world.ask(0, &message).remove(0).code, Code::CHANGED);
+    }
+}

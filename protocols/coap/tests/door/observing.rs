@@ -222,3 +222,24 @@ fn a_reset_of_the_first_response_ends_the_observation() {
     answer_with(&mut world, 0, Kind::Reset, told[1].id);
     assert_eq!((world.door.observations_len(), world.broker.statistics().subscriptions), (0, 0));
 }
+
+#[test]
+fn acknowledgements_and_resets_of_others_change_nothing() {
+    let mut world = World::new(1, 2, CoapConfig::default(), Weather { loss_percent: 100, ..Weather::default() });
+    world.ask(0, &observe(1, b"x", 0));
+    world.ask(1, &observe(1, b"x", 0));
+    let from = world.sent.len();
+    world.publish("a", "one", Guarantee::AtLeastOnce, false);
+    world.publish("a", "two", Guarantee::AtLeastOnce, false);
+    let told = sent(&world, 0, from).remove(0);
+    let others = sent(&world, 1, from).remove(0);
+    assert_ne!(told.id, others.id);
+    for kind in [Kind::Acknowledgement, Kind::Reset] {
+        // Somebody else's, and its own with an id that was never sent to it.
+        answer_with(&mut world, 1, kind, told.id);
+        answer_with(&mut world, 0, kind, others.id);
+    }
+    assert_eq!((sent(&world, 0, from).len(), world.door.observations_len()), (1, 2));
+    world.run_ms(4_000);
+    assert_eq!(sent(&world, 0, from)[1], told, "it is still owed");
+}

@@ -4,7 +4,6 @@ use crate::{House, map, topic};
 use althing_coap::block::Block;
 use althing_coap::message::{Code, Message, number};
 use althing_coap::resources::pubsub::Properties;
-use bytes::Bytes;
 
 fn block(answer: &Message, number: u16) -> Option<Block> {
     answer.options.uint(number).map(Block::from_uint)
@@ -64,7 +63,7 @@ fn a_response_that_is_not_kept_is_not_made_up() {
     house.ask_with(0, Code::POST, "/ps", |message| {
         message.options.add_uint(number::CONTENT_FORMAT, 606);
         message.options.add_uint(number::BLOCK2, 0);
-        message.payload = Bytes::from(topic("a").encode());
+        message.payload = topic("a").encode();
     });
     assert_eq!(later(&mut house, 0), Code::CREATED);
     assert_eq!(later(&mut house, 1), Code::REQUEST_ENTITY_INCOMPLETE, "another client's");

@@ -196,6 +196,12 @@ fn inside_websocket_messages_are_binary_and_have_no_length_of_their_own() {
 }
 
 #[test]
+fn the_upgrade_has_the_name_and_the_place_of_the_registry() {
+    let [upgrade] = althing_coap::STREAM_PROTOCOL.subprotocols else { panic!("one sub-protocol") };
+    assert_eq!((upgrade.name, upgrade.path, upgrade.is_text), ("coap", "/.well-known/coap", false));
+}
+
+#[test]
 fn name_and_password_of_the_upgrade_are_the_clients() {
     let mut world = world();
     let client = world.upgrade();
