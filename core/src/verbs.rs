@@ -69,7 +69,8 @@ pub enum Request {
 pub struct Connect {
     /// The language's name in the protocol table.
     pub protocol: &'static str,
-    /// How the peer came in. Filled in by the driver, whatever the language says.
+    /// How the peer came in. Filled in by the driver, whatever the language says, but for a shared key that the peer's messages
+    /// have proven.
     pub link: Link,
     /// The session's id; `None` asks the broker for one.
     pub client: Option<ByteString>,

@@ -562,7 +562,9 @@ impl Shard {
             }
             Request::Connect(connect) => {
                 self.counters.connects_received += 1;
+                let proven = connect.link.shared_key.take();
                 connect.link = self.link_of(peer).unwrap_or_default();
+                connect.link.shared_key = proven.or(connect.link.shared_key.take());
             }
             _ => {}
         }

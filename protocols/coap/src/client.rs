@@ -32,8 +32,8 @@ pub struct Client {
     next_id: u16,
     next_token: u64,
     requests: Vec<Request>,
-    /// Ids of the server's own messages that have been taken: they may come twice (§4.5).
-    taken: VecDeque<u16>,
+    /// Ids of the server's own messages that have been taken, and when: they may come twice (§4.5).
+    taken: VecDeque<(u16, u64)>,
     output: Vec<Vec<u8>>,
     /// `None` over datagrams.
     connection: Option<Connection>,
@@ -431,7 +431,8 @@ impl Client {
     /// A message of the server's own: a separate response or a notification.
     fn heard(&mut self, now: Now, message: Message, events: &mut Vec<Event>) {
         let is_known = self.place_of(message.token).is_some();
-        let is_repeat = self.taken.contains(&message.id);
+        let is_remembered = |at_ns: u64| now.mono_ns < at_ns + u64::from(EXCHANGE_LIFETIME_S) * SECOND_NS;
+        let is_repeat = self.taken.iter().any(|(id, at_ns)| *id == message.id && is_remembered(*at_ns));
         let is_response = matches!(message.code.class(), 2 | 4 | 5);
         match message.kind {
             _ if !is_response || !(is_known || is_repeat) => return self.say(Kind::Reset, message.id),
@@ -440,7 +441,7 @@ impl Client {
         }
         if !is_repeat {
             self.taken.truncate(TAKEN_MAX - 1);
-            self.taken.push_front(message.id);
+            self.taken.push_front((message.id, now.mono_ns));
             self.respond(now, message, events);
         }
     }

@@ -16,6 +16,7 @@ use crate::exchanges::{Exchanges, Seen};
 use crate::message::{Code, Kind, Message, Token};
 use crate::no_response::NoResponse;
 use crate::oscore::{Binding, protect_response};
+use crate::protection::{Protection, shared_key};
 use crate::requests::{Carriage, Conversation, Cut, Hall, Said, Site, is_safe};
 use crate::resources::{self, Response, Wanted};
 use althing_core::door::Source;
@@ -27,7 +28,6 @@ use endpoint::{Endpoint, Party, Reply};
 use hashbrown::HashMap;
 use ids::IdClock;
 use proof::{Allowance, Proofs};
-use protection::Protection;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -230,7 +230,7 @@ impl CoapDoor {
             let endpoint = Endpoint::new(now, self.shared.id_clock.ids_of(remote));
             self.endpoints.insert(remote, endpoint);
         }
-        let peer = out.peers.open_with_key(remote, context.map(protection::shared_key));
+        let peer = out.peers.open_with_key(remote, context.map(shared_key));
         let conversation = Conversation::new(Some(remote.ip()));
         let protection = context.map(|context| Protection::new(Arc::clone(context)));
         let parties = self.endpoints.get_mut(&remote).map(|endpoint| &mut endpoint.parties);

@@ -27,6 +27,7 @@ pub mod format;
 pub mod message;
 mod no_response;
 pub mod oscore;
+mod protection;
 pub mod requests;
 pub mod resources;
 pub mod signalling;

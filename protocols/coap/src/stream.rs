@@ -7,6 +7,7 @@ mod adaptor;
 mod connection;
 mod messages;
 mod patience;
+mod protected;
 
 pub use adaptor::CoapAdaptor;
 pub use messages::CoapMessageAdaptor;

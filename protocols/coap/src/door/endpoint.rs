@@ -2,9 +2,9 @@
 
 use super::ids::{IdClock, MessageIds};
 use super::proof::Allowance;
-use super::protection::Protection;
 use crate::message::{Kind, Message, Token};
 use crate::no_response::NoResponse;
+use crate::protection::Protection;
 use crate::requests::{Conversation, RequestId};
 use crate::resources::Response;
 use crate::transmission::Transmission;

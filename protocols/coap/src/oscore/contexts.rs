@@ -38,6 +38,11 @@ impl Contexts {
         Some(Arc::clone(found))
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_recipient().is_empty()
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Context>> {
         self.by_recipient().values().flatten().cloned().collect()

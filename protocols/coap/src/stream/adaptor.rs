@@ -48,6 +48,8 @@ impl CoapAdaptor {
                 self.partial_since_ns = (!input.is_empty()).then_some(since_ns);
                 Ok(false)
             }
+            // None that is protected is that long.
+            Err(error) if error.is_too_large && self.connection.open(turn) => Ok(true),
             Err(error) => {
                 let reason = if error.is_too_large { Reason::PacketTooLarge } else { Reason::Malformed };
                 Err(self.connection.abort(Refusal::new(reason, error.text), None, turn))

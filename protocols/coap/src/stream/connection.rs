@@ -1,9 +1,11 @@
-//! One connection, whatever carries it: a session with the broker, and one conversation.
+//! One connection, whatever carries it: a session with the broker, and one conversation. Whose session it is, is what the carrier
+//! has proven, or the security context of OSCORE that protects the first request (see `protected`).
 
 use crate::codec::stream::{encode, encode_whole, encoded_bytes};
 use crate::common::Common;
-use crate::message::{Code, Kind, Message, Token};
+use crate::message::{Code, Kind, Message, Token, number};
 use crate::no_response::NoResponse;
+use crate::protection::Protection;
 use crate::requests::{Carriage, Conversation, Cut, Hall, Notification, RequestId, Said, Site};
 use crate::resources::{self, Response, Wanted};
 use crate::signalling::{Capabilities, Csm, Custody, Signal};
@@ -11,6 +13,7 @@ use althing_core::hash::seeded;
 use althing_core::time::{MILLISECOND_NS, SECOND_NS};
 use althing_core::verbs::{Connect, Outcome, Reason, Refusal};
 use althing_core::{Answer, Close, Delivery, Now, OutBuffer, Request, WholeMessage};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,11 +21,15 @@ use std::sync::Arc;
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    site: Site,
+    pub(super) site: Site,
     conversation: Conversation,
-    phase: Phase,
-    /// What the session is opened with, once the client's CSM is here.
-    connect: Option<Box<Connect>>,
+    pub(super) phase: Phase,
+    /// What the session is opened with, once it is known whose it is.
+    pub(super) connect: Option<Box<Connect>>,
+    /// What protects the session's messages; `None` = nothing but what protects the carrier, if that.
+    pub(super) protection: Option<Protection>,
+    /// The value of the Echo option that was asked for (RFC 9175 §2.2).
+    pub(super) challenge: Option<Bytes>,
     /// What the client takes.
     peer: Capabilities,
     /// The largest message that is taken here.
@@ -41,11 +48,19 @@ impl Drop for Connection {
     }
 }
 
+/// What OSCORE adds to a message at most: its option, the tag, the code (RFC 8613 §2).
+const PROTECTION_BYTES: usize = 32;
+
+/// AES-CCM with a nonce of 13 bytes takes less than 64 KiB (RFC 3610 §2.1).
+const PROTECTED_BYTES_MAX: usize = 60 << 10;
+
 /// Where a connection stands.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// The client's first message has not come.
     AwaitCsm,
+    /// The first request says whose session it is.
+    AwaitRequest,
     /// The broker decides on the session; messages wait.
     AwaitBroker,
     /// The session stands.
@@ -93,6 +108,8 @@ impl Connection {
             conversation: Conversation::new(address),
             phase: Phase::AwaitCsm,
             connect: Some(Box::new(Connect { window, ..connect })),
+            protection: None,
+            challenge: None,
             peer: Capabilities::default(),
             message_bytes_max,
             is_csm_sent: false,
@@ -123,7 +140,7 @@ impl Connection {
 
     /// Whether the client still has to do something before it is served.
     pub fn is_opening(&self) -> bool {
-        matches!(self.phase, Phase::AwaitCsm | Phase::Refused(_))
+        matches!(self.phase, Phase::AwaitCsm | Phase::AwaitRequest | Phase::Refused(_))
     }
 
     /// One message of the client.
@@ -138,7 +155,10 @@ impl Connection {
             }
             code if code.is_signal() => self.signal(message, turn),
             code if code.is_request() => {
-                self.request(message, turn);
+                match message.options.get(number::OSCORE) {
+                    Some(_) => self.protected_request(message, turn),
+                    None => self.request(message, false, turn),
+                }
                 Ok(())
             }
             // The response to a request that we never made.
@@ -175,13 +195,34 @@ impl Connection {
 
     fn csm(&mut self, csm: Csm, turn: &mut Turn<'_>) {
         self.peer.update(csm);
-        let message_bytes_max = self.peer.message_bytes_max.min(self.common().limits.packet_bytes_max);
-        self.conversation.carriage = Carriage { message_bytes_max, is_reliable: true, has_bert: self.peer.has_bert() };
-        if let Some(connect) = self.connect.take() {
-            self.say_csm(turn);
-            turn.requests.push_back(Request::Connect(connect));
-            self.phase = Phase::AwaitBroker;
+        self.load();
+        if !matches!(self.phase, Phase::AwaitCsm) {
+            return;
         }
+        self.say_csm(turn);
+        self.phase = Phase::AwaitRequest;
+        if self.common().oscore.is_empty() {
+            self.open(turn);
+        }
+    }
+
+    /// Says how much one message to the client may hold.
+    pub(super) fn load(&mut self) {
+        let mut message_bytes_max = self.peer.message_bytes_max.min(self.common().limits.packet_bytes_max);
+        if self.protection.is_some() {
+            message_bytes_max = message_bytes_max.saturating_sub(PROTECTION_BYTES).min(PROTECTED_BYTES_MAX);
+        }
+        self.conversation.carriage = Carriage { message_bytes_max, is_reliable: true, has_bert: self.peer.has_bert() };
+    }
+
+    /// Opens the session; false when that has been done before.
+    pub fn open(&mut self, turn: &mut Turn<'_>) -> bool {
+        if !matches!(self.phase, Phase::AwaitRequest) {
+            return false;
+        }
+        turn.requests.extend(self.connect.take().map(Request::Connect));
+        self.phase = Phase::AwaitBroker;
+        true
     }
 
     /// Our own CSM, once: nothing leaves before it (RFC 8323 §5.3).
@@ -192,17 +233,27 @@ impl Connection {
         }
     }
 
-    fn request(&mut self, message: &Message, turn: &mut Turn<'_>) {
+    /// Carries out a request whose protection is off, or that had none.
+    pub(super) fn request(&mut self, message: &Message, is_protected: bool, turn: &mut Turn<'_>) {
         let (token, no_response) = (message.token, NoResponse::of(message));
         let Some(wanted) = resources::wanted(turn.now, message, &self.site.common) else { return };
+        if !is_protected && self.protection.is_some() && !matches!(wanted, Wanted::Response(_)) {
+            // Anyone on the way could have put it there.
+            let text = "this connection is that of a security context: protect the request, or open another connection";
+            return self.respond(token, no_response, Response::error(Code::UNAUTHORIZED, text), false, turn);
+        }
         match (wanted, &self.phase) {
             (Wanted::Response(response), _) => {
                 let carriage = self.conversation.carriage;
                 let (response, _) = Cut::of(message).apply(response, carriage, &self.site.common.config);
-                self.respond(token, no_response, response, turn)
+                self.respond(token, no_response, response, is_protected, turn)
             }
-            (_, Phase::Refused(refusal)) => self.respond(token, no_response, Response::refusal(refusal), turn),
+            (_, Phase::Refused(refusal)) => {
+                let response = Response::refusal(refusal);
+                self.respond(token, no_response, response, is_protected, turn)
+            }
             (wanted, _) => {
+                self.open(turn);
                 let request = self.site.next_request();
                 if !no_response.is_none() {
                     self.unwanted.push((request, no_response));
@@ -264,13 +315,16 @@ impl Connection {
         Close { refusal, publish_will: false }
     }
 
-    /// Why the client was not served, for when it does not go by itself.
-    pub fn abort_unserved(&mut self, turn: &mut Turn<'_>) -> Close {
+    /// The time for a client's first words is up: it is served as who it is so far, or hears why it is not served.
+    pub fn end_opening(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
+        if self.open(turn) {
+            return Ok(());
+        }
         let refusal = match &self.phase {
             Phase::Refused(refusal) => (**refusal).clone(),
             _ => Refusal::new(Reason::Unspecified, "no CSM in time (RFC 8323 §5.3)"),
         };
-        self.abort(refusal, None, turn)
+        Err(self.abort(refusal, None, turn))
     }
 
     /// The broker ends the session: a broker that stops asks to leave, any other end is an abort.
@@ -311,10 +365,11 @@ impl Connection {
                 Said::Response { request, token, response } => {
                     let place = self.unwanted.iter().position(|(unwanted, _)| *unwanted == request);
                     let no_response = place.map(|place| self.unwanted.swap_remove(place).1);
-                    self.respond(token, no_response.unwrap_or_default(), response, turn);
+                    let is_protected = self.protection.is_some();
+                    self.respond(token, no_response.unwrap_or_default(), response, is_protected, turn);
                 }
                 Said::Notification(Notification { token, response, settles, .. }) => {
-                    self.respond(token, NoResponse::default(), response, turn);
+                    self.respond(token, NoResponse::default(), response, self.protection.is_some(), turn);
                     let (now, site) = (turn.now, &mut self.site);
                     let mut hall = Hall { now, site, asked: turn.requests, said: &mut said };
                     self.conversation.told(settles, Outcome::Accept, &mut hall);
@@ -326,20 +381,38 @@ impl Connection {
     }
 
     /// Writes a response that is wanted, or that it does not fit into what the client takes.
-    fn respond(&mut self, token: Token, no_response: NoResponse, response: Response, turn: &mut Turn<'_>) {
+    pub(super) fn respond(
+        &mut self,
+        token: Token,
+        no_response: NoResponse,
+        response: Response,
+        is_protected: bool,
+        turn: &mut Turn<'_>,
+    ) {
         if no_response.suppresses(&response) {
+            if let Some(protection) = self.protection.as_mut().filter(|_| is_protected) {
+                protection.forget(token);
+            }
             return;
         }
-        let message = message_of(token, response);
-        if encoded_bytes(&message) <= self.peer.message_bytes_max {
-            return turn.messages.put(&message);
+        let mut message = message_of(token, response);
+        let message_bytes_max = match is_protected {
+            true => self.conversation.carriage.message_bytes_max,
+            false => self.peer.message_bytes_max,
+        };
+        if encoded_bytes(&message) > message_bytes_max {
+            let text = "the response is longer than the client's Max-Message-Size";
+            message = message_of(token, Response::error(Code::INTERNAL_SERVER_ERROR, text));
+            if encoded_bytes(&message) > message_bytes_max {
+                message.payload.clear();
+            }
         }
-        let text = "the response is longer than the client's Max-Message-Size";
-        let mut message = message_of(token, Response::error(Code::INTERNAL_SERVER_ERROR, text));
-        if encoded_bytes(&message) > self.peer.message_bytes_max {
-            message.payload.clear();
+        match &mut self.protection {
+            Some(protection) if is_protected => {
+                protection.protect(&message).iter().for_each(|it| turn.messages.put(it))
+            }
+            _ => turn.messages.put(&message),
         }
-        turn.messages.put(&message);
     }
 }
 

@@ -40,7 +40,7 @@ impl MessageAdaptor for CoapMessageAdaptor {
         let mut turn = turn(now, out);
         let refusal = if message.is_text {
             Refusal::new(Reason::ProtocolError, "CoAP's messages are binary inside WebSocket (RFC 8323 §4.2)")
-        } else if message.bytes.len() > self.connection.message_bytes_max() {
+        } else if message.bytes.len() > self.connection.message_bytes_max() && !self.connection.open(&mut turn) {
             Refusal::new(Reason::PacketTooLarge, "a message that is longer than Max-Message-Size (RFC 8323 §5.3.1)")
         } else {
             match decode_whole(&message.bytes) {

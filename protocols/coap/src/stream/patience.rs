@@ -64,7 +64,7 @@ impl Patience {
         let (reason, text) = match due {
             Due::Clock => return Ok(()),
             Due::Conversation => return connection.timeout(turn),
-            Due::Opening => return Err(connection.abort_unserved(turn)),
+            Due::Opening => return connection.end_opening(turn),
             Due::Ping => {
                 connection.ping(turn);
                 (self.heard_ns, self.pinged) = (turn.now.mono_ns, true);

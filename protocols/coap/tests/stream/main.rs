@@ -4,5 +4,6 @@
 
 mod conversation;
 mod framing;
+mod protected;
 mod signalling;
 mod world;
